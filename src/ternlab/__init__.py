@@ -1,0 +1,29 @@
+"""ternlab: train ternary-weight networks, and know what they cost.
+
+Names are imported when they are first used, so that `import ternlab` does not import torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ternlab.quantizers.attach import codes, quantize, quantized_layers
+    from ternlab.quantizers.base import Codes
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Codes": "ternlab.quantizers.base",
+    "codes": "ternlab.quantizers.attach",
+    "quantize": "ternlab.quantizers.attach",
+    "quantized_layers": "ternlab.quantizers.attach",
+}
+__all__ = ["Codes", "codes", "quantize", "quantized_layers"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ternlab' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

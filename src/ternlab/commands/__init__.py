@@ -1,0 +1,1 @@
+"""Commands: the edge where configuration, files, terminals and exit codes are."""

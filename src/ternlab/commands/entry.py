@@ -1,0 +1,112 @@
+"""From a command line through Hydra to a command, and from its errors to exit codes."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ternlab.commands.hydra_errors import settings_error
+from ternlab.errors import ExitCode, TernlabError
+from ternlab.logs import log_to_terminal
+
+Command = Callable[[dict[str, Any]], ExitCode]
+
+# Hydra would write folders named by the time of day and configure logging; a run's folder is named by its id.
+_HYDRA_OVERRIDES = (
+    "hydra.output_subdir=null",
+    "hydra.run.dir=.",
+    "hydra/job_logging=none",
+    "hydra/hydra_logging=none",
+)
+
+
+_OVERRIDE = re.compile(r"[+~]*[A-Za-z_][\w./@:]*=")
+
+
+def run(config: Path, command: Command) -> int:
+    """Run `command` on the configuration that the command line composes, and return the exit code.
+
+    Args:
+        config: path of the primary configuration; its folder holds the groups.
+        command: takes the resolved configuration as plain values.
+    """
+    log_to_terminal()
+    # Without this, Hydra prints errors in its own words and exits with 1.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    codes: list[ExitCode] = []
+    typed = sys.argv[1:]
+
+    def task(composed: DictConfig) -> None:
+        codes.append(_guarded(lambda: command(_plain(composed))))
+        if codes[-1] == ExitCode.INTERRUPTED:
+            # A person who stops one run of several means all of them.
+            raise SystemExit(int(codes[-1]))
+
+    entry = hydra.main(config_path=str(config.parent.resolve()), config_name=config.stem, version_base="1.3")
+    sys.argv[1:] = _with_own_overrides(typed)
+    code = _guarded(lambda: _none(entry(task)()), overrides=typed, config=config)
+    return int(max([code, *codes]))
+
+
+def _with_own_overrides(arguments: list[str]) -> list[str]:
+    """Add ternlab's settings of Hydra, beside the first override: Hydra takes overrides in one row only."""
+    names = {argument.lstrip("+~").partition("=")[0] for argument in arguments}
+    own = [override for override in _HYDRA_OVERRIDES if override.partition("=")[0] not in names]
+    first = next((k for k, argument in enumerate(arguments) if _OVERRIDE.match(argument)), len(arguments))
+    return [*arguments[:first], *own, *arguments[first:]]
+
+
+def _none(_: object) -> ExitCode:
+    return ExitCode.DONE
+
+
+def _plain(composed: DictConfig) -> dict[str, Any]:
+    values: Any = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    # Group choices without a value of their own; what they stand for is merged already.
+    return {key: value for key, value in values.items() if key not in ("experiment", "debug")}
+
+
+def _guarded(
+    action: Callable[[], ExitCode], *, overrides: list[str] | None = None, config: Path | None = None
+) -> ExitCode:
+    """Carry out `action`; turn an error into one message on standard error and an exit code."""
+    try:
+        return action()
+    except TernlabError as error:
+        _say(str(error))
+        return error.exit_code
+    except (HydraException, OmegaConfBaseException) as error:
+        _say(str(settings_error(error, overrides or [], config)))
+        return ExitCode.BAD_SETTINGS
+    except BrokenPipeError:
+        # The reader of the output (head, less) has left. Python would complain once more while it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.DONE
+    except KeyboardInterrupt:
+        _say("stopped at once; the same command goes on from the last checkpoint")
+        return ExitCode.INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - the last frame before the terminal
+        where = getattr(error, "__notes__", None) or [f"the traceback is in {_traceback_file()}"]
+        _say(f"{type(error).__name__}: {error}\n  {where[0]}")
+        return ExitCode.FAILED
+
+
+def _traceback_file() -> Path:
+    path = Path(tempfile.gettempdir()) / f"ternlab-traceback-{os.getpid()}.txt"
+    path.write_text(traceback.format_exc())
+    return path
+
+
+def _say(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr, flush=True)

@@ -1,0 +1,59 @@
+"""The evaluation command: a run's network on the images that it was trained for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from ternlab.errors import ExitCode, SettingsError
+from ternlab.runs.directory import RunDirectory, existing_run
+from ternlab.settings.check import checked
+from ternlab.settings.evaluate import EvaluateSettings
+
+
+def main(config: dict[str, Any]) -> ExitCode:
+    """Evaluate as the resolved configuration says, and print loss, top-1 and top-5."""
+    settings = checked(EvaluateSettings, config)
+    directory, checkpoint = _source(settings)
+    # Deferred: importing torch takes seconds, which a typo must not pay.
+    from ternlab.training.evaluation import evaluate_run
+
+    found = evaluate_run(directory, checkpoint, settings)
+    if settings.json_output:
+        print(json.dumps({"run_id": directory.run_id, "split": settings.split, **found}))
+        return ExitCode.DONE
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(f"{checkpoint or directory.weights_file}")
+    for name, value in found.items():
+        console.print(f"{name:12} {value:.4f}")
+    return ExitCode.DONE
+
+
+def _source(settings: EvaluateSettings) -> tuple[RunDirectory, Path | None]:
+    """Return the run, and the checkpoint when one was named; a checkpoint's run is the folder around it."""
+    if settings.run is not None:
+        directory = existing_run(settings.paths.runs, settings.run)
+        if not directory.weights_file.exists():
+            status = (directory.record() or {}).get("status")
+            raise SettingsError(
+                "run",
+                value=directory.run_id,
+                rule=f"has no final weights; it is {status}",
+                instead="the command of its record, to finish it, or ckpt_path=FILE",
+            )
+        return directory, None
+    path = Path(str(settings.ckpt_path)).resolve()
+    directory = RunDirectory(path.parent.parent)
+    if not path.is_file():
+        raise SettingsError("ckpt_path", value=str(path), rule="there is no such file", instead="run=ID")
+    if not directory.config_file.exists():
+        raise SettingsError(
+            "ckpt_path",
+            value=str(path),
+            rule=f"does not lie in the folder of a run ({directory.config_file} is missing)",
+            instead="a file in RUN/checkpoints",
+        )
+    return directory, path

@@ -1,0 +1,89 @@
+"""Hydra's errors in words that say what to type instead."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import MissingConfigException
+from omegaconf import OmegaConf
+
+from ternlab.errors import SettingsError, did_you_mean, near_matches
+
+_NO_KEY = re.compile(r"Key '([^']+)' is not in struct")
+_FULL_KEY = re.compile(r"full_key: (\S+)")
+_COULD_NOT = re.compile(r"Could not override '([^']+)'")
+
+
+def settings_error(error: Exception, overrides: list[str], config: Path | None) -> SettingsError:
+    """Translate an error of Hydra or OmegaConf; unknown ones keep their own words."""
+    if isinstance(error, MissingConfigException) and error.options:
+        return _unknown_choice(error)
+    text = _chain(error)
+    name = _first(_COULD_NOT, text) or _first(_FULL_KEY, text)
+    if name and (_NO_KEY.search(text) or _COULD_NOT.search(text)):
+        return _unknown_key(name, overrides, config)
+    return SettingsError("command line", rule=str(error).strip() or type(error).__name__)
+
+
+def _unknown_choice(error: MissingConfigException) -> SettingsError:
+    group, _, choice = str(error.missing_cfg_file).rpartition("/")
+    options = [option for option in error.options or () if not option.startswith("_")]
+    return SettingsError(
+        group or "config", value=choice, rule="there is no such choice", instead=did_you_mean(choice, options)
+    )
+
+
+def _unknown_key(name: str, overrides: list[str], config: Path | None) -> SettingsError:
+    name = name.split("@")[0]
+    known = _known_keys(overrides, config)
+    section = name.rpartition(".")[0]
+    beside = [key for key in known if key.rpartition(".")[0] == section]
+    near = near_matches(name, [key for key in known if "." in key] if section else known) or near_matches(
+        name.rpartition(".")[2], [key.rpartition(".")[2] for key in known]
+    )
+    if near:
+        instead = f"did you mean {' or '.join(near)}?"
+    else:
+        instead = f"one of: {', '.join(beside or [key for key in known if '.' not in key])}"
+    return SettingsError(name, rule="there is no such setting", instead=instead)
+
+
+def _known_keys(overrides: list[str], config: Path | None) -> list[str]:
+    """Return the dotted names of all settings, with the groups that were chosen."""
+    if config is None:
+        return []
+    groups = {path.name for path in config.parent.iterdir() if path.is_dir()}
+    chosen = [override for override in overrides if override.partition("=")[0] in groups]
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(config.parent.resolve()), version_base="1.3"):
+        try:
+            composed = compose(config.stem, overrides=chosen)
+        except Exception:  # noqa: BLE001 - a second mistake among the choices must not hide the first
+            composed = compose(config.stem)
+    return sorted({*_dotted(OmegaConf.to_container(composed)), *groups})
+
+
+def _dotted(value: Any, name: str = "") -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            dotted = f"{name}.{key}" if name else str(key)
+            yield dotted
+            yield from _dotted(inner, dotted)
+
+
+def _chain(error: BaseException | None) -> str:
+    words = []
+    while error is not None:
+        words.append(str(error))
+        error = error.__cause__ or error.__context__
+    return "\n".join(words)
+
+
+def _first(pattern: re.Pattern[str], text: str) -> str | None:
+    found = pattern.search(text)
+    return found.group(1) if found else None

@@ -1,0 +1,61 @@
+"""The training command: settings in, a finished run and its table out."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from ternlab.data.fingerprint import check_data
+from ternlab.errors import ExitCode
+from ternlab.models.weights_file import check_weights
+from ternlab.runs import provenance
+from ternlab.runs.directory import RunDirectory
+from ternlab.runs.lifecycle import complete
+from ternlab.runs.table import print_table
+from ternlab.settings.load import settings_from_config
+from ternlab.settings.root import Settings
+
+Metrics = dict[str, float]
+Facts = dict[str, Any]
+
+_log = logging.getLogger(__name__)
+
+
+def main(config: dict[str, Any]) -> ExitCode:
+    """Train the run of a resolved configuration, or say that it is finished; print its table."""
+    settings = settings_from_config(config)
+    trained: list[str] = []
+
+    def train(settings: Settings, directory: RunDirectory, start: Path | None) -> tuple[Metrics, Facts]:
+        trained.append(directory.run_id)
+        return _checked_and_trained(settings, directory, start)
+
+    directory = complete(settings, provenance.command(), train)
+    if not trained:
+        _log.info("this run is finished already (force=true trains it afresh)")
+    print_table(directory)
+    return ExitCode.DONE
+
+
+def _checked_and_trained(settings: Settings, directory: RunDirectory, start: Path | None) -> tuple[Metrics, Facts]:
+    """Check the files that the settings name before torch is imported, then train."""
+    check_data(settings.data, Path(settings.paths.data))
+    check_weights(settings.model)
+    _log.info("run %s", directory.run_id)
+    return _train(settings, directory, start)
+
+
+def _train(settings: Settings, directory: RunDirectory, start: Path | None) -> tuple[Metrics, Facts]:
+    # Deferred: importing torch and Lightning takes seconds, which a finished run or a typo must not pay.
+    from ternlab.logs import quiet_libraries
+    from ternlab.training.launch import train_in_processes
+    from ternlab.training.processes import Place
+    from ternlab.training.running import train_here
+
+    quiet_libraries()
+    if settings.trainer.devices > 1:
+        result = train_in_processes(settings, directory, start)
+        return result["metrics"], result["facts"]
+    outcome = train_here(settings, directory, start, Place())
+    return outcome.metrics, outcome.facts

@@ -1,0 +1,1 @@
+"""Data sets as LightningDataModules with a fixed, resumable order."""

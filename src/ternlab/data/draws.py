@@ -1,0 +1,25 @@
+"""Random draws that are pure functions of their keys and leave the global generators alone."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import Tensor
+
+
+def generator(*keys: int | str) -> torch.Generator:
+    """Return a new CPU generator whose state depends on `keys` and on nothing else.
+
+    The keys are hashed rather than added up, so that (seed 1, epoch 0) and (seed 0, epoch 1) are unrelated.
+    """
+    text = "/".join(f"{type(key).__name__}:{key}" for key in keys)
+    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+    made = torch.Generator()
+    made.manual_seed(int.from_bytes(digest, "little", signed=True))
+    return made
+
+
+def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
+    """Return the order of the training images in an epoch: a permutation, int64, shape (count,)."""
+    return torch.randperm(count, generator=generator("order", seed, epoch))

@@ -1,0 +1,171 @@
+"""From encoded image files to a data source: channels, size, and memory or stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ternlab.data.decode import CorruptImage, decode, fit_square, is_grey, open_image
+from ternlab.data.fingerprint import check_pairs
+from ternlab.data.registry import DATA_SETS
+from ternlab.data.source import IMAGENET_MEAN, IMAGENET_STD, DataSource, Encoded, MemoryPart, StreamPart
+from ternlab.data.stream import corrupt_error, warn_skipped
+from ternlab.errors import SettingsError
+from ternlab.settings.data import DataSettings
+
+MEMORY_LIMIT = 2**30
+"""Bytes of decoded images up to which `storage=auto` holds them in memory."""
+_PEEK = 64
+_THREADS = 4
+_LARGE = 96
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Channels and side, in pixels, of the images given to the network."""
+
+    channels: int
+    size: int
+
+
+def assemble(
+    settings: DataSettings,
+    train: Encoded,
+    test: Encoded,
+    classes: tuple[str, ...],
+    *,
+    size: int | None = None,
+    statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
+) -> DataSource:
+    """Decide how the images are held, and decode them if that is in memory.
+
+    Args:
+        train, test: the encoded images.
+        classes: their names.
+        size: side of the network's input when `data.image_size` is not given; `None` is the images' own.
+        statistics: mean and deviation of each channel; `None` computes them, or takes
+            ImageNet's for streamed images.
+
+    Raises:
+        SettingsError: the images differ in size and no size is given; a corrupt image; settings
+            that contradict each other.
+    """
+    shape = _shape(settings, train, size)
+    storage = settings.storage if settings.storage != "auto" else DATA_SETS[settings.name].storage
+    if storage is None:
+        decoded = (len(train.labels) + len(test.labels)) * shape.channels * shape.size**2
+        storage = "memory" if decoded <= MEMORY_LIMIT and not settings.random_resized_crop else "stream"
+    check_pairs(settings, storage)
+    if storage == "stream":
+        return _streamed(settings, train, test, classes, shape, statistics)
+    skipped: list[str] = []
+    parts = [_decoded(settings, files, shape, skipped) for files in (train, test)]
+    if skipped:
+        warn_skipped(skipped)
+    mean, std = statistics or (None, None)
+    return DataSource(parts[0], parts[1], classes, shape.channels, shape.size, mean, std, tuple(skipped))
+
+
+def _streamed(
+    settings: DataSettings,
+    train: Encoded,
+    test: Encoded,
+    classes: tuple[str, ...],
+    shape: Shape,
+    statistics: tuple[tuple[float, ...], tuple[float, ...]] | None,
+) -> DataSource:
+    grey = tuple((sum(values) / 3,) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    mean, std = statistics or ((IMAGENET_MEAN, IMAGENET_STD) if shape.channels == 3 else (grey[0], grey[1]))
+    resize = settings.resize or _default_resize(settings, shape.size)
+    parts = [StreamPart(files, resize) for files in (train, test)]
+    return DataSource(parts[0], parts[1], classes, shape.channels, shape.size, mean, std)
+
+
+def _default_resize(settings: DataSettings, size: int) -> int:
+    """Return the usual 256 for 224 in proportion; images that come in the network's size are not scaled."""
+    own_size = settings.image_size is None and DATA_SETS[settings.name].storage != "stream"
+    return size if own_size else round(size * 256 / 224)
+
+
+def _shape(settings: DataSettings, files: Encoded, size: int | None) -> Shape:
+    """Find out channels and side from images spread over the training part; only their headers are read."""
+    count = len(files.labels)
+    sides, grey = set(), []
+    for row in sorted({position * count // _PEEK for position in range(_PEEK)}):
+        try:
+            image = open_image(files.read(row))
+        except (CorruptImage, OSError):
+            continue  # counted, or fatal, when all are read
+        sides.add(image.size)
+        grey.append(is_grey(image))
+    if not grey:
+        rule = "none of the training images that were tried can be read"
+        raise SettingsError("data", value=files.name(0), rule=rule, instead="data.root=PATH of image files")
+    channels = 1 if all(grey) and DATA_SETS[settings.name].storage != "stream" else 3
+    return Shape(channels, settings.image_size or size or _common_side(sides))
+
+
+def _common_side(sides: set[tuple[int, int]]) -> int:
+    if len(sides) == 1:
+        width, height = next(iter(sides))
+        if width == height:
+            return width
+    raise _size_error(sides)
+
+
+def _size_error(sides: set[tuple[int, int]]) -> SettingsError:
+    shown = ", ".join(f"{width}x{height}" for width, height in sorted(sides)[:5])
+    shown += ", ..." if len(sides) > 5 else ""
+    side = min(min(pair) for pair in sides)
+    rule = f"the images must be square and of one size, but are {shown} (width x height)"
+    return SettingsError("data", rule=rule, instead=f"data.image_size={side} scales them and cuts the centre")
+
+
+def _decoded(settings: DataSettings, files: Encoded, shape: Shape, skipped: list[str]) -> MemoryPart:
+    """Decode every image into one tensor; the names of corrupt ones are added to `skipped`."""
+    count = len(files.labels)
+    images = np.empty((count, shape.channels, shape.size, shape.size), dtype=np.uint8)
+    fixed = settings.image_size is not None or settings.name == "imagenet"
+
+    def one(row: int) -> str:
+        try:
+            image = decode(files.read(row), shape.channels)
+        except CorruptImage as error:
+            return str(error)
+        except OSError as error:
+            return error.strerror or str(error)
+        if not fixed and image.size != (shape.size, shape.size):
+            raise _size_error({image.size, (shape.size, shape.size)})
+        pixels = np.asarray(fit_square(image, shape.size, shape.size))
+        images[row] = pixels.transpose(2, 0, 1) if pixels.ndim == 3 else pixels
+        return ""
+
+    reasons = list(_run(one, count, parallel=_is_large(files, shape)))
+    bad = [row for row, reason in enumerate(reasons) if reason]
+    if not bad:
+        return MemoryPart(torch.from_numpy(images), files.labels)
+    if settings.on_error == "fail":
+        raise corrupt_error(files.name(bad[0]), reasons[bad[0]])
+    skipped += [files.name(row) for row in bad]
+    good = np.array([not reason for reason in reasons])
+    return MemoryPart(torch.from_numpy(images[good]), files.labels[torch.from_numpy(good)])
+
+
+def _run(one: Callable[[int], str], count: int, *, parallel: bool) -> Iterator[str]:
+    if not parallel:
+        yield from map(one, range(count))
+        return
+    with ThreadPoolExecutor(_THREADS) as pool:
+        yield from pool.map(one, range(count))
+
+
+def _is_large(files: Encoded, shape: Shape) -> bool:
+    """Return whether threads pay: below about 100 pixels they wait for the interpreter, not for the decoder.
+
+    Measured on two cores for 32x32 JPEG files: 0.08 ms an image with one thread, 0.12 ms with two.
+    """
+    return shape.size >= _LARGE or len(files.read(0)) > 20_000

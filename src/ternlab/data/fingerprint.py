@@ -1,0 +1,119 @@
+"""Checks and the identity of the data that need no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ternlab.data.layout import folder_parts, image_files, no_images, parquet_parts, readable_root
+from ternlab.data.registry import DATA_SETS, DataEntry
+from ternlab.errors import SettingsError
+
+if TYPE_CHECKING:
+    from ternlab.settings.data import DataSettings
+
+
+def data_folder(settings: DataSettings, data_dir: Path) -> Path:
+    """Return the folder of the set's files: `data.root`, or `data_dir/<name>`."""
+    return Path(settings.root).expanduser() if settings.root is not None else data_dir / settings.name
+
+
+def data_fingerprint(settings: DataSettings) -> str | None:
+    """Return what tells the user's own files apart in the run's identity; `None` for the public sets.
+
+    It is a SHA-256 over the sorted (relative path, size in bytes) of the files under `data.root`, hidden ones
+    left out: unchanged when the folder is copied or moved. Cached per process.
+
+    Raises:
+        SettingsError: `data.root` is missing, unreadable or empty.
+    """
+    if not DATA_SETS[settings.name].needs_root or settings.root is None:
+        return None
+    return _tree_hash(os.path.realpath(readable_root(Path(settings.root).expanduser())))
+
+
+@lru_cache(maxsize=8)
+def _tree_hash(root: str) -> str:
+    digest = hashlib.sha256()
+    for name, size in sorted(_sizes(root)):
+        digest.update(f"{len(name)}:".encode() + name + f"={size}\n".encode())
+    return digest.hexdigest()
+
+
+def _sizes(root: str) -> list[tuple[bytes, int]]:
+    found = []
+    for where, folders, names in os.walk(root, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            path = os.path.join(where, name)
+            if not name.startswith(".") and os.path.isfile(path):
+                relative = os.path.relpath(path, root).replace(os.sep, "/")
+                found.append((os.fsencode(relative), os.path.getsize(path)))
+    return found
+
+
+def check_data(settings: DataSettings, data_dir: Path) -> None:
+    """Check that the files are there and that the settings fit the set; reads no image and imports no torch.
+
+    Raises:
+        SettingsError: the root is missing, unreadable, empty or wrongly laid out; a public set is missing and
+            `download` is off; two settings contradict each other.
+    """
+    entry = DATA_SETS[settings.name]
+    check_pairs(settings, entry.storage if settings.storage == "auto" else settings.storage)
+    folder = data_folder(settings, data_dir)
+    if entry.needs_root:
+        _check_layout(entry, folder)
+    elif not settings.download:
+        check_fetched(settings, folder)
+
+
+def _check_layout(entry: DataEntry, folder: Path) -> None:
+    if entry.layout == "parquet":
+        parquet_parts(folder)
+    elif entry.layout == "folders":
+        train, test, classes = folder_parts(folder)
+        for part in (train, test):
+            if not any(True for name in classes for _ in image_files(part / name)):
+                raise no_images(part)
+    else:
+        readable_root(folder)
+
+
+def missing_files(settings: DataSettings, folder: Path) -> list[str]:
+    """Return the files of a public set that are not in `folder`."""
+    return [name for name in DATA_SETS[settings.name].files if not (folder / name).is_file()]
+
+
+def check_fetched(settings: DataSettings, folder: Path, cause: str = "data.download is false") -> None:
+    """Raise SettingsError, with `cause`, when files of a public set are missing from `folder`."""
+    if missing := missing_files(settings, folder):
+        shown = ", ".join(missing[:3]) + (", ..." if missing[3:] else "")
+        rule = f"is not in {folder} (missing: {shown}) and {cause}"
+        instead = f"data.download=true with a network, or data.root=FOLDER that holds {missing[0]}"
+        raise SettingsError(f"data={settings.name}", rule=rule, instead=instead)
+
+
+def check_pairs(settings: DataSettings, storage: str | None) -> None:
+    """Raise SettingsError for settings that contradict each other; `storage` is `None` while undecided."""
+    if DATA_SETS[settings.name].storage == "memory" and storage == "stream":
+        rule = f"data={settings.name} is always held in memory"
+        raise SettingsError("data.storage", value="stream", rule=rule, instead="data.storage=auto")
+    if storage == "memory" and settings.random_resized_crop:
+        rule = "images in memory are augmented by data.flip and data.crop_padding only"
+        instead = "data.random_resized_crop=false, or data.storage=stream"
+        raise SettingsError("data.random_resized_crop", value=True, rule=rule, instead=instead)
+    if storage == "stream" and settings.crop_padding:
+        instead = "data.crop_padding=0, or data.storage=memory"
+        raise SettingsError(
+            "data.crop_padding",
+            value=settings.crop_padding,
+            rule="streamed images are not padded",
+            instead=instead,
+        )
+    if settings.resize is not None and settings.image_size is not None and settings.resize < settings.image_size:
+        rule = f"must be at least data.image_size = {settings.image_size}, which is cropped from it"
+        raise SettingsError("data.resize", value=settings.resize, rule=rule)

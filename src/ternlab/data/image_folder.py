@@ -1,0 +1,59 @@
+"""Image files in folders named by class: `root/train/<class>/*` and `root/test/<class>/*` (or `root/val`)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from ternlab.data.encoded import assemble
+from ternlab.data.layout import folder_parts, image_files, no_images
+from ternlab.data.source import DataSource
+
+if TYPE_CHECKING:
+    from ternlab.settings.data import DataSettings
+
+
+class FolderImages:
+    """The image files of one part, in the sorted order of class and file name.
+
+    The paths are one array of bytes, not a list of strings: a million Python objects would be copied
+    page by page into every worker as soon as their reference counts change.
+
+    Args:
+        folder: the part's folder.
+        classes: names of its class folders; their order gives the labels.
+
+    Raises:
+        SettingsError: there is no image.
+    """
+
+    def __init__(self, folder: Path, classes: list[str]) -> None:
+        self.folder = folder
+        found = [(os.path.join(name, path), k) for k, name in enumerate(classes) for path in image_files(folder / name)]
+        if not found:
+            raise no_images(folder)
+        self._paths = np.array([os.fsencode(path) for path, _ in found])
+        self.labels = torch.tensor([label for _, label in found], dtype=torch.int64)
+
+    def name(self, index: int) -> str:
+        """Return the path of image `index`."""
+        return str(self.folder / os.fsdecode(bytes(self._paths[index])))
+
+    def read(self, index: int) -> bytes:
+        """Return the bytes of image `index`."""
+        with open(self.name(index), "rb") as file:
+            return file.read()
+
+
+def load(settings: DataSettings, folder: Path) -> DataSource:
+    """Return the images under `folder`.
+
+    Raises:
+        SettingsError: as `ternlab.data.layout.folder_parts` and `ternlab.data.encoded.assemble`.
+    """
+    train, test, classes = folder_parts(folder)
+    return assemble(settings, FolderImages(train, classes), FolderImages(test, classes), tuple(classes))

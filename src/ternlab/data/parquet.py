@@ -1,0 +1,163 @@
+"""Images in Parquet files, as on the Hugging Face hub: a column of image files and a column of labels."""
+
+from __future__ import annotations
+
+import json
+import os
+from bisect import bisect_right
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from ternlab.data.encoded import assemble
+from ternlab.data.layout import parquet_parts
+from ternlab.data.source import DataSource
+from ternlab.errors import SettingsError, did_you_mean
+
+if TYPE_CHECKING:
+    from ternlab.settings.data import DataSettings
+
+
+class ParquetImages:
+    """The encoded images of one part, held in memory as one block of bytes.
+
+    Parquet cannot be read at a random row cheaply, so the encoded bytes stay in memory (shared with the
+    workers); a set whose bytes exceed half of the machine's memory belongs in an image folder.
+
+    Args:
+        files: the part's files; rows are numbered through them in order.
+        settings: names of the columns.
+
+    Raises:
+        SettingsError: a file is not Parquet, a column is missing or of the wrong type, a value is missing.
+    """
+
+    def __init__(self, files: Sequence[Path], settings: DataSettings) -> None:
+        self._files = list(files)
+        opened = [_open(path) for path in files]
+        self.class_names = _class_names(opened[0].schema_arrow, settings.label_column)
+        for path, file in zip(files, opened, strict=True):
+            _check_columns(path, file.schema_arrow, settings)
+        _check_memory(files)
+        counts = [file.metadata.num_rows for file in opened]
+        self._firsts = np.cumsum([0, *counts]).tolist()
+        self.labels, self._block, self._edges = self._read(opened, settings)
+
+    def _read(self, opened: list[pq.ParquetFile], settings: DataSettings) -> tuple[Tensor, Tensor, np.ndarray]:
+        columns = [settings.image_column, settings.label_column]
+        labels, blocks, lengths = [], [], []
+        for path, file in zip(self._files, opened, strict=True):
+            try:
+                for batch in file.iter_batches(columns=columns):
+                    numbers = _without_nulls(path, batch.column(columns[1]), columns[1])
+                    labels.append(numbers.cast(pa.int64()).to_numpy())
+                    block, sizes = _bytes_of(_without_nulls(path, _encoded(batch.column(columns[0])), columns[0]))
+                    blocks.append(block)
+                    lengths.append(sizes)
+            except (pa.ArrowException, OSError) as error:
+                raise SettingsError("data.root", value=str(path), rule=f"cannot be read ({error})") from error
+        if not sum(len(sizes) for sizes in lengths):
+            rule = "no images found (the file has no rows)"
+            raise SettingsError("data.root", value=str(self._files[0]), rule=rule)
+        edges = np.concatenate([[0], *lengths]).cumsum()
+        return torch.from_numpy(np.concatenate(labels)), torch.from_numpy(np.concatenate(blocks)), edges
+
+    def name(self, index: int) -> str:
+        """Return the file and the row of image `index`."""
+        part = bisect_right(self._firsts, index) - 1
+        return f"{self._files[part]}, row {index - self._firsts[part]}"
+
+    def read(self, index: int) -> bytes:
+        """Return the bytes of image `index`."""
+        # The block is a tensor because torch hands tensors, not arrays, to spawned workers without a copy.
+        return self._block.numpy()[self._edges[index] : self._edges[index + 1]].tobytes()
+
+
+def load(settings: DataSettings, folder: Path) -> DataSource:
+    """Return the images of `folder`'s train and test (or validation) files.
+
+    Class names come from the Hugging Face metadata of the schema, else they are the numbers from 0.
+
+    Raises:
+        SettingsError: as `ParquetImages` and `ternlab.data.encoded.assemble`; a label is out of range.
+    """
+    train, test = (ParquetImages(files, settings) for files in parquet_parts(folder))
+    classes = train.class_names or tuple(str(label) for label in range(int(train.labels.max()) + 1))
+    for part in (train, test):
+        wrong = ((part.labels < 0) | (part.labels >= len(classes))).nonzero().flatten()
+        if len(wrong):
+            row = int(wrong[0])
+            source = "named in the file" if train.class_names else "of the training part"
+            rule = f"label {int(part.labels[row])} is out of range 0..{len(classes) - 1}, the classes {source}"
+            raise SettingsError(f"data.label_column in {part.name(row)}", value=settings.label_column, rule=rule)
+    return assemble(settings, train, test, classes)
+
+
+def _open(path: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(path)
+    except (pa.ArrowException, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise SettingsError("data.root", value=str(path), rule=f"is not a readable Parquet file ({reason})") from error
+
+
+def _check_columns(path: Path, schema: pa.Schema, settings: DataSettings) -> None:
+    for key in ("image_column", "label_column"):
+        name = getattr(settings, key)
+        if name not in schema.names:
+            rule = f"{path} has no such column"
+            raise SettingsError(f"data.{key}", value=name, rule=rule, instead=did_you_mean(name, schema.names))
+    image, label = schema.field(settings.image_column).type, schema.field(settings.label_column).type
+    if not pa.types.is_integer(label):
+        rule = f"must hold integers, but is {label} in {path}"
+        raise SettingsError("data.label_column", value=settings.label_column, rule=rule)
+    if pa.types.is_struct(image) and image.get_field_index("bytes") >= 0:
+        image = image.field("bytes").type
+    if not (pa.types.is_binary(image) or pa.types.is_large_binary(image)):
+        rule = f"must hold image files (binary, or a struct with the field `bytes`), but is {image} in {path}"
+        raise SettingsError("data.image_column", value=settings.image_column, rule=rule)
+
+
+def _encoded(column: pa.Array) -> pa.Array:
+    """Return the image files of a column that holds them bare, or in the field `bytes` of a struct."""
+    return pc.struct_field(column, "bytes") if pa.types.is_struct(column.type) else column
+
+
+def _bytes_of(column: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """Return the bytes of all values of a binary column, joined, and the length of each."""
+    wide = column.cast(pa.large_binary())
+    _, offsets, data = wide.buffers()
+    edges = np.frombuffer(offsets, dtype=np.int64)[wide.offset : wide.offset + len(wide) + 1]
+    joined = np.frombuffer(data, dtype=np.uint8) if data is not None else np.empty(0, dtype=np.uint8)
+    return joined[edges[0] : edges[-1]], np.diff(edges)
+
+
+def _without_nulls(path: Path, column: pa.Array, name: str) -> pa.Array:
+    if column.null_count:
+        raise SettingsError(f"data column {name}", value=str(path), rule=f"{column.null_count} values are missing")
+    return column
+
+
+def _check_memory(files: Sequence[Path]) -> None:
+    needed = sum(path.stat().st_size for path in files)
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > there // 2:
+        rule = f"{needed / 2**30:.1f} GiB of encoded images do not fit in half of this machine's memory"
+        instead = "extract them and use data=image_folder"
+        raise SettingsError("data.root", value=str(files[0].parent), rule=rule, instead=instead)
+
+
+def _class_names(schema: pa.Schema, column: str) -> tuple[str, ...]:
+    """Return the names of the `ClassLabel` feature of a Hugging Face schema, or none."""
+    try:
+        features: Any = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        return tuple(str(name) for name in features[column]["names"])
+    except (KeyError, TypeError, ValueError):
+        return ()

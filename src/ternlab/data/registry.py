@@ -1,0 +1,67 @@
+"""Names of the data sets and what can be known of them without reading them; free of torch.
+
+A loader is a function `load(settings: DataSettings, folder: Path) -> DataSource` (see `ternlab.data.source`);
+`folder` is `data.root`, or `paths.data/<name>` when no root is given.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+_CIFAR10 = tuple(f"cifar-10-batches-py/{name}" for name in (*(f"data_batch_{n}" for n in range(1, 6)), "test_batch"))
+_MNIST_FILES = tuple(f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
+
+
+@dataclass(frozen=True)
+class DataEntry:
+    """What the registry knows of a data set.
+
+    Attributes:
+        loader: `"package.module:function"`.
+        needs_root: `data.root` must be given, and its contents are part of the run's identity.
+        prepare: `"package.module:function"` of a function `prepare(settings, folder) -> None` that fetches
+            what is missing; called by one process before the loader.
+        files: files inside the folder that exist once the set has been fetched.
+        layout: how the files under `data.root` are arranged, for the checks without torch.
+        storage: where the images live when `data.storage` is `auto`; `None` decides by size.
+    """
+
+    loader: str
+    needs_root: bool = False
+    prepare: str | None = None
+    files: tuple[str, ...] = ()
+    layout: Literal["parquet", "folders"] | None = None
+    storage: Literal["memory", "stream"] | None = None
+
+
+def _fetched(*files: str) -> DataEntry:
+    module = "ternlab.data.torchvision_sets"
+    return DataEntry(f"{module}:load", prepare=f"{module}:prepare", files=files, storage="memory")
+
+
+DATA_SETS: dict[str, DataEntry] = {
+    "digits": DataEntry("ternlab.data.digits:load", storage="memory"),
+    "cifar10": _fetched(*_CIFAR10, "cifar-10-batches-py/batches.meta"),
+    "cifar100": _fetched("cifar-100-python/train", "cifar-100-python/test", "cifar-100-python/meta"),
+    "mnist": _fetched(*(f"MNIST/raw/{name}" for name in _MNIST_FILES)),
+    "fashion_mnist": _fetched(*(f"FashionMNIST/raw/{name}" for name in _MNIST_FILES)),
+    "svhn": _fetched("train_32x32.mat", "test_32x32.mat"),
+    "parquet": DataEntry("ternlab.data.parquet:load", needs_root=True, layout="parquet"),
+    "image_folder": DataEntry("ternlab.data.image_folder:load", needs_root=True, layout="folders"),
+    "imagenet": DataEntry("ternlab.data.imagenet:load", needs_root=True, layout="folders", storage="stream"),
+}
+
+
+def register_data(name: str, loader: str, *, needs_root: bool = False) -> None:
+    """Add a data set under `name`.
+
+    Raises:
+        ValueError: the name is taken by another loader, or `loader` has no colon.
+    """
+    if ":" not in loader:
+        raise ValueError(f"The value of `loader` is {loader!r}, but must be 'package.module:function'.")
+    entry = DataEntry(loader, needs_root)
+    if DATA_SETS.get(name, entry) != entry:
+        raise ValueError(f"The data name {name!r} is already registered for {DATA_SETS[name].loader}.")
+    DATA_SETS[name] = entry

@@ -1,0 +1,96 @@
+"""Errors that a user can act on, and the exit code that each one ends the process with."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Exit codes of every ternlab command (documented in docs/interface.md)."""
+
+    DONE = 0
+    FAILED = 1
+    BAD_SETTINGS = 2
+    HELD = 3
+    DIVERGED = 4
+    INTERRUPTED = 5
+    STORAGE = 6
+
+
+class TernlabError(Exception):
+    """Base of all errors that end a command with one message and no traceback."""
+
+    exit_code = ExitCode.FAILED
+
+
+class SettingsError(TernlabError):
+    """A setting, or something that a setting names, cannot be used.
+
+    Args:
+        what: the setting's dotted name, or the thing that is wrong.
+        value: what was given; left out of the message when it is `None`.
+        rule: the rule that the value breaks.
+        instead: what to type or to do instead.
+    """
+
+    exit_code = ExitCode.BAD_SETTINGS
+
+    def __init__(self, what: str, *, value: object = None, rule: str, instead: str = "") -> None:
+        given = "" if value is None else f" = {value!r}" if not isinstance(value, str) else f" = {value}"
+        hint = f"\n  instead: {instead}" if instead else ""
+        super().__init__(f"{what}{given}: {rule}{hint}")
+
+
+class RunHeldError(TernlabError):
+    """Another live process works in the run's folder."""
+
+    exit_code = ExitCode.HELD
+
+
+class DivergedError(TernlabError):
+    """The loss, or a weight, is no longer a finite number."""
+
+    exit_code = ExitCode.DIVERGED
+
+
+class BaselineDivergedError(TernlabError):
+    """The full-precision twin of a run diverged, so the run itself was not tried."""
+
+    exit_code = ExitCode.DIVERGED
+
+    def __init__(self, run_id: str, cause: DivergedError) -> None:
+        super().__init__(
+            f"The baseline {run_id} diverged: {cause}\n  or another recipe for the baseline (baseline.overrides)"
+        )
+
+
+class RunInterrupted(TernlabError):
+    """A signal asked the run to stop; its state is saved and the same command goes on."""
+
+    exit_code = ExitCode.INTERRUPTED
+
+
+class StorageError(TernlabError):
+    """The disk is full, over quota, or stopped accepting writes."""
+
+    exit_code = ExitCode.STORAGE
+
+
+class CheckpointCorruptError(TernlabError):
+    """A checkpoint's bytes are not the ones that were written."""
+
+
+def near_matches(word: str, choices: Iterable[str], most: int = 3) -> list[str]:
+    """Return up to `most` of `choices` that look like `word`, best first."""
+    return difflib.get_close_matches(word, list(choices), n=most, cutoff=0.5)
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """Return a sentence for error messages: the near matches of `word`, or all the choices."""
+    known = sorted(choices)
+    near = near_matches(word, known)
+    if near:
+        return f"did you mean {' or '.join(near)}? (known: {', '.join(known)})"
+    return f"one of: {', '.join(known)}"

@@ -1,0 +1,1 @@
+"""Ordinary networks that know nothing of quantization."""

@@ -1,0 +1,123 @@
+"""AlexNet with BatchNorm after each convolution.
+
+Krizhevsky 2014, "One weird trick for parallelizing convolutional neural networks": one column, widths
+64/192/384/256/256 and two fully connected layers of 4096, as torchvision has it. BatchNorm replaces the
+convolutions' biases and local response normalization, which is what ternary AlexNets are compared with;
+torchvision's weights, made without BatchNorm, therefore do not fit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from ternlab.errors import SettingsError
+from ternlab.models.initialization import he_initialize
+from ternlab.models.stem import has_small_stem
+from ternlab.settings.model import ModelSettings
+
+SMALLEST_IMAGENET = 63
+SMALLEST_SMALL = 8
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """What differs between the two stems.
+
+    Attributes:
+        kernel, stride, padding: of the first convolution.
+        pool_padding: of the 3x3 max-pools of stride 2.
+        last_pool: whether the fifth convolution is followed by a max-pool too.
+        grid: height and width after the adaptive average pool.
+        hidden: units of the two hidden fully connected layers.
+    """
+
+    kernel: int
+    stride: int
+    padding: int
+    pool_padding: int
+    last_pool: bool
+    grid: int
+    hidden: int
+
+
+_IMAGENET = _Shape(kernel=11, stride=4, padding=2, pool_padding=0, last_pool=True, grid=6, hidden=4096)
+# 4096 units on 6x6 cells are made for 224-pixel images and 1000 classes: 54 of the network's 61 million
+# parameters. Small images end in 2x2 cells, and 1024 units for them keep the convolutions the larger part.
+_SMALL = _Shape(kernel=3, stride=1, padding=1, pool_padding=1, last_pool=False, grid=2, hidden=1024)
+
+
+class AlexNet(nn.Module):
+    """Five convolutions, an adaptive average pool and three fully connected layers.
+
+    Args:
+        small: the stem for small images: first convolution 3x3 of stride 1, two max-pools instead of
+            three, 2x2 cells and 1024 hidden units; for images from 8 pixels up. Otherwise the
+            published sizes, for images from 63 pixels up.
+        channels: channels of the images.
+        classes: number of classes.
+        dropout: probability before each of the two hidden fully connected layers.
+    """
+
+    def __init__(self, *, small: bool, channels: int, classes: int, dropout: float) -> None:
+        super().__init__()
+        shape = _SMALL if small else _IMAGENET
+        first = nn.Conv2d(channels, 64, shape.kernel, shape.stride, shape.padding, bias=False)
+        self.features = _features(first, shape)
+        self.avgpool = nn.AdaptiveAvgPool2d(shape.grid)
+        self.classifier = nn.Sequential(
+            nn.Dropout(dropout),
+            nn.Linear(256 * shape.grid**2, shape.hidden),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(shape.hidden, shape.hidden),
+            nn.ReLU(),
+            nn.Linear(shape.hidden, classes),
+        )
+        he_initialize(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images `(batch, channels, height, width)` to logits `(batch, classes)`."""
+        logits: Tensor = self.classifier(self.avgpool(self.features(x)).flatten(1))
+        return logits
+
+
+def _features(first: nn.Conv2d, shape: _Shape) -> nn.Sequential:
+    last_pool = [_pool(shape)] if shape.last_pool else []
+    return nn.Sequential(
+        *_normalized(first),
+        _pool(shape),
+        *_normalized(nn.Conv2d(64, 192, 5, padding=2, bias=False)),
+        _pool(shape),
+        *_normalized(nn.Conv2d(192, 384, 3, padding=1, bias=False)),
+        *_normalized(nn.Conv2d(384, 256, 3, padding=1, bias=False)),
+        *_normalized(nn.Conv2d(256, 256, 3, padding=1, bias=False)),
+        *last_pool,
+    )
+
+
+def _normalized(convolution: nn.Conv2d) -> tuple[nn.Module, ...]:
+    return convolution, nn.BatchNorm2d(convolution.out_channels), nn.ReLU()
+
+
+def _pool(shape: _Shape) -> nn.MaxPool2d:
+    return nn.MaxPool2d(3, stride=2, padding=shape.pool_padding)
+
+
+def build(settings: ModelSettings, channels: int, size: int, classes: int) -> AlexNet:
+    """Build AlexNet with the stem and the dropout of `settings`; logits are `(batch, classes)`.
+
+    Raises:
+        SettingsError: the images are too small for the stem.
+    """
+    small = has_small_stem(settings, size)
+    least = SMALLEST_SMALL if small else SMALLEST_IMAGENET
+    if size < least:
+        raise SettingsError(
+            "model.stem",
+            value=settings.stem,
+            rule=f"this stem of alexnet needs images of at least {least} pixels, and these have {size}",
+            instead="model=resnet20, which takes any size" if small else "model.stem=small",
+        )
+    return AlexNet(small=small, channels=channels, classes=classes, dropout=settings.dropout)

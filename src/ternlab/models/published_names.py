@@ -1,0 +1,75 @@
+"""Parameter names and channel order of published CIFAR residual networks, translated into ours."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+from torch import Tensor
+
+State = dict[str, Tensor]
+
+# elliothe/Ternarized_Neural_Network (the ternary reference program) and its many relatives.
+_STAGED = (
+    (r"^conv_1_3x3\.", "conv1."),
+    (r"^bn_1\.", "bn1."),
+    (r"^stage_([123])\.", r"layer\1."),
+    (r"\.conv_a\.", ".conv1."),
+    (r"\.bn_a\.", ".bn1."),
+    (r"\.conv_b\.", ".conv2."),
+    (r"\.bn_b\.", ".bn2."),
+    (r"^classifier\.", "fc."),
+)
+# akamaster/pytorch_resnet_cifar10, whose names are ours but for the last layer.
+_LINEAR = ((r"^linear\.", "fc."),)
+
+# In akamaster's network the new zeros of a shortcut stand half before and half after the old channels, in
+# ours all after. Channel i of ours is channel _ORDER[stage][i] of theirs; the sum, and so the network,
+# is the same function once all weights that write or read these channels are reordered.
+_ORDER_2 = [*range(8, 24), *range(8), *range(24, 32)]
+_ORDER_3 = [*(16 + channel for channel in _ORDER_2), *range(16), *range(48, 64)]
+
+_WRITES = re.compile(r"^layer([23])\.\d+\.(conv2\.weight|bn2\.(weight|bias|running_mean|running_var))$")
+_READS = re.compile(r"^layer([23])\.(\d+)\.conv1\.weight$")
+
+
+def from_published(state: State) -> State:
+    """Return `state` with the names and channel order of `CifarResNet`; other names pass unchanged.
+
+    A file is known by its names: `conv_1_3x3` (channels already in our order), or `linear` beside
+    `layer1` (zeros on both sides). A file with our own names is taken to have our own order.
+    """
+    if "conv_1_3x3.weight" in state:
+        return _renamed(state, _STAGED)
+    if "linear.weight" in state and "layer1.0.conv1.weight" in state:
+        return {name: _reordered(name, value) for name, value in _renamed(state, _LINEAR).items()}
+    return state
+
+
+def _renamed(state: State, rules: tuple[tuple[str, str], ...]) -> State:
+    names: State = {}
+    for name, value in state.items():
+        for pattern, replacement in rules:
+            name = re.sub(pattern, replacement, name)
+        names[name] = value
+    return names
+
+
+def _reordered(name: str, value: Tensor) -> Tensor:
+    orders = {1: list(range(16)), 2: _ORDER_2, 3: _ORDER_3}
+    if match := _WRITES.match(name):
+        return _select(value, 0, orders[int(match[1])])
+    if match := _READS.match(name):
+        # The first block of a stage reads the channels of the stage before it.
+        stage = int(match[1]) - (match[2] == "0")
+        return _select(value, 1, orders[stage])
+    if name == "fc.weight":
+        return _select(value, 1, _ORDER_3)
+    return value
+
+
+def _select(value: Tensor, axis: int, order: list[int]) -> Tensor:
+    """Reorder one axis; a tensor of another shape is left for the caller to report."""
+    if value.ndim <= axis or value.shape[axis] != len(order):
+        return value
+    return value.index_select(axis, torch.tensor(order))

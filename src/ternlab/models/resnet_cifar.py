@@ -1,0 +1,104 @@
+"""Residual networks for CIFAR: He et al. 2016, "Deep Residual Learning", section 4.2."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ternlab.models.initialization import he_initialize
+from ternlab.settings.model import ModelSettings
+
+_WIDTHS = (16, 32, 64)
+
+
+class ShortcutA(nn.Module):
+    """Option A of the paper: every second pixel, and zeros as the new channels; no parameters.
+
+    The zeros come *after* the given channels, as in the ternary reference program. Programs that put half
+    of them before need their channels reordered: see `ternlab.models.published_names`.
+
+    Args:
+        extra_channels: how many channels of zeros are appended.
+        stride: distance of the pixels that are kept.
+    """
+
+    def __init__(self, extra_channels: int, stride: int) -> None:
+        super().__init__()
+        self.extra_channels = extra_channels
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(batch, channels, height, width)` to `(batch, channels + extra, height / s, width / s)`."""
+        kept = x[:, :, :: self.stride, :: self.stride]
+        return F.pad(kept, (0, 0, 0, 0, 0, self.extra_channels))
+
+    def extra_repr(self) -> str:
+        """Show the arguments in the printed network."""
+        return f"extra_channels={self.extra_channels}, stride={self.stride}"
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions with BatchNorm beside an identity or option-A shortcut."""
+
+    def __init__(self, channels: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, width, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        same = stride == 1 and channels == width
+        self.shortcut = nn.Identity() if same else ShortcutA(width - channels, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(batch, channels, height, width)` to `(batch, width, height / stride, width / stride)`."""
+        out = F.relu(self.bn1(self.conv1(x)))
+        out = self.bn2(self.conv2(out))
+        return F.relu(out + self.shortcut(x))
+
+
+class CifarResNet(nn.Module):
+    """A network of `6 * blocks + 2` layers in three stages of 16, 32 and 64 channels.
+
+    The average pool covers whatever is left of the image, so that sizes other than 32 work.
+
+    Args:
+        blocks: residual blocks in each stage (3 for ResNet-20).
+        channels: channels of the images.
+        classes: number of classes.
+    """
+
+    def __init__(self, blocks: int, *, channels: int, classes: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, _WIDTHS[0], 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(_WIDTHS[0])
+        self.layer1 = _stage(blocks, _WIDTHS[0], _WIDTHS[0], stride=1)
+        self.layer2 = _stage(blocks, _WIDTHS[0], _WIDTHS[1], stride=2)
+        self.layer3 = _stage(blocks, _WIDTHS[1], _WIDTHS[2], stride=2)
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(_WIDTHS[2], classes)
+        he_initialize(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images `(batch, channels, height, width)` to logits `(batch, classes)`."""
+        x = F.relu(self.bn1(self.conv1(x)))
+        x = self.layer3(self.layer2(self.layer1(x)))
+        logits: Tensor = self.fc(self.avgpool(x).flatten(1))
+        return logits
+
+
+def _stage(blocks: int, channels: int, width: int, *, stride: int) -> nn.Sequential:
+    first = BasicBlock(channels, width, stride)
+    return nn.Sequential(first, *(BasicBlock(width, width, 1) for _ in range(blocks - 1)))
+
+
+def build(settings: ModelSettings, channels: int, size: int, classes: int) -> CifarResNet:
+    """Build the CIFAR network `resnet<depth>`, where `depth = 6 n + 2`.
+
+    Raises:
+        ValueError: the name's depth is not of that form (only possible for a name registered outside).
+    """
+    depth = int(settings.name.removeprefix("resnet"))
+    blocks, rest = divmod(depth - 2, 6)
+    if rest or blocks < 1:
+        raise ValueError(f"The depth in {settings.name!r} is {depth}, but must be 6 n + 2.")
+    return CifarResNet(blocks, channels=channels, classes=classes)

@@ -1,0 +1,145 @@
+"""Loading first weights into a network, or saying exactly why they do not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+
+from torch import Tensor, nn
+
+from ternlab.errors import SettingsError, near_matches
+from ternlab.models.published_names import from_published
+from ternlab.models.resnet_cifar import CifarResNet
+from ternlab.models.weights_file import TORCHVISION
+from ternlab.models.weights_read import read_file, read_torchvision
+
+_MOST_LISTED = 10
+_MOST_SKIPS = 4
+
+State = dict[str, Tensor]
+
+
+def load_weights(model: nn.Module, source: str, *, name: str, skip: Sequence[str] = ()) -> None:
+    """Copy weights into `model`, all or nothing: on an error it is unchanged.
+
+    Prefixes that all entries share (`module.`, `model.`, `net.`) are taken off, and the names of
+    published CIFAR residual networks are translated (`ternlab.models.published_names`).
+
+    Args:
+        model: an ordinary network, not yet quantized.
+        source: `torchvision` (its ImageNet weights), or a file: a saved state dict, a Lightning checkpoint
+            or safetensors.
+        name: the network's name in the registry.
+        skip: name patterns (`fc.*`) of entries that are not loaded and keep their initialization.
+
+    Raises:
+        SettingsError: the weights cannot be had or read, a pattern matches nothing, or names or shapes
+            do not fit.
+    """
+    given = read_torchvision(name) if source == TORCHVISION else read_file(source)
+    wanted = {key: value for key, value in model.state_dict().items() if isinstance(value, Tensor)}
+    names = set(given) | set(wanted)
+    # Twice: what lies beside the network (`criterion.weight`) would hide the prefix that the rest shares.
+    given = _without_prefix(_unskipped(given, skip), wanted)
+    if isinstance(model, CifarResNet):
+        given = from_published(given)
+    _check_patterns(skip, names | set(given))
+    given, wanted = _unskipped(given, skip), _unskipped(wanted, skip)
+    _check_fit(given, wanted, source)
+    model.load_state_dict(given, strict=False)
+
+
+def _without_prefix(given: State, wanted: State) -> State:
+    """Take off first parts of names that all entries of the file share and the network's do not."""
+    while given:
+        heads = {key.partition(".")[0] for key in given}
+        shared = heads != {key.partition(".")[0] for key in wanted} and all("." in key for key in given)
+        if len(heads) > 1 or not shared:
+            break
+        given = {key.partition(".")[2]: value for key, value in given.items()}
+    return given
+
+
+def _unskipped(state: State, skip: Sequence[str]) -> State:
+    return {key: value for key, value in state.items() if not _matches(key, skip)}
+
+
+def _matches(key: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(key, pattern) for pattern in patterns)
+
+
+def _check_patterns(skip: Sequence[str], names: set[str]) -> None:
+    for pattern in skip:
+        if any(fnmatchcase(key, pattern) for key in names):
+            continue
+        modules = {f"{_module(key)}.*" for key in names}
+        parts = sorted({key.partition(".")[0] + ".*" for key in names})
+        near = near_matches(pattern, names | modules) or parts
+        raise SettingsError(
+            "model.weights_skip",
+            value=pattern,
+            rule="the pattern matches no entry of the network or of the file",
+            instead=" or ".join(near[:_MOST_LISTED]),
+        )
+
+
+def _check_fit(given: State, wanted: State, source: str) -> None:
+    """Compare names and shapes; raise SettingsError with all differences at once."""
+    differing, description = describe_mismatch(given, wanted)
+    if differing:
+        raise SettingsError(
+            "model.weights",
+            value=source,
+            rule="the weights do not fit the network" + description,
+            instead=_remedy(differing, source),
+        )
+    if not given:
+        rule = "every entry of the weights is skipped, so nothing would be loaded"
+        raise SettingsError("model.weights_skip", rule=rule, instead="model.weights=null")
+
+
+def describe_mismatch(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> tuple[list[str], str]:
+    """Return the names in which two states differ, and a text that lists the differences; both empty if none.
+
+    Args:
+        given: names and tensors of a file.
+        wanted: those of the network.
+    """
+    # Files from before torch 0.4.1 have no batch counter, and nothing is computed from it.
+    missing = [key for key in wanted if key not in given and not key.endswith(".num_batches_tracked")]
+    unexpected = [key for key in given if key not in wanted]
+    shapes = [key for key in wanted if key in given and given[key].shape != wanted[key].shape]
+    lines = (
+        _listed("missing in the file", missing),
+        _listed("unexpected in the file", unexpected),
+        _listed("other shape", [_shapes(key, given[key], wanted[key]) for key in shapes]),
+    )
+    return [*shapes, *missing, *unexpected], "".join(lines)
+
+
+def _listed(title: str, entries: list[str]) -> str:
+    if not entries:
+        return ""
+    more = len(entries) - _MOST_LISTED
+    rest = f", and {more} more" if more > 0 else ""
+    return f"\n  {title}: {', '.join(entries[:_MOST_LISTED])}{rest}"
+
+
+def _shapes(key: str, given: Tensor, wanted: Tensor) -> str:
+    return f"{key} (given {tuple(given.shape)}, needed {tuple(wanted.shape)})"
+
+
+def _remedy(keys: list[str], source: str) -> str:
+    """Suggest what to skip when few layers differ; many mean that it is another network."""
+    modules = list(dict.fromkeys(_module(key) for key in keys))
+    if len(modules) > _MOST_SKIPS:
+        return "model.name=NAME, the network that the file was made from"
+    skips = ", ".join(f"{module}.*" for module in modules)
+    advice = f"'model.weights_skip=[{skips}]' to start these layers at random"
+    if source == TORCHVISION and "conv1" in modules:
+        advice += ", or model.stem=imagenet (with three-channel images) for the published first layer"
+    return advice
+
+
+def _module(key: str) -> str:
+    return key.rpartition(".")[0] or key

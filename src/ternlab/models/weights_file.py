@@ -1,0 +1,139 @@
+"""What can be said of `model.weights` without torch: before anything is spent, and for a run's identity."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from pathlib import Path
+from typing import Literal
+
+from ternlab.errors import SettingsError, near_matches
+from ternlab.settings.model import ModelSettings
+
+TORCHVISION = "torchvision"
+TORCHVISION_NAMES = ("resnet18", "resnet34", "resnet50", "resnet101")
+
+_ZIP = b"PK\x03\x04"
+_PICKLE = b"\x80\x02"  # torch.save before torch 1.6, the format of the published CIFAR checkpoints
+_LONGEST_HEADER = 100_000_000  # the limit of the safetensors format
+
+Kind = Literal["torch", "safetensors"]
+
+
+def check_weights(settings: ModelSettings) -> None:
+    """Check that the weights that `settings` name can be there and look like weights.
+
+    The file's content is not decoded and nothing is downloaded: that is `load_weights`.
+
+    Raises:
+        SettingsError: `torchvision` has none for this network; the file is missing, unreadable, cut off
+            or of another kind; or there is something to skip and nothing to load.
+    """
+    if settings.weights is None:
+        if settings.weights_skip:
+            raise SettingsError(
+                "model.weights_skip",
+                value=list(settings.weights_skip),
+                rule="no weights are loaded, so there is nothing to skip",
+                instead="model.weights=FILE, or leave model.weights_skip out",
+            )
+    elif settings.weights == TORCHVISION:
+        check_torchvision_name(settings.name)
+    else:
+        weights_kind(weights_path(settings.weights))
+
+
+def weights_fingerprint(settings: ModelSettings) -> str | None:
+    """Return what identifies the first weights: a file's SHA-256, `"torchvision"`, or `None` when unset.
+
+    Raises:
+        SettingsError: the file cannot be read.
+    """
+    if settings.weights is None or settings.weights == TORCHVISION:
+        return settings.weights
+    path = weights_path(settings.weights)
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise _unusable(path, f"the file cannot be read ({error.strerror})") from error
+
+
+def check_torchvision_name(name: str) -> None:
+    """Raise SettingsError when torchvision has no weights that fit the network `name`."""
+    if name not in TORCHVISION_NAMES:
+        raise SettingsError(
+            "model.weights",
+            value=TORCHVISION,
+            rule=f"torchvision has no weights that fit {name}, only for {', '.join(TORCHVISION_NAMES)}",
+            instead="model.weights=FILE, or model.weights=null for a random start",
+        )
+
+
+def weights_path(source: str) -> Path:
+    """Return the path that `model.weights` names, with `~` expanded.
+
+    Raises:
+        SettingsError: it is an address, a folder, or there is no such file.
+    """
+    if "://" in source:
+        raise _unusable(source, "this is an address, not a file", "download it, then model.weights=FILE")
+    path = Path(source).expanduser()
+    if path.is_dir():
+        raise _unusable(path, "this is a folder, not a file", "model.weights=FOLDER/FILE")
+    if not path.exists():
+        raise _unusable(path, "no such file", _neighbours(path))
+    return path
+
+
+def weights_kind(path: Path) -> Kind:
+    """Return the format of the file, known by its first bytes and not by its name.
+
+    Raises:
+        SettingsError: it cannot be read, is of no known format, or its end is missing.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(9)
+            if head.startswith(_PICKLE):
+                return "torch"
+            if head.startswith(_ZIP):
+                if not zipfile.is_zipfile(file):
+                    raise _unusable(path, "the file is cut off or damaged (no zip directory at its end)")
+                return "torch"
+            if head[8:] == b"{" and int.from_bytes(head[:8], "little") <= _LONGEST_HEADER:
+                _check_safetensors(path)
+                return "safetensors"
+    except OSError as error:
+        raise _unusable(path, f"the file cannot be read ({error.strerror})") from error
+    what = f"it begins with {head!r}" if head else "it is empty"
+    raise _unusable(path, f"the file is neither of torch.save nor safetensors: {what}")
+
+
+def _check_safetensors(path: Path) -> None:
+    """Compare the end of the last tensor, which the header tells, with the file's length."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(length))
+        tensors = [entry for name, entry in header.items() if name != "__metadata__"]
+        end = max((int(entry["data_offsets"][1]) for entry in tensors), default=0)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise _unusable(path, "the file is cut off or damaged (its safetensors header)") from error
+    missing = 8 + length + end - path.stat().st_size
+    if missing > 0:
+        raise _unusable(path, f"the file is cut off or damaged ({missing} bytes are missing)")
+
+
+def _unusable(path: Path | str, rule: str, instead: str = "copy the file again from its source") -> SettingsError:
+    return SettingsError("model.weights", value=str(path), rule=rule, instead=instead)
+
+
+def _neighbours(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f"the folder {path.parent} does not exist either; relative paths start at {Path.cwd()}"
+    near = near_matches(path.name, (other.name for other in path.parent.iterdir()))
+    if near:
+        return " or ".join(f"model.weights={path.parent / name}" for name in near)
+    return f"model.weights=FILE, an existing one; relative paths start at {Path.cwd()}"

@@ -1,0 +1,121 @@
+"""Weights from a file or a download as plain names and tensors; nothing in a file is ever executed."""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import socket
+import sys
+from collections.abc import Iterator, Mapping
+from http.client import HTTPException
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ternlab.errors import SettingsError
+from ternlab.models.weights_file import check_torchvision_name, weights_kind, weights_path
+
+_WRAPPERS = ("state_dict", "model", "net")
+_SECONDS_WITHOUT_ANSWER = 30.0
+
+
+def read_file(source: str) -> dict[str, Tensor]:
+    """Return the entries of a state dict, Lightning checkpoint or safetensors file, on the CPU.
+
+    Raises:
+        SettingsError: the file is missing, damaged, holds other Python objects, or no tensors.
+    """
+    path = weights_path(source)
+    if weights_kind(path) == "torch":
+        return _tensors(_load_torch(path), path)
+    try:
+        tensors: dict[str, Tensor] = load_file(path)
+        return tensors
+    except Exception as error:  # a damaged file can fail in any way, and all of them mean the same
+        raise _damaged(path, error) from error
+
+
+def read_torchvision(name: str) -> dict[str, Tensor]:
+    """Return torchvision's ImageNet weights (V1: those of the published accuracies) of network `name`.
+
+    Kept in torch's cache (`$TORCH_HOME/hub/checkpoints`); the download is compared with its hash.
+
+    Raises:
+        SettingsError: torchvision has none for this network, or they cannot be downloaded or read.
+    """
+    check_torchvision_name(name)
+    from torchvision.models import get_model_weights
+
+    url: str = get_model_weights(name)["IMAGENET1K_V1"].url
+    cache = Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
+    try:
+        with contextlib.redirect_stdout(sys.stderr), _network_timeout():
+            state = torch.hub.load_state_dict_from_url(
+                url, map_location="cpu", progress=False, check_hash=True, weights_only=True
+            )
+    except (OSError, HTTPException, RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        if cache.exists():
+            raise _damaged(cache, error, f"delete {cache} and start again") from error
+        raise SettingsError(
+            "model.weights",
+            value="torchvision",
+            rule=f"the download of {url} failed ({type(error).__name__}: {error})",
+            instead=f"download {url} to a file, then model.weights=FILE",
+        ) from error
+    return _tensors(state, cache)
+
+
+def _load_torch(path: Path) -> object:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise SettingsError(
+            "model.weights",
+            value=str(path),
+            rule="the file is damaged, or holds Python objects beside tensors, which are never loaded "
+            f"({_first_line(error)})",
+            instead="save its state dict alone: safetensors.torch.save_file(model.state_dict(), FILE)",
+        ) from error
+    except Exception as error:  # a damaged file can fail in any way, and all of them mean the same
+        raise _damaged(path, error) from error
+
+
+def _tensors(content: object, path: Path) -> dict[str, Tensor]:
+    """Take the state dict out of a checkpoint and make sure that it holds tensors and nothing else."""
+    if isinstance(content, Mapping):
+        inner = next((content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)), content)
+        tensors = {name: value for name, value in inner.items() if isinstance(value, Tensor)}
+        if tensors and len(tensors) == len(inner):
+            return tensors
+        others = [str(name) for name in inner if name not in tensors]
+        found = f"its entries {', '.join(others[:10])} are not tensors" if others else "it is empty"
+    else:
+        found = f"it holds a {type(content).__name__}"
+    raise SettingsError(
+        "model.weights",
+        value=str(path),
+        rule=f"the file is not a state dict, nor a checkpoint with one under 'state_dict': {found}",
+        instead="save model.state_dict(), or {'state_dict': model.state_dict()}",
+    )
+
+
+@contextlib.contextmanager
+def _network_timeout() -> Iterator[None]:
+    """Let a network that swallows packets, as on many compute nodes, fail rather than hang."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_SECONDS_WITHOUT_ANSWER)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _damaged(path: Path, error: Exception, instead: str = "copy the file again from its source") -> SettingsError:
+    rule = f"the file is cut off or damaged ({_first_line(error)})"
+    return SettingsError("model.weights", value=str(path), rule=rule, instead=instead)
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0].strip()

@@ -1,0 +1,1 @@
+"""Quantization rules: pure numerics, one rule per file, a registry."""

@@ -1,0 +1,91 @@
+"""Names of the quantization rules, their options, and where their modules are; free of torch.
+
+A rule is a torch module that is attached to a weight as a parametrization (see `ternlab.quantizers.base`).
+Its options are a `RuleOptions` class, so that a wrong option is answered without importing torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ternlab.errors import SettingsError, did_you_mean
+from ternlab.quantizers.options import RuleOptions, TGAOptions
+from ternlab.settings.check import checked
+
+
+@dataclass(frozen=True)
+class RuleEntry:
+    """What the registry knows of a rule.
+
+    Attributes:
+        options: the class that checks the rule's options.
+        module: `"package.module:Class"` of the parametrization.
+        bits: storage of one weight in bits, before any entropy coding (2 for three levels).
+    """
+
+    options: type[RuleOptions]
+    module: str
+    bits: int
+
+
+RULES: dict[str, RuleEntry] = {
+    "tga": RuleEntry(TGAOptions, "ternlab.quantizers.tga:TGA", bits=2),
+}
+
+
+def register_rule(name: str, *, options: type[RuleOptions], module: str, bits: int) -> None:
+    """Add a quantization rule under `name`.
+
+    Raises:
+        ValueError: the name is taken by another rule, or is `none`, or `module` has no colon.
+    """
+    if name == "none" or ":" not in module:
+        raise ValueError(
+            f"The rule {name!r} in {module!r}: `none` is reserved and `module` must be 'package.module:Class'."
+        )
+    entry = RuleEntry(options, module, bits)
+    if RULES.get(name, entry) != entry:
+        raise ValueError(f"The rule name {name!r} is already registered for {RULES[name].module}.")
+    RULES[name] = entry
+
+
+def rule_entry(name: str) -> RuleEntry:
+    """Return the entry of the rule `name`.
+
+    Raises:
+        SettingsError: there is no such rule; near matches are named.
+    """
+    if name not in RULES:
+        raise SettingsError("quant", value=name, rule="no such rule", instead=did_you_mean(name, RULES))
+    return RULES[name]
+
+
+def rule_options(name: str, options: Mapping[str, Any]) -> RuleOptions:
+    """Check `options` of the rule `name`; a dotted key (`threshold.init`) names a nested option.
+
+    Raises:
+        SettingsError: no such rule, an unknown option, or a value outside its range.
+    """
+    return checked(rule_entry(name).options, nested(options), prefix="quant")
+
+
+def nested(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn dotted keys into nested mappings: `{"a.b": 1}` becomes `{"a": {"b": 1}}`."""
+    tree: dict[str, Any] = {}
+    for key, value in options.items():
+        *parents, leaf = key.split(".")
+        branch = tree
+        for parent in parents:
+            branch = branch.setdefault(parent, {})
+        branch[leaf] = nested(value) if isinstance(value, Mapping) else value
+    return tree
+
+
+def rule_class(name: str) -> type[Any]:
+    """Import and return the parametrization class of the rule `name`."""
+    module, _, cls = rule_entry(name).module.partition(":")
+    rule: type[Any] = getattr(importlib.import_module(module), cls)
+    return rule

@@ -1,0 +1,1 @@
+"""Runs on disk: identity, folder, lock, record. Files are the truth; free of torch."""

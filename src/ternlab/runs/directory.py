@@ -1,0 +1,147 @@
+"""The folder of a run: what lies where, and how its state is told from outside."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ternlab.errors import SettingsError, did_you_mean
+from ternlab.runs.files import write_text
+from ternlab.runs.lock import RunLock
+from ternlab.runs.record import Record, read_record
+from ternlab.settings.load import config_of, settings_from_config
+from ternlab.settings.root import Settings
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """Paths of one run.
+
+    Attributes:
+        path: the folder; its name is the run's id.
+    """
+
+    path: Path
+
+    @property
+    def run_id(self) -> str:
+        """The id of the run."""
+        return self.path.name
+
+    @property
+    def config_file(self) -> Path:
+        """The resolved settings, as the command line could give them."""
+        return self.path / "config.yaml"
+
+    @property
+    def record_file(self) -> Path:
+        """State and results; see `ternlab.runs.record`."""
+        return self.path / "record.json"
+
+    @property
+    def metrics_file(self) -> Path:
+        """One row for each epoch."""
+        return self.path / "metrics.csv"
+
+    @property
+    def layers_file(self) -> Path:
+        """One row for each epoch and quantized layer."""
+        return self.path / "layers.csv"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Training states, newest last."""
+        return self.path / "checkpoints"
+
+    @property
+    def weights_file(self) -> Path:
+        """The final weights of a finished training, in safetensors."""
+        return self.path / "model.safetensors"
+
+    @property
+    def log_file(self) -> Path:
+        """What was printed, and the tracebacks that were not."""
+        return self.path / "log.txt"
+
+    def lock(self) -> RunLock:
+        """Return the lock that a process holds while it works here."""
+        return RunLock(self.path / "lock")
+
+    def create(self) -> None:
+        """Make the folder.
+
+        Raises:
+            SettingsError: it cannot be made or written.
+        """
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            probe = self.path / f".probe-{os.getpid()}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise SettingsError(
+                "paths.runs",
+                value=str(self.path.parent),
+                rule=f"the run's folder cannot be written there ({error.strerror})",
+                instead="paths.runs=FOLDER, with a folder that you may write",
+            ) from error
+
+    def record(self) -> Record | None:
+        """Return the record, or `None` when the run was never started."""
+        return read_record(self.record_file)
+
+    def write_settings(self, settings: Settings) -> None:
+        """Write the resolved settings."""
+        write_text(self.config_file, yaml.safe_dump(config_of(settings), sort_keys=False))
+
+    def settings(self) -> Settings:
+        """Read the settings back.
+
+        Raises:
+            SettingsError: there are none, or they are not readable.
+        """
+        return settings_from_config(self.config())
+
+    def config(self) -> dict[str, Any]:
+        """Read the resolved configuration."""
+        try:
+            config = yaml.safe_load(self.config_file.read_text())
+        except (OSError, yaml.YAMLError) as error:
+            raise SettingsError(
+                "run", value=str(self.path), rule=f"has no readable config.yaml ({error})", instead="another run"
+            ) from error
+        return dict(config)
+
+    def move_aside(self) -> Path | None:
+        """Rename the folder so that the run starts afresh; return its new path, `None` if there was none."""
+        if not self.record_file.exists():
+            return None
+        aside = self.path.with_name(f"{self.run_id}.aside-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
+        self.path.rename(aside)
+        return aside
+
+
+def run_directory(runs: str | Path, run_id: str) -> RunDirectory:
+    """Return the folder of `run_id` below `runs`, whether it exists or not."""
+    return RunDirectory(Path(runs).resolve() / run_id)
+
+
+def existing_run(runs: str | Path, name: str) -> RunDirectory:
+    """Find a run by its id, by a unique beginning or ending of it, or by its folder's path.
+
+    Raises:
+        SettingsError: there is no such run, or more than one.
+    """
+    if (Path(name) / "record.json").is_file():
+        return RunDirectory(Path(name).resolve())
+    ids = sorted(path.parent.name for path in Path(runs).glob("*/record.json"))
+    fitting = [run for run in ids if run == name] or [run for run in ids if run.startswith(name) or run.endswith(name)]
+    if len(fitting) == 1:
+        return run_directory(runs, fitting[0])
+    rule = f"there is no such run below {runs}" if not fitting else f"{len(fitting)} runs fit: {', '.join(fitting)}"
+    raise SettingsError("run", value=name, rule=rule, instead=did_you_mean(name, ids) if ids else "train one first")

@@ -1,0 +1,83 @@
+"""A run is a function of its settings: its id is a hash of those that can change the result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from ternlab.data.fingerprint import data_fingerprint
+from ternlab.errors import SettingsError
+from ternlab.models.weights_file import weights_fingerprint
+from ternlab.settings.fields import Section, free_fields
+from ternlab.settings.root import Settings
+
+# Raised when the same settings no longer give the same result, so that old runs are not taken for new ones.
+IDENTITY_VERSION = 1
+_HASH_LETTERS = 10
+
+
+def run_id(settings: Settings) -> str:
+    """Return the id of the run of `settings`, e.g. `digits-resnet34-tga-s0-1f2e3d4c5b`.
+
+    Left out are paths, loggers, devices, workers, and every setting at its default; so that a new
+    option with a default does not give old runs a new id. Files count by their contents.
+    """
+    canonical = json.dumps(identity(settings), sort_keys=True, separators=(",", ":"))
+    digest = hashlib.sha256(canonical.encode()).hexdigest()[:_HASH_LETTERS]
+    return f"{settings.data.name}-{settings.model.name}-{settings.quant.name}-s{settings.seed}-{digest}"
+
+
+def identity(settings: Settings) -> dict[str, Any]:
+    """Return what the id is a hash of: plain values, nested as the settings are."""
+    values = _values(settings)
+    values["version"] = IDENTITY_VERSION
+    values["seed"] = settings.seed
+    if not settings.quant.active:
+        values.pop("baseline", None)
+        values.pop("quant", None)
+    contents = {
+        "data": data_fingerprint(settings.data),
+        "model.weights": weights_fingerprint(settings.model),
+        "quant.init_file": file_digest("quant.init_file", settings.quant.init_file),
+        "ckpt_path": file_digest("ckpt_path", settings.ckpt_path),
+    }
+    values.pop("ckpt_path", None)
+    for section, key in (("model", "weights"), ("quant", "init_file")):
+        values.get(section, {}).pop(key, None)
+    values["contents"] = {name: digest for name, digest in contents.items() if digest is not None}
+    return values
+
+
+def _values(section: Section) -> dict[str, Any]:
+    left_out = free_fields(type(section))
+    values: dict[str, Any] = {}
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if name in left_out:
+            continue
+        if isinstance(value, Section):
+            inner = _values(value)
+            if inner:
+                values[name] = inner
+        elif name == "name" or value != field.get_default(call_default_factory=True, validated_data={}):
+            values[name] = value
+    return values
+
+
+def file_digest(setting: str, path: str | None) -> str | None:
+    """Return the sha256 of a file's bytes in hex, or `None` for no file.
+
+    Raises:
+        SettingsError: the file cannot be read; `setting` is named.
+    """
+    if path is None:
+        return None
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise SettingsError(
+            setting, value=path, rule=f"cannot be read ({error.strerror})", instead="the path of an existing file"
+        ) from error

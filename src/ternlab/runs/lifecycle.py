@@ -1,0 +1,197 @@
+"""The life of a run: found finished, gone on with, or trained from the start; its record always true."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from ternlab.errors import BaselineDivergedError, DivergedError, RunHeldError, RunInterrupted, TernlabError
+from ternlab.logs import log_to_file, tracebacks
+from ternlab.runs import provenance
+from ternlab.runs.directory import RunDirectory, run_directory
+from ternlab.runs.identity import run_id
+from ternlab.runs.pairing import baseline_of, paired_metrics
+from ternlab.runs.record import Record, Status, now, write_record
+from ternlab.settings.root import Settings
+
+_log = logging.getLogger(__name__)
+_WAIT_SECONDS = 2.0
+
+
+# Trains a run: takes its settings, its folder and the weights to start from; returns metrics and facts.
+# It is handed in, so that this module does not import torch.
+Train = Callable[[Settings, RunDirectory, Path | None], tuple[dict[str, float], dict[str, Any]]]
+
+
+def complete(settings: Settings, command: str, train: Train) -> RunDirectory:
+    """Make sure that the run of `settings` is finished, its baseline first, and return its folder.
+
+    Args:
+        settings: of the run.
+        command: what a person types for this run; goes into the record.
+        train: trains a run.
+
+    Raises:
+        RunHeldError: another process works on it.
+        DivergedError: it diverges, or did so before.
+        RunInterrupted: a signal asked to stop.
+        TernlabError: anything else that ends it; the record says `failed`.
+    """
+    directory = run_directory(settings.paths.runs, run_id(settings))
+    if settings.force:
+        _set_aside(directory)
+    if _is_final(directory):
+        return directory
+    directory.create()
+    with directory.lock(), log_to_file(directory.log_file):
+        # Another process may have finished it between the look and the lock.
+        if _is_final(directory):
+            return directory
+        with _recording(directory, settings, command) as record:
+            baseline = None
+            if settings.quant.active:
+                baseline = _complete_baseline(settings, train)
+                record["baseline_run_id"] = baseline.run_id
+                write_record(directory.record_file, record)
+            _train(settings, directory, baseline, record, train)
+    return directory
+
+
+def _train(
+    settings: Settings, directory: RunDirectory, baseline: RunDirectory | None, record: Record, train: Train
+) -> None:
+    started = time.monotonic()
+    try:
+        metrics, facts = train(settings, directory, _start(settings, baseline))
+    finally:
+        # Without the time that the baseline took: its own record has that.
+        record["attempts"][-1]["seconds"] = round(time.monotonic() - started, 3)
+    if baseline is not None:
+        of_baseline = baseline.record() or {}
+        metrics = {**metrics, **paired_metrics(metrics, of_baseline)}
+        _warn_of_other_arithmetic(of_baseline, facts)
+    record.update(metrics=metrics, facts=facts)
+
+
+def _start(settings: Settings, baseline: RunDirectory | None) -> Path | None:
+    if settings.quant.active and settings.quant.init == "file":
+        return Path(str(settings.quant.init_file))
+    if baseline is not None and settings.quant.init == "baseline":
+        return baseline.weights_file
+    return None
+
+
+def _complete_baseline(settings: Settings, train: Train) -> RunDirectory:
+    """Find or train the full-precision twin; wait for it when another process is training it."""
+    twin, directory = baseline_of(settings)
+    command = f"python src/train.py --config-path {directory.path} --config-name config"
+    said = False
+    while True:
+        try:
+            if not _is_final(directory):
+                _log.info("baseline %s", directory.run_id)
+                complete(twin, command, train)
+            return directory
+        except DivergedError as error:
+            raise BaselineDivergedError(directory.run_id, error) from error
+        except RunHeldError as error:
+            if not said:
+                _log.info("waiting for the baseline: %s", str(error).splitlines()[0])
+            said = True
+            time.sleep(_WAIT_SECONDS)
+
+
+def _is_final(directory: RunDirectory) -> bool:
+    """Return whether the run is finished.
+
+    Raises:
+        DivergedError: it diverged; the same settings would do so again.
+    """
+    record = directory.record() or {}
+    if record.get("status") == Status.DIVERGED:
+        raise DivergedError(
+            f"Run {directory.run_id} diverged before: {(record.get('error') or {}).get('message', '')}\n"
+            "  or force=true to try the same settings again"
+        )
+    return record.get("status") == Status.FINISHED
+
+
+def _set_aside(directory: RunDirectory) -> None:
+    if not directory.record_file.exists():
+        return
+    with directory.lock():
+        aside = directory.move_aside()
+    _log.info("the run of before is kept in %s", aside)
+
+
+@contextlib.contextmanager
+def _recording(directory: RunDirectory, settings: Settings, command: str) -> Iterator[Record]:
+    """Keep the record true while the block runs: running, then how it ended."""
+    record = _begun(directory, settings, command)
+    attempt: dict[str, Any] = record["attempts"][-1]
+    directory.write_settings(settings)
+    write_record(directory.record_file, record)
+    ending: dict[str, Any] = {"status": Status.FAILED, "error": None}
+    try:
+        yield record
+        ending = {"status": Status.FINISHED, "error": None}
+    except BaseException as error:
+        ending = {"status": _status_after(error), "error": _description(error)}
+        if not isinstance(error, TernlabError):
+            tracebacks.info("the run failed", exc_info=True)
+            error.add_note(f"the traceback is in {directory.log_file}")
+        raise
+    finally:
+        attempt.update(finished=now(), status=ending["status"])
+        record.update(ending, finished=now(), seconds=round(sum(a.get("seconds", 0.0) for a in record["attempts"]), 3))
+        write_record(directory.record_file, record)
+
+
+def _begun(directory: RunDirectory, settings: Settings, command: str) -> Record:
+    before = directory.record() or {}
+    attempts: list[dict[str, Any]] = [
+        *before.get("attempts", []),
+        {"started": now(), "host": provenance.host()["name"]},
+    ]
+    return {
+        "run_id": directory.run_id,
+        "status": Status.RUNNING,
+        "command": command,
+        "seed": settings.seed,
+        "model": settings.model.name,
+        "data": settings.data.name,
+        "quant": settings.quant.name,
+        "tags": list(settings.tags),
+        "metrics": {},
+        "baseline_run_id": None,
+        "started": before.get("started", attempts[-1]["started"]),
+        "finished": None,
+        "seconds": before.get("seconds", 0.0),
+        "attempts": attempts,
+        "versions": provenance.versions(),
+        "git": provenance.git_state(),
+        "host": provenance.host(),
+        "facts": {},
+        "error": None,
+    }
+
+
+def _status_after(error: BaseException) -> Status:
+    if isinstance(error, DivergedError):
+        return Status.DIVERGED
+    return Status.INTERRUPTED if isinstance(error, (RunInterrupted, KeyboardInterrupt)) else Status.FAILED
+
+
+def _description(error: BaseException) -> dict[str, str]:
+    return {"type": type(error).__name__, "message": str(error)}
+
+
+def _warn_of_other_arithmetic(baseline: Record, facts: dict[str, Any]) -> None:
+    before = baseline.get("facts", {}).get("arithmetic", {}).get("precision")
+    after = facts.get("arithmetic", {}).get("precision")
+    if before != after:
+        _log.warning("The baseline was trained in %s and this run in %s: not the same recipe.", before, after)

@@ -1,0 +1,66 @@
+"""A run's record: its state and results in one JSON file."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from ternlab.errors import StorageError
+from ternlab.runs.files import write_json
+
+Record = dict[str, Any]
+
+# Raised when a key changes its meaning; readers refuse records from the future.
+RECORD_VERSION = 1
+
+
+class Status(StrEnum):
+    """Where a run is. Only `finished` and `diverged` are final."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+    INTERRUPTED = "interrupted"
+    FAILED = "failed"
+    DIVERGED = "diverged"
+
+
+def read_record(path: Path) -> Record | None:
+    """Return the record in `path`, or `None` when there is none.
+
+    Raises:
+        StorageError: the file is there but is not a record.
+    """
+    try:
+        record = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise StorageError(f"{path}: is not a readable record ({error}).\n  instead: move its folder away") from error
+    if not isinstance(record, dict) or record.get("record_version", 0) > RECORD_VERSION:
+        raise StorageError(f"{path}: is not a record of this version of ternlab.\n  instead: a newer ternlab")
+    return record
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Replace the record atomically."""
+    write_json(path, {"record_version": RECORD_VERSION, **_finite(record)})
+
+
+def now() -> str:
+    """Return the time of day with its zone, in ISO 8601, to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
+
+
+def _finite(value: Any) -> Any:
+    """Replace numbers that JSON does not have by `None`; a diverged run has them."""
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

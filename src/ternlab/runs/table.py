@@ -1,0 +1,56 @@
+"""The small table at the end of a run."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from ternlab.runs.directory import RunDirectory, run_directory
+from ternlab.runs.record import Record
+
+
+def print_table(directory: RunDirectory) -> None:
+    """Print what a finished run found, beside its baseline when it has one, to standard output."""
+    record = directory.record() or {}
+    baseline_id = record.get("baseline_run_id")
+    baseline = run_directory(directory.path.parent, baseline_id).record() if baseline_id else None
+    table = Table(title=f"{record['model']} on {record['data']}", title_justify="left", show_header=True)
+    table.add_column("")
+    for name in ("full precision", record["quant"]) if baseline else (_title(record),):
+        table.add_column(name, justify="right")
+    for row in _rows(record, baseline):
+        table.add_row(*row)
+    console = Console(soft_wrap=True)
+    console.print(table)
+    if baseline_id:
+        console.print(f"full precision: {run_directory(directory.path.parent, baseline_id).path}", highlight=False)
+    console.print(f"{_title(record)}: {directory.path}", highlight=False)
+
+
+def _title(record: Record) -> str:
+    return "full precision" if record["quant"] == "none" else str(record["quant"])
+
+
+def _rows(record: Record, baseline: Record | None) -> list[tuple[str, ...]]:
+    found = record["metrics"]
+    if baseline is None:
+        return [
+            ("test top-1", f"{found['test/top1']:.2f} %"),
+            ("test top-5", f"{found['test/top5']:.2f} %"),
+            ("size", _size(found["size/float_bytes"])),
+            ("seconds", f"{record['seconds']:.0f}"),
+        ]
+    full = baseline["metrics"]
+    return [
+        ("test top-1", f"{full['test/top1']:.2f} %", f"{found['test/top1']:.2f} %"),
+        ("degradation, top-1", "", f"{found['degradation/top1']:+.2f} points"),
+        ("degradation, top-5", "", f"{found['degradation/top5']:+.2f} points"),
+        ("sparsity", "", f"{100 * found['quant/sparsity']:.1f} %"),
+        ("size", _size(found["size/float_bytes"]), _size(found["size/ternary_bytes"])),
+        ("compression", "", f"{found['compression/ratio']:.2f}x"),
+        ("seconds", f"{baseline['seconds']:.0f}", f"{record['seconds']:.0f}"),
+    ]
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e6:.2f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"

@@ -1,0 +1,1 @@
+"""Typed and checked settings; everything that is spent later is decided here."""

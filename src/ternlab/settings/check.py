@@ -1,0 +1,74 @@
+"""From plain values to a checked section, with errors that say what to type instead."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from ternlab.errors import SettingsError, did_you_mean, near_matches
+from ternlab.settings.fields import Section
+
+S = TypeVar("S", bound=Section)
+
+
+def checked(section: type[S], values: Mapping[str, Any], *, prefix: str = "") -> S:
+    """Build `section` from `values`.
+
+    Args:
+        section: the class to build.
+        values: plain values, nested as the sections are.
+        prefix: dotted name of the section, for messages.
+
+    Raises:
+        SettingsError: an unknown key (near matches are named), a wrong type, a value outside its range.
+    """
+    try:
+        return section.model_validate(values)
+    except ValidationError as error:
+        raise _settings_error(section, error, prefix) from None
+
+
+def _settings_error(section: type[BaseModel], error: ValidationError, prefix: str) -> SettingsError:
+    first = error.errors(include_url=False)[0]
+    location = [str(part) for part in first["loc"]]
+    name = ".".join(part for part in (prefix, *location) if part)
+    holder = _section_at(section, location[:-1])
+    key = location[-1] if location else ""
+    if first["type"] == "extra_forbidden":
+        known = list(holder.model_fields) if holder else []
+        return SettingsError(name, rule="there is no such setting", instead=did_you_mean(key, known))
+    rule = first["msg"].removeprefix("Value error, ")
+    value = None if isinstance(first["input"], dict) else first["input"]
+    return SettingsError(name or "settings", value=value, rule=_plain(rule), instead=_instead(holder, key, name, first))
+
+
+def _plain(rule: str) -> str:
+    rule = rule[:1].lower() + rule[1:]
+    return rule.replace("input should be", "must be").replace("input should have", "must have")
+
+
+def _instead(holder: type[BaseModel] | None, key: str, name: str, error: Any) -> str:
+    field = holder.model_fields.get(key) if holder else None
+    if field is None:
+        return ""
+    if error["type"] == "literal_error" and isinstance(error["input"], str):
+        choices = [part.strip("' ") for part in error["ctx"]["expected"].replace(" or ", ", ").split(",")]
+        near = near_matches(error["input"], choices)
+        return f"{name}={near[0] if near else choices[0]}"
+    default = field.get_default(call_default_factory=True, validated_data={})
+    if default is None or isinstance(default, (BaseModel, tuple)) or field.is_required():
+        return ""
+    shown = str(default).lower() if isinstance(default, bool) else default
+    return f"{name}={shown} (the default)"
+
+
+def _section_at(section: type[BaseModel], location: list[str]) -> type[BaseModel] | None:
+    """Follow `location` through nested sections; `None` when it leaves them (lists, unions)."""
+    for part in location:
+        field = section.model_fields.get(part)
+        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            return None
+        section = field.annotation
+    return section

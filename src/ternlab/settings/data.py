@@ -1,0 +1,67 @@
+"""Settings of the data."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from ternlab.data.registry import DATA_SETS
+from ternlab.errors import did_you_mean
+from ternlab.settings.fields import Fraction, NonNegativeInt, PositiveInt, Section, free
+
+
+class DataSettings(Section):
+    """Which images, how they are split, and how batches are made from them.
+
+    Attributes:
+        name: a name registered in `ternlab.data.registry`.
+        root: folder (or Parquet file) of the data; `None` is `paths.data` for sets that can be downloaded.
+        download: fetch what is missing from the set's public address.
+        batch_size: images of one batch, over all devices together.
+        eval_batch_size: images of one evaluation batch on one device.
+        val_fraction: share of the training images held out for choices, stratified by class.
+        split_seed: seed of the validation split; apart from `seed`, so that repeats share the split.
+        limit_train: use only the first N training images of the split's seeded order (`None`: all).
+        image_size: side of the square image given to the network (`None`: the set's own, 224 for imagenet).
+        resize: for streamed evaluation: shorter side before the centre crop (`None`: `image_size` * 256 / 224).
+        flip: mirror training images left-right at random.
+        crop_padding: pixels of zero padding before a random crop of the original size (in-memory sets).
+        random_resized_crop: train on random crops of random area (streamed sets).
+        storage: `memory` (decoded once, augmented in batches), `stream` (worker processes) or `auto`.
+        workers: loader processes of streamed sets.
+        on_error: what a corrupt image does: `fail` stops with its name, `skip` leaves it out and counts it.
+        label_column, image_column: names of the Parquet columns.
+    """
+
+    name: str = "digits"
+    root: str | None = free(None)
+    download: bool = free(True)
+    batch_size: PositiveInt = 128
+    eval_batch_size: PositiveInt = free(256)
+    val_fraction: Fraction = 0.1
+    split_seed: NonNegativeInt = 0
+    limit_train: PositiveInt | None = None
+    image_size: PositiveInt | None = None
+    resize: PositiveInt | None = None
+    flip: bool = False
+    crop_padding: NonNegativeInt = 0
+    random_resized_crop: bool = False
+    storage: Literal["auto", "memory", "stream"] = "auto"
+    workers: NonNegativeInt = free(2)
+    on_error: Literal["fail", "skip"] = "fail"
+    image_column: str = Field("image", min_length=1)
+    label_column: str = Field("label", min_length=1)
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in DATA_SETS:
+            raise ValueError(f"no such data set; {did_you_mean(name, DATA_SETS)}")
+        return name
+
+    @model_validator(mode="after")
+    def _root_given(self) -> DataSettings:
+        if DATA_SETS[self.name].needs_root and self.root is None:
+            raise ValueError(f"data={self.name} reads your own files: give data.root=PATH")
+        return self

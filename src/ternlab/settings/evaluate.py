@@ -1,0 +1,35 @@
+"""Settings of an evaluation."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from ternlab.settings.fields import PositiveInt, Section
+from ternlab.settings.root import PathSettings
+
+
+class EvaluateSettings(Section):
+    """What to evaluate, and on which images.
+
+    Attributes:
+        run: id of a run, a unique part of it, or its folder; its final weights are evaluated.
+        ckpt_path: a checkpoint in a run's folder, in place of the final weights.
+        split: `test` or `val`.
+        json_output: print one JSON object in place of the table (`json` in the configuration).
+        batch_size: images of one batch.
+    """
+
+    run: str | None = None
+    ckpt_path: str | None = None
+    split: Literal["test", "val"] = "test"
+    json_output: bool = Field(default=False, alias="json")
+    batch_size: PositiveInt = 256
+    paths: PathSettings = Field(default_factory=PathSettings)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> EvaluateSettings:
+        if (self.run is None) == (self.ckpt_path is None):
+            raise ValueError("give one of the two: run=ID or ckpt_path=FILE")
+        return self

@@ -1,0 +1,131 @@
+"""From a configuration to settings and back; the only place where configuration becomes typed."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import yaml
+
+from ternlab.errors import SettingsError
+from ternlab.settings.check import checked
+from ternlab.settings.quant import quant_settings
+from ternlab.settings.root import Settings
+
+
+def settings_from_config(config: Mapping[str, Any]) -> Settings:
+    """Check a resolved configuration.
+
+    Args:
+        config: plain nested values, as Hydra composes them and `config.yaml` holds them.
+
+    Raises:
+        SettingsError: anything that cannot be used; the first problem found.
+    """
+    _refuse_targets(config)
+    _import_plugins(config.get("plugins") or ())
+    values = dict(config)
+    quant = quant_settings(values.pop("quant", None) or {})
+    settings = checked(Settings, values).model_copy(update={"quant": quant})
+    _check_pairs(settings)
+    return settings
+
+
+def config_of(settings: Settings) -> dict[str, Any]:
+    """Return the configuration that `settings_from_config` turns into equal settings."""
+    config = settings.model_dump(mode="json")
+    rule = config["quant"].pop("rule")
+    config["quant"] = {**config["quant"], **rule} if settings.quant.active else config["quant"]
+    return config
+
+
+def twin_of(settings: Settings) -> Settings:
+    """Return the full-precision twin of a quantized run: the same recipe and seed without quantization.
+
+    Raises:
+        SettingsError: `baseline.overrides` is not a list of `name=value`, or makes bad settings.
+    """
+    config = config_of(settings)
+    config["quant"] = {"name": "none"}
+    config["baseline"] = {}
+    config["ckpt_path"] = None
+    config["force"] = False
+    for assignment in settings.baseline.overrides:
+        _assign(config, assignment)
+    return settings_from_config(config)
+
+
+def _assign(config: dict[str, Any], assignment: str) -> None:
+    name, equals, text = assignment.partition("=")
+    if not equals:
+        raise SettingsError(
+            "baseline.overrides",
+            value=assignment,
+            rule="must be name=value",
+            instead="'baseline.overrides=[\"optim.lr=0.1\"]'",
+        )
+    *parents, leaf = name.split(".")
+    branch = config
+    for parent in parents:
+        branch = branch.setdefault(parent, {})
+        if not isinstance(branch, dict):
+            raise SettingsError("baseline.overrides", value=assignment, rule=f"{parent} holds no settings")
+    branch[leaf] = yaml.safe_load(text)
+
+
+def _refuse_targets(config: Mapping[str, Any]) -> None:
+    for name in _keys(config):
+        if name.rpartition(".")[2].startswith("_"):
+            raise SettingsError(
+                name,
+                rule="settings name things, they never run code, so keys such as _target_ are refused",
+                instead="register the part in a module of your own and name it with plugins=[your_module]",
+            )
+
+
+def _keys(value: Any, name: str = "") -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            dotted = f"{name}.{key}" if name else str(key)
+            yield dotted
+            yield from _keys(inner, dotted)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _keys(inner, name)
+
+
+def _import_plugins(names: Any) -> None:
+    for name in names:
+        try:
+            importlib.import_module(str(name))
+        except ImportError as error:
+            raise SettingsError(
+                "plugins", value=str(name), rule=f"cannot be imported ({error})", instead="a module on PYTHONPATH"
+            ) from error
+
+
+def _check_pairs(settings: Settings) -> None:
+    """Refuse settings that are fine one by one and wrong together."""
+    if settings.quant.rule.update == "sequential" and settings.trainer.accumulate_grad_batches > 1:
+        raise SettingsError(
+            "trainer.accumulate_grad_batches",
+            value=settings.trainer.accumulate_grad_batches,
+            rule="the two passes of quant.update=sequential would add up the gradients of different thresholds",
+            instead="quant.update=joint, or trainer.accumulate_grad_batches=1 with a larger data.batch_size",
+        )
+    processes = settings.trainer.devices
+    if settings.data.batch_size % processes:
+        raise SettingsError(
+            "data.batch_size",
+            value=settings.data.batch_size,
+            rule=f"is the batch of all {processes} processes together, so it must be a multiple of {processes}",
+            instead=f"data.batch_size={max(1, settings.data.batch_size // processes) * processes}",
+        )
+    if settings.baseline.overrides and settings.baseline.run:
+        raise SettingsError(
+            "baseline.overrides",
+            value=list(settings.baseline.overrides),
+            rule=f"changes the recipe of a twin, but baseline.run={settings.baseline.run} names a finished one",
+            instead="one of the two",
+        )

@@ -1,0 +1,73 @@
+"""Settings of the optimizer, its schedule and the loss."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from ternlab.settings.fields import Fraction, NonNegativeFloat, PositiveFloat, Section
+
+
+class ScheduleSettings(Section):
+    """How the learning rate changes; a pure function of the step.
+
+    Attributes:
+        name: `constant`, `step` (times a factor at each milestone) or `cosine` (to `final` of the rate).
+        milestones: epochs at which the rate is multiplied (`step`).
+        factors: one factor for each milestone, or a single one for all.
+        warmup_epochs: epochs of linear warm-up from zero; fractions are allowed.
+        final: the share of the rate that is left at the end of `cosine`.
+    """
+
+    name: Literal["constant", "step", "cosine"] = "constant"
+    milestones: tuple[NonNegativeFloat, ...] = ()
+    factors: tuple[PositiveFloat, ...] = ()
+    warmup_epochs: NonNegativeFloat = 0.0
+    final: NonNegativeFloat = 0.0
+
+    @model_validator(mode="after")
+    def _factor_for_each_milestone(self) -> ScheduleSettings:
+        if self.name != "step":
+            return self
+        if not self.milestones or list(self.milestones) != sorted(set(self.milestones)):
+            raise ValueError(f"milestones = {list(self.milestones)} must be rising epochs, e.g. [80,120,160]")
+        if len(self.factors) not in (1, len(self.milestones)):
+            raise ValueError(
+                f"factors = {list(self.factors)} must be one number, or one for each of the "
+                f"{len(self.milestones)} milestones"
+            )
+        return self
+
+
+class OptimSettings(Section):
+    """Optimizer of the weights; the thresholds have their own (see `quant.threshold`).
+
+    Attributes:
+        name: `sgd`, `adam` (L2 decay in the gradient) or `adamw` (decoupled decay).
+        lr: learning rate at the start (after warm-up).
+        momentum, nesterov: of SGD.
+        betas, eps: of Adam.
+        weight_decay: of the weights; thresholds are never decayed.
+        decay_bn, decay_bias: whether BatchNorm's parameters and the biases are decayed as well.
+        label_smoothing: share of the target spread over all classes.
+        schedule: see `ScheduleSettings`.
+    """
+
+    name: Literal["sgd", "adam", "adamw"] = "sgd"
+    lr: PositiveFloat = 0.05
+    momentum: Fraction = 0.9
+    nesterov: bool = True
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    eps: PositiveFloat = 1e-8
+    weight_decay: NonNegativeFloat = 0.0
+    decay_bn: bool = False
+    decay_bias: bool = False
+    label_smoothing: Fraction = 0.0
+    schedule: ScheduleSettings = Field(default_factory=ScheduleSettings)
+
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> OptimSettings:
+        if self.name == "sgd" and self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov=true needs momentum > 0: give optim.nesterov=false or optim.momentum=0.9")
+        return self

@@ -1,0 +1,83 @@
+"""The whole of a run's settings."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from ternlab.settings.data import DataSettings
+from ternlab.settings.fields import NonNegativeInt, Section, free
+from ternlab.settings.model import ModelSettings
+from ternlab.settings.optim import OptimSettings
+from ternlab.settings.quant import QuantSettings
+from ternlab.settings.trainer import CheckpointSettings, TrainerSettings
+
+
+class BaselineSettings(Section):
+    """The full-precision twin of a quantized run.
+
+    Attributes:
+        run: id of an existing run to use as the twin (`None`: the run of the same recipe and seed).
+        overrides: settings in which the twin's recipe differs, as they are typed (`[optim.lr=0.1]`).
+    """
+
+    run: str | None = None
+    overrides: tuple[str, ...] = ()
+
+
+class LoggerSettings(Section):
+    """Where metrics are mirrored; the run's own files are always written.
+
+    Attributes:
+        name: `local` (nothing else) or `wandb`.
+        project, entity, group: of W&B; the default group is the id of the baseline.
+        mode: of W&B; `auto` is online with a key in the environment or netrc, else offline.
+    """
+
+    name: Literal["local", "wandb"] = "local"
+    project: str = "ternlab"
+    entity: str | None = None
+    group: str | None = None
+    mode: Literal["auto", "online", "offline"] = "auto"
+
+
+class PathSettings(Section):
+    """Folders; relative ones are taken from where the command is typed.
+
+    Attributes:
+        runs: holds one folder for each run.
+        data: downloaded data sets.
+        sweeps: plans and records of sweeps.
+    """
+
+    runs: str = "logs/runs"
+    data: str = "data"
+    sweeps: str = "logs/sweeps"
+
+
+class Settings(Section):
+    """Everything that a run is a function of, and how it is carried out.
+
+    Attributes:
+        seed: of initialization, order and augmentation; 0 is a seed like any other.
+        ckpt_path: checkpoint of the same network to go on from, when the run has none of its own yet.
+        force: move an existing run of the same id aside and start afresh.
+        tags: free words for W&B and the record.
+        plugins: modules to import first; they register models, data sets and rules.
+    """
+
+    seed: NonNegativeInt = 0
+    model: ModelSettings = Field(default_factory=ModelSettings)
+    data: DataSettings = Field(default_factory=DataSettings)
+    quant: QuantSettings = Field(default_factory=QuantSettings)
+    optim: OptimSettings = Field(default_factory=OptimSettings)
+    trainer: TrainerSettings = Field(default_factory=TrainerSettings)
+    baseline: BaselineSettings = Field(default_factory=BaselineSettings)
+    checkpoint: CheckpointSettings = free(CheckpointSettings())
+    logger: LoggerSettings = free(LoggerSettings())
+    paths: PathSettings = free(PathSettings())
+    ckpt_path: str | None = None
+    force: bool = free(False)
+    tags: tuple[str, ...] = free(())
+    plugins: tuple[str, ...] = ()

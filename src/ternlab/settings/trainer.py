@@ -1,0 +1,52 @@
+"""Settings of the training loop, its machine and its checkpoints."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import field_validator
+
+from ternlab.settings.fields import NonNegativeInt, PositiveFloat, PositiveInt, Section, free
+
+
+class TrainerSettings(Section):
+    """How long to train, and on what.
+
+    Attributes:
+        max_epochs: epochs of training; 0 only evaluates.
+        accumulate_grad_batches: batches whose gradients make one step (not with `quant.update=sequential`).
+        gradient_clip_val: largest norm of all gradients together (`None`: no clipping).
+        precision: `32`, `bf16-mixed`, or `auto` (chosen for the machine; the reason is printed).
+        channels_last: memory format of images and weights, likewise.
+        accelerator, devices: more than one device trains with one process each (DDP).
+        threads: CPU threads of one process (`None`: as torch finds them).
+        progress: `rich` bar on a terminal, `plain` lines, or `auto`.
+    """
+
+    max_epochs: NonNegativeInt = 10
+    accumulate_grad_batches: PositiveInt = 1
+    gradient_clip_val: PositiveFloat | None = None
+    precision: Literal["auto", "32", "bf16-mixed"] = "auto"
+    channels_last: Literal["auto"] | bool = "auto"
+    accelerator: Literal["auto", "cpu", "gpu"] = free("auto")
+    devices: PositiveInt = free(1)
+    threads: PositiveInt | None = free(None)
+    progress: Literal["auto", "rich", "plain"] = free("auto")
+
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _number_as_text(cls, value: Any) -> Any:
+        """Take `trainer.precision=32`, which the command line reads as a number."""
+        return str(value) if isinstance(value, int) else value
+
+
+class CheckpointSettings(Section):
+    """When the state is saved; none of it changes the result.
+
+    Attributes:
+        every_steps: optimizer steps between two checkpoints (`None`: only at the end of each epoch).
+        keep: how many complete checkpoints stay; at least 2, so that a torn one has a predecessor.
+    """
+
+    every_steps: PositiveInt | None = free(None)
+    keep: PositiveInt = free(2, ge=2)

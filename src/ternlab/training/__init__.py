@@ -1,0 +1,1 @@
+"""Training: the LightningModule, update rules as optimizers, callbacks, and what joins them."""

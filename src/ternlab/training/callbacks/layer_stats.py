@@ -1,0 +1,86 @@
+"""Per-layer statistics of the quantization, once an epoch: a pass over the weights is not for every step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from torch import Tensor, nn
+
+from ternlab.quantizers.attach import codes, latent_weight, quantized_layers, quantizer_of
+from ternlab.runs.metrics import MetricsTable
+from ternlab.training.callbacks.epoch_metrics import EpochMetrics
+from ternlab.training.optimizers import threshold_parameters
+from ternlab.training.update_rule import TernaryOptimizer
+
+
+class LayerStats(Callback):
+    """Logs threshold, d, scale, sparsity, threshold gradient before the clamp, and flip ratio of each layer.
+
+    The flip ratio is the share of a layer's codes that differ from the end of the epoch before.
+
+    Args:
+        table: where the rows go; `None` on all but the first process.
+        metrics: gets the means over all quantized weights, as `quant/sparsity` and `quant/flip_ratio`.
+    """
+
+    def __init__(self, table: MetricsTable | None, metrics: EpochMetrics) -> None:
+        self._table = table
+        self._metrics = metrics
+        self._before: dict[str, Tensor] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the codes at the end of the last epoch."""
+        return {"codes": dict(self._before)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Compare with the codes of the last epoch before the checkpoint."""
+        self._before = dict(state_dict["codes"])
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take back rows from after the checkpoint; remember the first codes of a fresh run."""
+        if self._table is not None:
+            self._table.keep_until(trainer.global_step)
+        if not self._before:
+            self._before = _all_codes(pl_module)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write one row for each quantized layer."""
+        gradients = _threshold_gradients(trainer, pl_module)
+        now = _all_codes(pl_module)
+        rows = [self._row(name, layer, now[name], gradients) for name, layer in quantized_layers(pl_module)]
+        self._before = now
+        position = {"epoch": trainer.current_epoch, "step": trainer.global_step}
+        if self._table is not None:
+            self._table.add(*({**position, **row} for row in rows))
+        weights = sum(row["weights"] for row in rows)
+        self._metrics.extra = {
+            f"quant/{key}": sum(row[key] * row["weights"] for row in rows) / weights
+            for key in ("sparsity", "flip_ratio")
+        }
+
+    def _row(self, name: str, layer: nn.Module, now: Tensor, gradients: dict[int, float]) -> dict[str, Any]:
+        quantizer = quantizer_of(layer)
+        row: dict[str, Any] = {
+            "layer": name.removeprefix("model."),
+            "weights": now.numel(),
+            **quantizer.statistics(latent_weight(layer)),
+            "flip_ratio": float((now != self._before[name].to(now.device)).double().mean()),
+        }
+        of_layer = [gradients[id(p)] for p in quantizer.thresholds() if id(p) in gradients]
+        if of_layer:
+            row["threshold_gradient"] = sum(of_layer) / len(of_layer)
+        return row
+
+
+def _all_codes(module: nn.Module) -> dict[str, Tensor]:
+    return {name: codes(layer).codes for name, layer in quantized_layers(module)}
+
+
+def _threshold_gradients(trainer: pl.Trainer, module: nn.Module) -> dict[int, float]:
+    optimizer: torch.optim.Optimizer = trainer.optimizers[0]
+    if not isinstance(optimizer, TernaryOptimizer):
+        return {}
+    return dict(zip(map(id, threshold_parameters(module)), optimizer.mean_gradients(), strict=True))

@@ -1,0 +1,90 @@
+"""Saving the state of training, and stopping when asked to."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+
+from ternlab.errors import DivergedError, RunInterrupted
+from ternlab.runs.directory import RunDirectory
+from ternlab.settings.trainer import CheckpointSettings
+from ternlab.training.checkpoints import KEY, checkpoint_file, prune
+from ternlab.training.signals import StopRequest
+
+
+class Saving(Callback):
+    """Saves at the end of every epoch, every `every_steps` steps, and when a signal asks to stop.
+
+    It must be the last callback, so that a checkpoint holds what the others counted of the batch.
+    """
+
+    def __init__(self, directory: RunDirectory, settings: CheckpointSettings, stop: StopRequest) -> None:
+        self._directory = directory
+        self._settings = settings
+        self._stop = stop
+        self._saved_step = -1
+        self._next_batch = 0
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Mark the checkpoint with its run, and where in training it was taken; `batch` is the next one."""
+        checkpoint[KEY] = {
+            "run_id": self._directory.run_id,
+            "epoch": trainer.current_epoch,
+            "step": trainer.global_step,
+            "batch": self._next_batch,
+        }
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Remember where a resumed run starts, so that the same step is not saved twice."""
+        self._saved_step = trainer.global_step if trainer.ckpt_path else -1
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save after a step that is due; the last batch of an epoch is saved with the epoch."""
+        if batch_idx + 1 == trainer.num_training_batches or (batch_idx + 1) % trainer.accumulate_grad_batches:
+            return
+        asked = self._asked(trainer)
+        every = self._settings.every_steps
+        if asked or (every and trainer.global_step % every == 0):
+            self._save(trainer, next_batch=batch_idx + 1)
+        if asked:
+            self._leave(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save the epoch; a network that is no longer finite is not saved."""
+        metrics: Mapping[str, Any] = trainer.callback_metrics
+        if any(not math.isfinite(float(value)) for name, value in metrics.items() if name.endswith("/loss")):
+            raise DivergedError(f"A loss is no longer finite at the end of epoch {trainer.current_epoch}.")
+        self._save(trainer, next_batch=0)
+        if self._asked(trainer) and trainer.current_epoch + 1 < (trainer.max_epochs or 0):
+            self._leave(trainer)
+
+    def _asked(self, trainer: pl.Trainer) -> bool:
+        asked = self._stop.signal is not None
+        if trainer.world_size > 1:
+            asked = trainer.strategy.reduce_boolean_decision(asked, all=False)
+        return asked
+
+    def _save(self, trainer: pl.Trainer, *, next_batch: int) -> None:
+        if trainer.global_step == self._saved_step:
+            return
+        self._next_batch = next_batch
+        trainer.save_checkpoint(checkpoint_file(self._directory.checkpoints, trainer.global_step))
+        self._saved_step = trainer.global_step
+        if trainer.is_global_zero:
+            prune(self._directory.checkpoints, self._settings.keep)
+
+    def _leave(self, trainer: pl.Trainer) -> None:
+        name = self._stop.signal or "a signal to another process"
+        raise RunInterrupted(
+            f"Stopped by {name} after step {trainer.global_step} (epoch {trainer.current_epoch}) at "
+            f"{time.strftime('%H:%M:%S')}; the state is saved.\n  instead: type the same command again to go on"
+        )

@@ -1,0 +1,140 @@
+"""Checkpoints that are whole or absent: checksummed, never overwritten, and loaded without unpickling code."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, cast
+
+import torch
+from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
+
+from ternlab.errors import CheckpointCorruptError
+from ternlab.runs.files import atomic_writer, remove_leftovers, write_json
+
+_log = logging.getLogger(__name__)
+# Where a checkpoint says which run it belongs to and where in training it was taken.
+KEY = "ternlab"
+_NAME = re.compile(r"step-(\d{9})\.ckpt")
+
+
+class AtomicCheckpointIO(CheckpointIO):
+    """Lightning's way to files: writes beside, syncs, renames, and then writes the checksum.
+
+    A checkpoint without its checksum file is one whose writer was killed; it is never read.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write `checkpoint` to `path` and its checksum beside it."""
+        path = Path(path)
+        manifest_file(path).unlink(missing_ok=True)
+        with atomic_writer(path) as file:
+            hashed = _Hashing(file)
+            torch.save(checkpoint, cast(IO[bytes], hashed))
+        mark = checkpoint.get(KEY, {})
+        write_json(manifest_file(path), {"sha256": hashed.digest(), "bytes": hashed.size, **mark})
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True
+    ) -> dict[str, Any]:
+        """Return the checkpoint in `path` after comparing its checksum.
+
+        Raises:
+            CheckpointCorruptError: the bytes are not those that were written.
+        """
+        verify(Path(path))
+        checkpoint: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
+        return checkpoint
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Delete a checkpoint; the checksum goes first, so that half a removal is an absent checkpoint."""
+        manifest_file(Path(path)).unlink(missing_ok=True)
+        Path(path).unlink(missing_ok=True)
+
+
+class _Hashing:
+    """A write-only file that hashes what passes through it; torch then writes its archive as a stream."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self._hash = hashlib.sha256()
+        self.size = 0
+
+    def write(self, data: Any) -> int:
+        self._hash.update(data)
+        written = self._file.write(data)
+        self.size += written
+        return int(written)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def digest(self) -> str:
+        return self._hash.hexdigest()
+
+
+def manifest_file(path: Path) -> Path:
+    """Return the path of a checkpoint's checksum file."""
+    return path.with_suffix(".json")
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Return what is known of a checkpoint without reading it: `sha256`, `bytes`, `run_id`, `step`, `batch`."""
+    manifest: dict[str, Any] = json.loads(manifest_file(path).read_text())
+    return manifest
+
+
+def checkpoint_file(folder: Path, step: int) -> Path:
+    """Return the path of the checkpoint taken after `step` optimizer steps."""
+    return folder / f"step-{step:09d}.ckpt"
+
+
+def newest_first(folder: Path) -> list[Path]:
+    """Return the checkpoints in `folder` that have a checksum file, newest first."""
+    paths = [path for path in folder.glob("step-*.ckpt") if _NAME.fullmatch(path.name)]
+    return [path for path in sorted(paths, reverse=True) if manifest_file(path).exists()]
+
+
+def readable(folder: Path) -> Iterator[Path]:
+    """Yield the checkpoints in `folder` whose bytes are whole, newest first; damaged ones are named in the log."""
+    for path in newest_first(folder):
+        try:
+            verify(path)
+        except CheckpointCorruptError as error:
+            _log.warning("%s\n  The one before it is used.", error)
+            continue
+        yield path
+
+
+def verify(path: Path) -> None:
+    """Compare a checkpoint's bytes with its checksum.
+
+    Raises:
+        CheckpointCorruptError: they differ, or the checksum cannot be read.
+    """
+    try:
+        manifest = read_manifest(path)
+        expected = manifest["sha256"]
+        with path.open("rb") as file:
+            got = hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointCorruptError(f"{path}: cannot be verified ({error}).") from error
+    if got != expected:
+        raise CheckpointCorruptError(
+            f"{path}: is damaged (sha256 {got[:12]}, expected {expected[:12]}; {path.stat().st_size:,} bytes, "
+            f"expected {manifest.get('bytes', 0):,})."
+        )
+
+
+def prune(folder: Path, keep: int) -> None:
+    """Delete all but the `keep` newest complete checkpoints, and what killed writers left."""
+    for path in newest_first(folder)[keep:]:
+        AtomicCheckpointIO().remove_checkpoint(path)
+    for path in folder.glob("step-*.ckpt"):
+        if not manifest_file(path).exists():
+            path.unlink(missing_ok=True)
+    remove_leftovers(folder)

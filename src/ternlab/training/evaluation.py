@@ -1,0 +1,64 @@
+"""Evaluating a trained network outside of a training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ternlab.data.module import build_data
+from ternlab.errors import SettingsError
+from ternlab.runs.directory import RunDirectory
+from ternlab.settings.evaluate import EvaluateSettings
+from ternlab.training.hardware import Choice, choose
+from ternlab.training.module import Classifier
+from ternlab.training.network import Shape, build_network, load_trained
+from ternlab.training.resume import load_checkpoint_weights
+from ternlab.training.tally import Tally
+
+
+def evaluate_run(directory: RunDirectory, checkpoint: Path | None, wanted: EvaluateSettings) -> dict[str, float]:
+    """Return loss, top-1 and top-5 of a run's network, in the arithmetic that its settings give here.
+
+    Args:
+        directory: the run.
+        checkpoint: evaluated in place of the final weights.
+        wanted: split and batch size.
+
+    Raises:
+        SettingsError: weights, checkpoint or data cannot be used, or there are no images in the split.
+    """
+    settings = directory.settings()
+    # The network is built without the files it started from: all its weights are loaded afterwards.
+    settings = settings.model_copy(update={"model": settings.model.model_copy(update={"weights": None})})
+    data_settings = settings.data.model_copy(update={"eval_batch_size": wanted.batch_size})
+    data = build_data(data_settings, data_dir=Path(wanted.paths.data), seed=settings.seed)
+    data.prepare_data()
+    data.setup()
+    if wanted.split == "val" and not data.val_count:
+        raise SettingsError("split", value="val", rule="the run held out no validation images", instead="split=test")
+    model = build_network(settings, Shape(data.channels, data.size, len(data.classes)), None)
+    if checkpoint is None:
+        load_trained(model, directory.weights_file)
+    else:
+        load_checkpoint_weights(model, checkpoint)
+    choice = choose(settings.trainer)
+    module = Classifier(model, settings, data.steps_per_epoch, choice.channels_last)
+    loader = data.test_dataloader() if wanted.split == "test" else data.val_dataloader()
+    return measure(module, loader, choice).result(wanted.split)
+
+
+@torch.inference_mode()
+def measure(module: Classifier, loader: object, choice: Choice) -> Tally:
+    """Return the tally of a network over the batches of `loader`."""
+    device = torch.device(choice.device)
+    module.to(device).eval()
+    tally = Tally()
+    bfloat16 = choice.precision == "bf16-mixed"
+    for images, labels in loader:  # type: ignore[attr-defined]
+        with torch.autocast(choice.device, torch.bfloat16, enabled=bfloat16):
+            logits = module(images.to(device))
+        loss = nn.functional.cross_entropy(logits.float(), labels.to(device))
+        tally.add(loss, logits, labels.to(device))
+    return tally

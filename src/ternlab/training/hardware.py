@@ -1,0 +1,56 @@
+"""Precision and memory format by machine: the choice and the reason for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ternlab.settings.trainer import TrainerSettings
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How the arithmetic is done.
+
+    Attributes:
+        device: `cpu` or `cuda`.
+        precision: `32` or `bf16-mixed`.
+        channels_last: whether images and weights are stored with the channels innermost.
+        reason: why, for the run's header.
+    """
+
+    device: str
+    precision: str
+    channels_last: bool
+    reason: str
+
+
+def choose(trainer: TrainerSettings) -> Choice:
+    """Return the arithmetic of a run: what the settings say, and this machine's best where they say `auto`.
+
+    The figures behind the defaults are in docs/benchmarks.md.
+    """
+    cuda = trainer.accelerator != "cpu" and torch.cuda.is_available()
+    precision, reason = _cuda_default() if cuda else cpu_default(torch.cpu.get_capabilities())
+    if trainer.precision != "auto":
+        precision, reason = trainer.precision, "as set"
+    channels_last = trainer.channels_last is not False
+    return Choice("cuda" if cuda else "cpu", precision, channels_last, reason)
+
+
+def cpu_default(capabilities: Mapping[str, Any]) -> tuple[str, str]:
+    """Return precision and reason for a CPU with these capabilities (see `torch.cpu.get_capabilities`)."""
+    if capabilities.get("amx_bf16"):
+        return "bf16-mixed", "CPU with AMX, which multiplies bfloat16 in tiles"
+    if capabilities.get("avx512_bf16"):
+        return "bf16-mixed", "CPU with AVX-512 bfloat16 instructions, twice as fast as float32"
+    return "32", "CPU without bfloat16 instructions"
+
+
+def _cuda_default() -> tuple[str, str]:
+    if torch.cuda.is_bf16_supported(including_emulation=False):
+        return "bf16-mixed", f"{torch.cuda.get_device_name()} has bfloat16"
+    return "32", f"{torch.cuda.get_device_name()} has no bfloat16"

@@ -1,0 +1,95 @@
+"""The LightningModule: a classifier, its loss, its optimizer."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from ternlab.errors import DivergedError
+from ternlab.settings.root import Settings
+from ternlab.training.optimizers import build_optimizer
+from ternlab.training.schedule import factor
+
+
+class Classifier(pl.LightningModule):
+    """Trains a network to classify images.
+
+    Args:
+        model: maps images (batch, channels, height, width) to logits (batch, classes); quantized or not.
+        settings: of the run.
+        batches_per_epoch: training batches of one epoch.
+        channels_last: memory format of images and weights.
+    """
+
+    def __init__(self, model: nn.Module, settings: Settings, batches_per_epoch: int, channels_last: bool) -> None:
+        super().__init__()
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.model = model.to(memory_format=self.memory_format)
+        self.settings = settings
+        self.steps_per_epoch = -(-batches_per_epoch // settings.trainer.accumulate_grad_batches)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits."""
+        logits: Tensor = self.model(images.to(memory_format=self.memory_format))
+        return logits
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Make dropout a function of (seed, epoch, batch, rank), so that a resumed run draws the same."""
+        torch.manual_seed(batch_seed(self.settings.seed, self.current_epoch, batch_idx, self.global_rank))
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
+        """Return the loss of one batch, and what the metrics are counted from."""
+        images, labels = batch
+        logits = self(images)
+        smoothing = self.settings.optim.label_smoothing
+        loss = nn.functional.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
+        self._stop_if_diverged(loss)
+        return {"loss": loss, "mean_loss": loss.detach(), "logits": logits.detach()}
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
+        """Return loss (without label smoothing) and logits."""
+        images, labels = batch
+        logits = self(images)
+        return {"mean_loss": nn.functional.cross_entropy(logits.float(), labels), "logits": logits}
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
+        """Return loss (without label smoothing) and logits."""
+        return self.validation_step(batch, batch_idx)
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimizer and its schedule, which is a function of the step."""
+        settings = self.settings
+        optimizer = build_optimizer(self.model, settings.optim, settings.quant)
+        epochs = settings.trainer.max_epochs
+
+        def of_step(step: int) -> float:
+            return factor(settings.optim.schedule, step, self.steps_per_epoch, epochs)
+
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": LambdaLR(optimizer, of_step), "interval": "step"},
+        }
+
+    def _stop_if_diverged(self, loss: Tensor) -> None:
+        finite = bool(torch.isfinite(loss))
+        if self.trainer.world_size > 1:
+            # All processes must leave together, or the others wait for the missing one.
+            finite = self.trainer.strategy.reduce_boolean_decision(finite, all=True)
+        if not finite:
+            lr = self.settings.optim.lr
+            raise DivergedError(
+                f"The loss is no longer finite (epoch {self.current_epoch}, step {self.global_step}).\n"
+                f"  instead: a smaller optim.lr (it is {lr:g}), optim.schedule.warmup_epochs, or "
+                "trainer.gradient_clip_val; the last good checkpoint is kept"
+            )
+
+
+def batch_seed(*parts: int) -> int:
+    """Return a seed for torch from whole numbers, well mixed, below 2**63."""
+    digest = hashlib.sha256(",".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1

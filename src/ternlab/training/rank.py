@@ -1,0 +1,48 @@
+"""One process of a run that trains in several; started by `torchrun -m ternlab.training.rank FOLDER [START]`."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from ternlab.errors import TernlabError
+from ternlab.logs import log_to_file, log_to_terminal, quiet_libraries, tracebacks
+from ternlab.runs.directory import RunDirectory
+from ternlab.runs.files import write_json
+from ternlab.runs.lock import RunLock
+from ternlab.training.launch import result_file
+from ternlab.training.processes import place_from_environment
+from ternlab.training.running import train_here
+
+
+def main(arguments: list[str]) -> int:
+    """Train in this process and leave the outcome, or the error, in the run's folder; return the exit code."""
+    directory = RunDirectory(Path(arguments[0]))
+    start = Path(arguments[1]) if len(arguments) > 1 else None
+    place = place_from_environment()
+    quiet_libraries()
+    with contextlib.ExitStack() as stack:
+        if place.rank == 0:
+            log_to_terminal()
+            stack.enter_context(log_to_file(directory.log_file))
+        try:
+            settings = directory.settings()
+            if place.rank == 0:
+                # The parent holds the run's lock; this one keeps out the processes of a parent that was killed.
+                stack.enter_context(RunLock(directory.path / "processes.lock"))
+            outcome = train_here(settings, directory, start, place)
+        except TernlabError as error:
+            write_json(result_file(directory), {"exit_code": int(error.exit_code), "error": str(error)})
+            return int(error.exit_code)
+        except Exception:
+            tracebacks.info("process %d failed", place.rank, exc_info=True)
+            raise
+    if place.rank == 0:
+        write_json(result_file(directory), asdict(outcome))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

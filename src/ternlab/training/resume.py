@@ -1,0 +1,111 @@
+"""Where a training starts: at the beginning, at its own newest good checkpoint, or at a given one."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ternlab.errors import CheckpointCorruptError, SettingsError
+from ternlab.models.weights import describe_mismatch
+from ternlab.runs.directory import RunDirectory
+from ternlab.settings.root import Settings
+from ternlab.training.checkpoints import KEY, manifest_file, read_manifest, readable, verify
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Start:
+    """A checkpoint to go on from.
+
+    Attributes:
+        path: the file.
+        batch: the next batch of its epoch; 0 at the end of an epoch.
+        step: optimizer steps done.
+    """
+
+    path: Path
+    batch: int
+    step: int
+
+
+def starting_checkpoint(settings: Settings, directory: RunDirectory, module: nn.Module) -> Start | None:
+    """Return where training starts, `None` for the beginning.
+
+    The run's own newest good checkpoint goes before `ckpt_path`, which is only where the run began.
+
+    Raises:
+        SettingsError: `ckpt_path` cannot be read, is no checkpoint of ternlab, or is of another network.
+    """
+    for path in readable(directory.checkpoints):
+        manifest = read_manifest(path)
+        if manifest["run_id"] == directory.run_id:
+            return Start(path, manifest["batch"], manifest["step"])
+        _log.warning("%s belongs to run %s and is left alone.", path, manifest["run_id"])
+    if settings.ckpt_path is None:
+        return None
+    return _given(Path(settings.ckpt_path), module)
+
+
+def _given(path: Path, module: nn.Module) -> Start:
+    checkpoint = read_checkpoint(path)
+    mark = checkpoint.get(KEY)
+    if mark is None or "optimizer_states" not in checkpoint:
+        raise SettingsError(
+            "ckpt_path",
+            value=str(path),
+            rule="is not a checkpoint of a ternlab training",
+            instead=f"model.weights={path}, to take the weights alone",
+        )
+    differing, mismatch = describe_mismatch(checkpoint["state_dict"], module.state_dict())
+    if differing:
+        raise SettingsError(
+            "ckpt_path",
+            value=str(path),
+            rule=f"is a checkpoint of another network{mismatch}",
+            instead=f"the model, data and quant settings of the run it was saved by ({mark['run_id']})",
+        )
+    return Start(path, mark["batch"], mark["step"])
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Return a checkpoint given by its path; compared with its checksum where there is one.
+
+    Raises:
+        SettingsError: it cannot be read.
+    """
+    try:
+        if manifest_file(path).exists():
+            verify(path)
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError, CheckpointCorruptError) as error:
+        first = str(error).splitlines()[0]
+        raise SettingsError(
+            "ckpt_path", value=str(path), rule=f"cannot be read ({first})", instead="another checkpoint"
+        ) from error
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        raise SettingsError("ckpt_path", value=str(path), rule="is not a checkpoint", instead="another file")
+    return checkpoint
+
+
+def load_checkpoint_weights(model: nn.Module, path: Path) -> None:
+    """Load the network of a checkpoint into `model`, all or nothing.
+
+    Raises:
+        SettingsError: the checkpoint cannot be read or is of another network.
+    """
+    prefix = "model."
+    state = read_checkpoint(path)["state_dict"]
+    given = {name.removeprefix(prefix): value for name, value in state.items()}
+    differing, mismatch = describe_mismatch(given, model.state_dict())
+    if differing:
+        raise SettingsError(
+            "ckpt_path", value=str(path), rule=f"is a checkpoint of another network{mismatch}", instead="another file"
+        )
+    model.load_state_dict(given)

@@ -1,0 +1,213 @@
+"""One training from settings to results; knows nothing of records, locks and baselines."""
+
+from __future__ import annotations
+
+import logging
+import resource
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+
+from ternlab.data.module import ImageDataModule, build_data
+from ternlab.export.accounting import sizes
+from ternlab.runs.directory import RunDirectory
+from ternlab.runs.metrics import MetricsTable
+from ternlab.settings.root import Settings
+from ternlab.training.callbacks.epoch_metrics import EpochMetrics
+from ternlab.training.callbacks.layer_stats import LayerStats
+from ternlab.training.callbacks.progress import progress_callbacks
+from ternlab.training.callbacks.saving import Saving
+from ternlab.training.checkpoints import AtomicCheckpointIO
+from ternlab.training.hardware import Choice, choose
+from ternlab.training.module import Classifier
+from ternlab.training.network import Shape, build_network, save_weights
+from ternlab.training.optimizers import threshold_parameters
+from ternlab.training.processes import Place
+from ternlab.training.resume import starting_checkpoint
+from ternlab.training.signals import StopRequest
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a training leaves.
+
+    Attributes:
+        metrics: `val/...`, `test/...`, and the sizes.
+        facts: how it was carried out (precision, device, images, steps, peak memory).
+    """
+
+    metrics: dict[str, float]
+    facts: dict[str, Any]
+
+
+def train(
+    settings: Settings,
+    directory: RunDirectory,
+    *,
+    start: Path | None = None,
+    mirrors: tuple[Callback, ...] = (),
+    place: Place | None = None,
+) -> Outcome:
+    """Train, or go on training, then test once; write checkpoints, metrics and weights into `directory`.
+
+    Args:
+        settings: of the run.
+        directory: the run's folder, which this process (or its parent) holds the lock of.
+        start: full-precision weights to start from.
+        mirrors: callbacks that pass metrics on; they must not raise.
+        place: this process among those of the run; default: the only one.
+
+    Raises:
+        SettingsError: data, weights or checkpoint cannot be used.
+        DivergedError: a loss is not finite.
+        RunInterrupted: a signal asked to stop; the state is saved.
+    """
+    place = place or Place()
+    choice = choose(settings.trainer)
+    if settings.trainer.threads:
+        torch.set_num_threads(settings.trainer.threads)
+    data = build_data(
+        settings.data,
+        data_dir=Path(settings.paths.data),
+        seed=settings.seed,
+        rank=place.rank,
+        world_size=place.world_size,
+    )
+    data.prepare_data()
+    data.setup()
+    shape = Shape(data.channels, data.size, len(data.classes))
+    model = build_network(settings, shape, start)
+    module = Classifier(model, settings, data.steps_per_epoch, choice.channels_last)
+    _announce(settings, data, choice, place)
+    with StopRequest() as stop:
+        callbacks, metrics = _callbacks(settings, directory, stop, mirrors, place)
+        trainer = build_trainer(settings, directory, choice, callbacks, place, validate=data.val_count > 0)
+        checkpoint = starting_checkpoint(settings, directory, module)
+        if checkpoint is not None:
+            _log.info("going on from step %d (%s)", checkpoint.step, checkpoint.path.name)
+            data.train_dataloader().start_at(checkpoint.batch)
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint.path if checkpoint else None, weights_only=True)
+        return _finish(trainer, module, data, metrics, directory, choice)
+
+
+def build_trainer(
+    settings: Settings,
+    directory: RunDirectory,
+    choice: Choice,
+    callbacks: list[Callback],
+    place: Place,
+    *,
+    validate: bool,
+) -> pl.Trainer:
+    """Return the Lightning trainer of a run; what ternlab does itself is switched off in it."""
+    trainer = settings.trainer
+    return pl.Trainer(
+        accelerator="gpu" if choice.device == "cuda" else "cpu",
+        devices=place.local_world_size,
+        num_nodes=place.nodes,
+        strategy="ddp" if place.world_size > 1 else "auto",
+        precision="bf16-mixed" if choice.precision == "bf16-mixed" else "32-true",
+        max_epochs=trainer.max_epochs,
+        accumulate_grad_batches=trainer.accumulate_grad_batches,
+        gradient_clip_val=trainer.gradient_clip_val,
+        limit_val_batches=1.0 if validate else 0,
+        callbacks=callbacks,
+        # Named, so that Lightning does not take over requeueing when it finds itself under SLURM.
+        plugins=[AtomicCheckpointIO(), place.environment()],
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=directory.path,
+    )
+
+
+def _callbacks(
+    settings: Settings, directory: RunDirectory, stop: StopRequest, mirrors: tuple[Callback, ...], place: Place
+) -> tuple[list[Callback], EpochMetrics]:
+    """Return the callbacks in the order in which they must run: statistics, metrics, readers, saving."""
+    first = place.rank == 0
+    metrics = EpochMetrics(MetricsTable(directory.metrics_file) if first else None)
+    callbacks: list[Callback] = []
+    if settings.quant.active:
+        callbacks.append(LayerStats(MetricsTable(directory.layers_file) if first else None, metrics))
+    callbacks.append(metrics)
+    if first:
+        callbacks += [*mirrors, *progress_callbacks(settings.trainer)]
+    callbacks.append(Saving(directory, settings.checkpoint, stop))
+    return callbacks, metrics
+
+
+def _finish(
+    trainer: pl.Trainer,
+    module: Classifier,
+    data: ImageDataModule,
+    metrics: EpochMetrics,
+    directory: RunDirectory,
+    choice: Choice,
+) -> Outcome:
+    """Test once, with the weights of the last step, and keep them."""
+    found: dict[str, float] = {}
+    if data.val_count:
+        trainer.validate(module, datamodule=data, verbose=False)
+        found |= metrics.results(trainer, "val")
+    trainer.test(module, datamodule=data, verbose=False)
+    found |= metrics.results(trainer, "test")
+    if trainer.is_global_zero:
+        save_weights(module.model, directory.weights_file)
+    counted = sizes(module.model)
+    found |= {
+        "size/float_bytes": counted.float_bytes,
+        "size/ternary_bytes": counted.ternary_bytes,
+        "compression/ratio": counted.ratio,
+        "quant/sparsity": counted.sparsity,
+    }
+    facts = {
+        "arithmetic": asdict(choice),
+        "images": {"train": data.train_count, "val": data.val_count, "test": data.test_count},
+        "skipped_images": data.skipped,
+        "classes": list(data.classes),
+        "preprocessing": data.preprocessing(),
+        "parameters": counted.parameters,
+        "steps": trainer.global_step,
+        "world_size": trainer.world_size,
+        "thresholds_agree": _thresholds_agree(trainer, module),
+        "peak_memory_bytes": _peak_memory(choice),
+    }
+    return Outcome(found, facts)
+
+
+def _thresholds_agree(trainer: pl.Trainer, module: Classifier) -> bool:
+    """Return whether all processes ended with the same thresholds, bit for bit."""
+    thresholds = [parameter.detach().reshape(-1).double() for parameter in threshold_parameters(module)]
+    if trainer.world_size == 1 or not thresholds:
+        return True
+    gathered = trainer.strategy.all_gather(torch.cat(thresholds))
+    return bool((gathered == gathered[0]).all())
+
+
+def _peak_memory(choice: Choice) -> int:
+    """Return the largest memory of this process: of the GPU when it has one, else resident."""
+    if choice.device == "cuda":
+        return int(torch.cuda.max_memory_allocated())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _announce(settings: Settings, data: ImageDataModule, choice: Choice, place: Place) -> None:
+    if place.rank:
+        return
+    _log.info(
+        "%s on %s: %d training, %d validation, %d test images of %d classes, %dx%d",
+        settings.model.name, settings.data.name, data.train_count, data.val_count, data.test_count,
+        len(data.classes), data.size, data.size,
+    )  # fmt: skip
+    memory = "channels_last" if choice.channels_last else "contiguous"
+    _log.info("%s, %s, %s (%s)", choice.device, choice.precision, memory, choice.reason)

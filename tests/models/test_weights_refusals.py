@@ -1,0 +1,153 @@
+"""Weights that do not fit or cannot be read: what the message says, and that nothing is executed."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ternlab.errors import SettingsError
+from ternlab.models.weights import load_weights
+from ternlab.models.weights_read import read_file
+
+
+def refusal(model: nn.Module, path: Path, **more: Any) -> str:
+    """Return the message; the network must be untouched."""
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(SettingsError) as caught:
+        load_weights(model, str(path), name="resnet20", **more)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    return str(caught.value)
+
+
+def saved(tmp_path: Path, content: object) -> Path:
+    torch.save(content, tmp_path / "a.pt")
+    return tmp_path / "a.pt"
+
+
+def test_other_classes_name_the_layer_the_shapes_and_the_remedy(network: nn.Module, tmp_path: Path) -> None:
+    state = network.state_dict() | {"fc.weight": torch.zeros(100, 64), "fc.bias": torch.zeros(100)}
+    message = refusal(network, saved(tmp_path, state))
+    assert message.splitlines() == [
+        f"model.weights = {tmp_path / 'a.pt'}: the weights do not fit the network",
+        "  other shape: fc.weight (given (100, 64), needed (10, 64)), fc.bias (given (100,), needed (10,))",
+        "  instead: 'model.weights_skip=[fc.*]' to start these layers at random",
+    ]
+
+
+def test_missing_and_unexpected_entries_are_told_apart(network: nn.Module, tmp_path: Path) -> None:
+    state = network.state_dict()
+    state["head.weight"] = state.pop("fc.weight")
+    message = refusal(network, saved(tmp_path, state))
+    assert "\n  missing in the file: fc.weight\n" in message
+    assert "\n  unexpected in the file: head.weight\n" in message
+    assert "weights_skip=[fc.*, head.*]" in message
+
+
+def test_long_lists_are_cut_and_many_layers_mean_another_network(network: nn.Module, tmp_path: Path) -> None:
+    state = {name: v for name, v in network.state_dict().items() if not name.startswith("layer3")}
+    message = refusal(network, saved(tmp_path, state))
+    missing = [line for line in message.splitlines() if "missing" in line]
+    # layer3 has 6 convolutions and 6 BatchNorms of 4 entries (the batch counter is not needed).
+    assert missing[0].count(",") == 10 and missing[0].endswith(", and 20 more")
+    assert "model.name=NAME" in message and "weights_skip" not in message
+
+
+def test_exactly_ten_entries_are_listed_without_more(network: nn.Module, tmp_path: Path) -> None:
+    gone = [name for name in network.state_dict() if name.startswith("layer1") and "num" not in name][:10]
+    state = {name: v for name, v in network.state_dict().items() if name not in gone}
+    message = refusal(network, saved(tmp_path, state))
+    assert "more" not in message and all(name in message for name in gone)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "instead"), [("fcc.*", "fc.*"), ("layer1.0.conv3.*", "layer1.0.conv"), ("zzz", "bn1.*")]
+)
+def test_pattern_that_matches_nothing(pattern: str, instead: str, network: nn.Module, tmp_path: Path) -> None:
+    message = refusal(network, saved(tmp_path, network.state_dict()), skip=["conv1.*", pattern])
+    assert message.startswith(f"model.weights_skip = {pattern}: the pattern matches no entry")
+    assert instead in message.split("instead: ")[1]
+
+
+def test_skipping_everything_is_refused(network: nn.Module, tmp_path: Path) -> None:
+    assert "nothing would be loaded" in refusal(network, saved(tmp_path, network.state_dict()), skip=["*"])
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ({"epoch": 3, "optimizer": {"lr": 0.1}}, "its entries epoch, optimizer are not tensors"),
+        ({}, "it is empty"),
+        ([torch.zeros(1)], "it holds a list"),
+        (torch.zeros(1), "it holds a Tensor"),
+        ({"state_dict": {"conv1.weight": torch.zeros(1), "note": "x"}}, "its entries note are not tensors"),
+    ],
+)
+def test_files_without_a_state_dict(content: object, found: str, network: nn.Module, tmp_path: Path) -> None:
+    message = refusal(network, saved(tmp_path, content))
+    assert "not a state dict" in message and found in message
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.001, 0.3, 0.9, 0.9999])
+@pytest.mark.parametrize("kind", ["zip", "old", "safetensors"])
+def test_torn_file(kind: str, kept: float, network: nn.Module, tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    state: dict[str, Tensor] = network.state_dict()
+    if kind == "safetensors":
+        save_file(state, path)
+    else:
+        torch.save(state, path, _use_new_zipfile_serialization=kind == "zip")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * kept)])
+    message = refusal(network, path)
+    assert message.startswith(f"model.weights = {path}: the file is ")
+    assert "instead: " in message
+
+
+def test_damage_inside_an_archive_is_found(network: nn.Module, tmp_path: Path) -> None:
+    path = saved(tmp_path, network.state_dict())
+    whole = bytearray(path.read_bytes())
+    whole[64:400] = bytes(336)
+    path.write_bytes(whole)
+    assert "damaged" in refusal(network, path)
+
+
+class Payload:
+    """Creates a file when it is unpickled by Python's own rules."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.marker),)
+
+
+@pytest.mark.parametrize("kind", ["zip", "old", "bare pickle"])
+def test_pickled_code_is_refused_and_not_executed(kind: str, network: nn.Module, tmp_path: Path) -> None:
+    marker, path = tmp_path / "executed", tmp_path / "a.pt"
+    content = {"state_dict": network.state_dict(), "callbacks": Payload(marker)}
+    if kind == "bare pickle":
+        path.write_bytes(pickle.dumps(Payload(marker), protocol=2))
+    else:
+        torch.save(content, path, _use_new_zipfile_serialization=kind == "zip")
+    message = refusal(network, path)
+    assert "Python objects" in message and "safetensors" in message
+    assert not marker.exists()
+    # The payload is a real one: the unguarded way of loading executes it.
+    if kind == "bare pickle":
+        pickle.loads(path.read_bytes())
+    else:
+        torch.load(path, weights_only=False)
+    assert marker.exists()
+
+
+def test_missing_file_names_its_neighbours(tmp_path: Path) -> None:
+    (tmp_path / "resnet20.pt").touch()
+    with pytest.raises(SettingsError, match=r"(?s)no such file.*instead: model\.weights=.*/resnet20\.pt$"):
+        read_file(str(tmp_path / "resnet2.pt"))

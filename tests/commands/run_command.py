@@ -43,12 +43,12 @@ def run(folder: Path, *arguments: str, script: str = "train.py", **environment: 
     return process.returncode, out, err
 
 
-def wait_for(condition: Path, seconds: float = 120) -> None:
-    """Wait until a file or folder that matches a pattern is there."""
+def wait_for(folder: Path, pattern: str, seconds: float = 60) -> None:
+    """Wait until a file that matches `pattern` is there in a run's folder below `folder`."""
     end = time.monotonic() + seconds
-    while not list(condition.parent.glob(condition.name)):
+    while not list((folder / "logs" / "runs").glob(pattern)):
         if time.monotonic() > end:
-            raise TimeoutError(f"{condition} did not appear")
+            raise TimeoutError(f"{pattern} did not appear")
         time.sleep(0.02)
 
 

@@ -48,12 +48,12 @@ def test_fingerprint_survives_a_copy_and_sees_every_change(folder: Path, tmp_pat
     assert before is not None and len(before) == 64
     shutil.copytree(folder, tmp_path / "copy")
     assert fresh(tmp_path / "copy") == before
-    file = folder / "train" / "cat" / "000.png"
+    file = folder / "train" / "cat" / "001.png"
     (folder / ".DS_Store").write_bytes(b"x")
     assert fresh(folder) == before
     file.write_bytes(file.read_bytes() + b"x")
     grown = fresh(folder)
-    file.rename(file.with_name("zzz.png"))
+    file.rename(file.with_name("00a.png"))  # of the same length, and at the same place in the order
     renamed = fresh(folder)
     assert len({before, grown, renamed}) == 3
 

@@ -78,7 +78,7 @@ def test_centered_scale_is_odd_in_the_weights(weight: Tensor, init: float) -> No
 
 
 @PROPERTY
-@given(weight=weights(), init=THRESHOLDS, scale=SCALES, power=st.integers(-60, 60))
+@given(weight=weights(), init=THRESHOLDS, scale=SCALES, power=st.integers(-40, 40))
 def test_weights_and_threshold_times_a_power_of_two_give_the_same_codes_and_the_scale_times_it(
     weight: Tensor, init: float, scale: str, power: int
 ) -> None:
@@ -86,7 +86,8 @@ def test_weights_and_threshold_times_a_power_of_two_give_the_same_codes_and_the_
     found = rule(weight, threshold, scale=scale).codes(weight)
     times = rule(weight * 2.0**power, threshold * 2.0**power, scale=scale).codes(weight * 2.0**power)
     assert torch.equal(times.codes, found.codes)
-    assert torch.equal(times.scale, found.scale * 2.0**power)
+    if weight.any():  # Of nothing but zeros the deviation is the smallest one that is allowed.
+        assert torch.equal(times.scale, found.scale * 2.0**power)
 
 
 @PROPERTY

@@ -13,13 +13,13 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from safetensors.torch import load_file
 
-from tests.settings_for_tests import tiny_settings
 from ternlab.errors import RunInterrupted
 from ternlab.runs.directory import RunDirectory
 from ternlab.runs.directory import run_directory as directory_of
 from ternlab.runs.identity import run_id
 from ternlab.settings.root import Settings
 from ternlab.training.session import Outcome, train
+from tests.settings_for_tests import tiny_settings
 
 STEPS = 6
 VARIANTS: dict[str, dict[str, Any]] = {

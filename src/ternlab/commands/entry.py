@@ -60,11 +60,12 @@ def run(config: Path, command: Command) -> int:
 
 
 def _with_own_overrides(arguments: list[str]) -> list[str]:
-    """Add ternlab's settings of Hydra, beside the first override: Hydra takes overrides in one row only."""
+    """Add ternlab's settings of Hydra, and bring all overrides together: Hydra takes them in one row only."""
     names = {argument.lstrip("+~").partition("=")[0] for argument in arguments}
     own = [override for override in _HYDRA_OVERRIDES if override.partition("=")[0] not in names]
-    first = next((k for k, argument in enumerate(arguments) if _OVERRIDE.match(argument)), len(arguments))
-    return [*arguments[:first], *own, *arguments[first:]]
+    overrides = [argument for argument in arguments if _OVERRIDE.match(argument)]
+    options = [argument for argument in arguments if not _OVERRIDE.match(argument)]
+    return [*options, *own, *overrides]
 
 
 def _none(_: object) -> ExitCode:

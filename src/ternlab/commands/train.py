@@ -6,9 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from ternlab.data.fingerprint import check_data
 from ternlab.errors import ExitCode
-from ternlab.models.weights_file import check_weights
 from ternlab.runs import provenance
 from ternlab.runs.directory import RunDirectory
 from ternlab.runs.lifecycle import complete
@@ -29,21 +27,14 @@ def main(config: dict[str, Any]) -> ExitCode:
 
     def train(settings: Settings, directory: RunDirectory, start: Path | None) -> tuple[Metrics, Facts]:
         trained.append(directory.run_id)
-        return _checked_and_trained(settings, directory, start)
+        _log.info("run %s", directory.run_id)
+        return _train(settings, directory, start)
 
     directory = complete(settings, provenance.command(), train)
     if not trained:
         _log.info("this run is finished already (force=true trains it afresh)")
     print_table(directory)
     return ExitCode.DONE
-
-
-def _checked_and_trained(settings: Settings, directory: RunDirectory, start: Path | None) -> tuple[Metrics, Facts]:
-    """Check the files that the settings name before torch is imported, then train."""
-    check_data(settings.data, Path(settings.paths.data))
-    check_weights(settings.model)
-    _log.info("run %s", directory.run_id)
-    return _train(settings, directory, start)
 
 
 def _train(settings: Settings, directory: RunDirectory, start: Path | None) -> tuple[Metrics, Facts]:

@@ -155,8 +155,9 @@ def _power_of_two(wide: Tensor) -> Tensor:
     1e-30 vanish. A power of two costs no digits.
     """
     limits = torch.finfo(wide.dtype)
-    largest = torch.linalg.vector_norm(wide, math.inf).clamp(min=limits.tiny / limits.eps)
-    return largest / torch.frexp(largest).mantissa
+    largest: Tensor = torch.linalg.vector_norm(wide, math.inf).clamp(min=limits.tiny / limits.eps)
+    mantissa: Tensor = torch.frexp(largest).mantissa
+    return largest / mantissa
 
 
 @torch.no_grad()

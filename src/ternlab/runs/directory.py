@@ -131,8 +131,13 @@ def run_directory(runs: str | Path, run_id: str) -> RunDirectory:
     return RunDirectory(Path(runs).resolve() / run_id)
 
 
-def existing_run(runs: str | Path, name: str) -> RunDirectory:
+def existing_run(runs: str | Path, name: str, setting: str = "run") -> RunDirectory:
     """Find a run by its id, by a unique beginning or ending of it, or by its folder's path.
+
+    Args:
+        runs: folder of the runs.
+        name: what was typed.
+        setting: where it was typed, for messages.
 
     Raises:
         SettingsError: there is no such run, or more than one.
@@ -144,4 +149,4 @@ def existing_run(runs: str | Path, name: str) -> RunDirectory:
     if len(fitting) == 1:
         return run_directory(runs, fitting[0])
     rule = f"there is no such run below {runs}" if not fitting else f"{len(fitting)} runs fit: {', '.join(fitting)}"
-    raise SettingsError("run", value=name, rule=rule, instead=did_you_mean(name, ids) if ids else "train one first")
+    raise SettingsError(setting, value=name, rule=rule, instead=did_you_mean(name, ids) if ids else "train one first")

@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from ternlab.data.fingerprint import check_data
 from ternlab.errors import BaselineDivergedError, DivergedError, RunHeldError, RunInterrupted, TernlabError
 from ternlab.logs import log_to_file, tracebacks
+from ternlab.models.weights_file import check_weights
 from ternlab.runs import provenance
 from ternlab.runs.directory import RunDirectory, run_directory
 from ternlab.runs.identity import run_id
@@ -46,6 +48,7 @@ def complete(settings: Settings, command: str, train: Train) -> RunDirectory:
         _set_aside(directory)
     if _is_final(directory):
         return directory
+    _check_before_anything_is_spent(settings)
     directory.create()
     with directory.lock(), log_to_file(directory.log_file):
         # Another process may have finished it between the look and the lock.
@@ -59,6 +62,14 @@ def complete(settings: Settings, command: str, train: Train) -> RunDirectory:
                 write_record(directory.record_file, record)
             _train(settings, directory, baseline, record, train)
     return directory
+
+
+def _check_before_anything_is_spent(settings: Settings) -> None:
+    """Raise SettingsError when what the settings name is not there; imports no torch."""
+    check_data(settings.data, Path(settings.paths.data))
+    check_weights(settings.model)
+    if settings.quant.active:
+        baseline_of(settings)
 
 
 def _train(

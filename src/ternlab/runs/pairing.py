@@ -23,7 +23,7 @@ def baseline_of(settings: Settings) -> tuple[Settings, RunDirectory]:
     if settings.baseline.run is None:
         twin = twin_of(settings)
         return twin, run_directory(settings.paths.runs, run_id(twin))
-    directory = existing_run(settings.paths.runs, settings.baseline.run)
+    directory = existing_run(settings.paths.runs, settings.baseline.run, "baseline.run")
     twin = directory.settings()
     record = directory.record() or {}
     reasons = [

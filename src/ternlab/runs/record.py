@@ -36,7 +36,7 @@ def read_record(path: Path) -> Record | None:
     """
     try:
         record = json.loads(path.read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
         raise StorageError(f"{path}: is not a readable record ({error}).\n  instead: move its folder away") from error

@@ -16,7 +16,7 @@ class DataSettings(Section):
 
     Attributes:
         name: a name registered in `ternlab.data.registry`.
-        root: folder (or Parquet file) of the data; `None` is `paths.data` for sets that can be downloaded.
+        root: folder of the data; `None` is `paths.data` for sets that can be downloaded.
         download: fetch what is missing from the set's public address.
         batch_size: images of one batch, over all devices together.
         eval_batch_size: images of one evaluation batch on one device.
@@ -24,7 +24,8 @@ class DataSettings(Section):
         split_seed: seed of the validation split; apart from `seed`, so that repeats share the split.
         limit_train: use only the first N training images of the split's seeded order (`None`: all).
         image_size: side of the square image given to the network (`None`: the set's own, 224 for imagenet).
-        resize: for streamed evaluation: shorter side before the centre crop (`None`: `image_size` * 256 / 224).
+        resize: for streamed evaluation: shorter side before the centre crop (`None`: `image_size` * 256 / 224, or
+            unscaled when `image_size` is `None` and the images have a size of their own).
         flip: mirror training images left-right at random.
         crop_padding: pixels of zero padding before a random crop of the original size (in-memory sets).
         random_resized_crop: train on random crops of random area (streamed sets).

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
 from ternlab.settings.fields import NonNegativeInt, PositiveFloat, PositiveInt, Section, free
 
@@ -49,4 +49,4 @@ class CheckpointSettings(Section):
     """
 
     every_steps: PositiveInt | None = free(None)
-    keep: PositiveInt = free(2, ge=2)
+    keep: Annotated[int, Field(ge=2)] = free(2)

@@ -1,0 +1,50 @@
+# Every target sets itself up: its own .venv, nothing global.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUNS := logs/runs
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow lint types format benchmark clean
+
+help: ## show the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+
+demo: $(VENV)/installed ## train a ternary ResNet-34 and its baseline on the embedded digits (2-4 minutes)
+	$(BIN)/python src/train.py model=resnet34 quant=tga
+
+test: $(VENV)/installed-test ## install the test extra and run the tests
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-slow: $(VENV)/installed-test ## run the tests that take longer
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/installed-test ## check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/installed-test ## check types
+	$(BIN)/mypy
+
+format: $(VENV)/installed-test ## mend style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+benchmark: $(VENV)/installed-test ## print the cost of a ternary step over a full-precision one
+	$(BIN)/python benchmarks/steps.py
+
+clean: ## remove the environment and the caches, not the runs
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) -V). Instead: make PYTHON=python3.11 ..."; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/installed-test: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@

@@ -1,0 +1,99 @@
+"""Counting against a brute force over all images at once."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from ternlab.training.tally import Tally
+
+
+def batches_of(sizes: list[int], classes: int, seed: int = 0) -> list[tuple[Tensor, Tensor]]:
+    generator = torch.Generator().manual_seed(seed)
+    return [
+        (torch.randn(size, classes, generator=generator), torch.randint(classes, (size,), generator=generator))
+        for size in sizes
+    ]
+
+
+def counted(batches: list[tuple[Tensor, Tensor]]) -> Tally:
+    tally = Tally()
+    for logits, labels in batches:
+        tally.add(nn.functional.cross_entropy(logits, labels), logits, labels)
+    return tally
+
+
+def brute_force(batches: list[tuple[Tensor, Tensor]]) -> dict[str, float]:
+    logits = np.concatenate([batch[0].double().numpy() for batch in batches])
+    labels = np.concatenate([batch[1].numpy() for batch in batches])
+    own = logits[np.arange(len(labels)), labels]
+    losses = np.log(np.exp(logits).sum(1)) - own
+    larger = (logits > own[:, None]).sum(1)
+    return {
+        "val/loss": float(losses.mean()),
+        "val/top1": 100 * float((larger < 1).mean()),
+        "val/top5": 100 * float((larger < 5).mean()),
+    }
+
+
+@settings(deadline=None, derandomize=True, max_examples=60)
+@given(sizes=st.lists(st.integers(1, 40), min_size=1, max_size=6), classes=st.integers(1, 12), seed=st.integers(0, 99))
+def test_uneven_batches_count_as_all_images_at_once(sizes: list[int], classes: int, seed: int) -> None:
+    batches = batches_of(sizes, classes, seed)
+    found = counted(batches).result("val")
+    expected = brute_force(batches)
+    assert found["val/loss"] == pytest.approx(expected["val/loss"], rel=1e-5, abs=1e-6)
+    for name in ("val/top1", "val/top5"):
+        assert found[name] == pytest.approx(expected[name], abs=1e-9)
+
+
+@pytest.mark.parametrize("classes", [1, 2, 4, 5])
+def test_up_to_five_classes_are_all_within_the_top_five(classes: int) -> None:
+    assert counted(batches_of([7, 3], classes)).result("val")["val/top5"] == 100
+
+
+def test_result_starts_anew_and_is_empty_when_nothing_was_counted() -> None:
+    assert Tally().result("val") == {}
+    first, second = batches_of([5, 9], 7)
+    tally = counted([first])
+    tally.result("val")
+    assert tally.result("val") == {}
+    tally.add(nn.functional.cross_entropy(*second), *second)
+    assert tally.result("val") == counted([second]).result("val")
+
+
+def test_join_adds_the_sums_of_several_processes() -> None:
+    mine, others = batches_of([8, 3], 6, seed=1), batches_of([5], 6, seed=2)
+    remote = counted(others).sums
+    assert remote is not None
+    found = counted(mine).result("test", join=lambda sums: sums + remote)
+    whole = brute_force([*mine, *others])
+    assert found == {name.replace("val", "test"): pytest.approx(value, rel=1e-5) for name, value in whole.items()}
+
+
+def test_many_small_losses_are_summed_without_loss_of_digits() -> None:
+    tally = Tally()
+    logits, labels = torch.zeros(1, 3), torch.zeros(1, dtype=torch.long)
+    tally.add(torch.tensor(2.0**25), logits, labels)
+    for _ in range(999):
+        tally.add(torch.tensor(1.0), logits, labels)
+    assert tally.result("x")["x/loss"] == (2.0**25 + 999) / 1000
+
+
+def test_sums_do_not_keep_the_graph() -> None:
+    logits = torch.randn(4, 3, requires_grad=True)
+    labels = torch.zeros(4, dtype=torch.long)
+    tally = Tally()
+    tally.add(nn.functional.cross_entropy(logits, labels), logits, labels)
+    assert tally.sums is not None and not tally.sums.requires_grad and tally.sums.dtype == torch.float64
+
+
+def test_half_precision_logits_are_counted() -> None:
+    logits = torch.eye(6, dtype=torch.bfloat16)
+    tally = Tally()
+    tally.add(torch.tensor(0.5, dtype=torch.bfloat16), logits, torch.arange(6))
+    assert tally.result("x") == {"x/loss": 0.5, "x/top1": 100, "x/top5": 100}

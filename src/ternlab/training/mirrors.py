@@ -65,10 +65,27 @@ class WandbMirror(Mirror):
         self._guarded(lambda: self._finish(summary, exit_code))
 
     def _open(self) -> None:
+        mode = wandb_mode(self._settings.logger)
+        try:
+            self._run = self._init(mode)
+        except Exception as error:
+            if mode != "online":
+                raise
+            _log.warning("W&B cannot be reached (%s); its files are written here, to be synced later.", error)
+            import wandb
+
+            # W&B's background process still holds the id of the run that it could not open.
+            wandb.teardown()
+            self._run = self._init("offline")
+        # Steps of a resumed run go back to the checkpoint's; W&B's own counter could not.
+        self._run.define_metric("step")
+        self._run.define_metric("*", step_metric="step")
+
+    def _init(self, mode: str) -> Any:
         import wandb  # Deferred: it takes most of a second, and few runs need it.
 
         settings, chosen = self._settings, self._settings.logger
-        self._run = wandb.init(
+        return wandb.init(
             project=chosen.project,
             entity=chosen.entity,
             id=self._directory.run_id,
@@ -79,12 +96,9 @@ class WandbMirror(Mirror):
             tags=[*settings.tags, settings.quant.name, settings.model.name, settings.data.name],
             config=config_of(settings),
             dir=self._directory.path,
-            mode=cast(Literal["online", "offline"], wandb_mode(chosen)),
+            mode=cast(Literal["online", "offline"], mode),
             settings=wandb.Settings(console="off", init_timeout=_INIT_SECONDS, x_disable_stats=True, silent=True),
         )
-        # Steps of a resumed run go back to the checkpoint's; W&B's own counter could not.
-        self._run.define_metric("step")
-        self._run.define_metric("*", step_metric="step")
 
     def _group(self) -> str:
         baseline = (self._directory.record() or {}).get("baseline_run_id")

@@ -74,7 +74,9 @@ class EpochMetrics(Callback):
             **self._validation.result("val", _join(trainer)),
             **self.extra,
         }
-        trainer.callback_metrics.update({name: torch.tensor(value) for name, value in metrics.items()})
+        trainer.callback_metrics.update(
+            {name: torch.tensor(value, dtype=torch.float64) for name, value in metrics.items()}
+        )
         if self._table is not None:
             self._table.add({"epoch": trainer.current_epoch, "step": trainer.global_step, **metrics})
 

@@ -28,7 +28,7 @@ REFUSED: dict[str, tuple[list[str], list[str]]] = {
     "unknown section": (["optimizer.lr=0.1"], ["optimizer.lr", "optim.lr"]),
     "appended key": (["+optim.lrs=0.1"], ["optim.lrs", "did you mean lr"]),
     "option of another rule": (["+quant.threshold.init=0.1"], ["quant.threshold", "quant=none", "tga"]),
-    "lr zero": (["optim.lr=0"], ["optim.lr = 0", "greater than 0", "optim.lr=0.05"]),
+    "lr zero": (["optim.lr=0"], ["optim.lr = 0", "greater than 0", "optim.lr=0.02"]),
     "lr negative": (["optim.lr=-0.1"], ["optim.lr = -0.1", "greater than 0"]),
     "lr nan": (["optim.lr=nan"], ["optim.lr", "finite"]),
     "lr inf": (["optim.lr=inf"], ["optim.lr", "finite"]),
@@ -70,6 +70,7 @@ REFUSED: dict[str, tuple[list[str], list[str]]] = {
     "no torchvision weights": (["model.weights=torchvision"], ["torchvision", "resnet20"]),
     "missing baseline": (["quant=tga", "baseline.run=nothing"], ["baseline.run", "nothing"]),
     "bad override of the baseline": (["quant=tga", "baseline.overrides=[optim.lr]"], ["name=value"]),
+    "no gpu": (["trainer=gpu", "trainer.max_epochs=0"], ["trainer.accelerator = gpu", "trainer=cpu"]),
     "missing ckpt": (["ckpt_path=nowhere.ckpt"], ["ckpt_path = nowhere.ckpt"]),
     "pattern without layer": (
         ["quant=tga", "quant.exclude=[layer9.*]", "quant.init=scratch", "trainer.max_epochs=0"],

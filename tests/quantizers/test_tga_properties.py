@@ -190,3 +190,25 @@ def test_weights_that_are_not_numbers_are_not_hidden() -> None:
         quantizer = rule(weight, 0.05)
         weight[1, 1] = value
         assert quantizer(weight).isnan().any()
+
+
+@pytest.mark.parametrize(("dtype", "deviation"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
+def test_a_deviation_far_below_the_mean_is_still_a_deviation(dtype: torch.dtype, deviation: float) -> None:
+    torch.manual_seed(0)
+    weight = (1 + deviation * torch.randn(20, 30, dtype=torch.float64)).to(dtype)
+    quantizer = rule(weight, deviation, scale="centered")
+    found = quantizer.codes(weight)
+    assert quantizer.statistics(weight)["sigma"] == pytest.approx(float(weight.double().std()), rel=1e-3)
+    assert 0.6 < float((found.codes == 0).double().mean()) < 0.76, "68 % of a Gaussian lie within one deviation"
+    assert found.codes.unique().tolist() == [-1, 0, 1]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("most", [3, 5, 7, 11, 13, 21, 53])
+def test_a_weight_exactly_on_a_threshold_has_code_zero(most: int, dtype: torch.dtype) -> None:
+    # Mean 1 and thresholds 0 and 2 have no rounding error, and neither may the statistics.
+    weight = torch.tensor([most, 2 - most, 2, 0, 1, 3, -1, 0, 2], dtype=dtype)
+    quantizer = rule(weight, 1.0)
+    found = quantizer.codes(weight)
+    assert found.thresholds.tolist() == [0.0, 2.0]
+    assert found.codes.tolist() == [1, -1, 0, 0, 0, 1, -1, 0, 0]

@@ -23,20 +23,18 @@ class RuleEntry:
     Attributes:
         options: the class that checks the rule's options.
         module: `"package.module:Class"` of the parametrization.
-        bits: storage of one weight in bits, before any entropy coding (2 for three levels).
     """
 
     options: type[RuleOptions]
     module: str
-    bits: int
 
 
 RULES: dict[str, RuleEntry] = {
-    "tga": RuleEntry(TGAOptions, "ternlab.quantizers.tga:TGA", bits=2),
+    "tga": RuleEntry(TGAOptions, "ternlab.quantizers.tga:TGA"),
 }
 
 
-def register_rule(name: str, *, options: type[RuleOptions], module: str, bits: int) -> None:
+def register_rule(name: str, *, options: type[RuleOptions], module: str) -> None:
     """Add a quantization rule under `name`.
 
     Raises:
@@ -46,7 +44,7 @@ def register_rule(name: str, *, options: type[RuleOptions], module: str, bits: i
         raise ValueError(
             f"The rule {name!r} in {module!r}: `none` is reserved and `module` must be 'package.module:Class'."
         )
-    entry = RuleEntry(options, module, bits)
+    entry = RuleEntry(options, module)
     if RULES.get(name, entry) != entry:
         raise ValueError(f"The rule name {name!r} is already registered for {RULES[name].module}.")
     RULES[name] = entry
@@ -73,15 +71,29 @@ def rule_options(name: str, options: Mapping[str, Any]) -> RuleOptions:
 
 
 def nested(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn dotted keys into nested mappings: `{"a.b": 1}` becomes `{"a": {"b": 1}}`."""
+    """Turn dotted keys into nested mappings: `{"a.b": 1}` becomes `{"a": {"b": 1}}`.
+
+    Raises:
+        SettingsError: a key has both a value of its own and options below it.
+    """
     tree: dict[str, Any] = {}
     for key, value in options.items():
-        *parents, leaf = key.split(".")
-        branch = tree
-        for parent in parents:
-            branch = branch.setdefault(parent, {})
-        branch[leaf] = nested(value) if isinstance(value, Mapping) else value
+        _insert(tree, key.split("."), nested(value) if isinstance(value, Mapping) else value, key)
     return tree
+
+
+def _insert(tree: dict[str, Any], path: list[str], value: Any, key: str) -> None:
+    head, *rest = path
+    if rest:
+        value = nested({".".join(rest): value})
+    before = tree.get(head)
+    if isinstance(before, dict) and isinstance(value, dict):
+        for name, inner in value.items():
+            _insert(before, [name], inner, key)
+    elif head in tree:
+        raise SettingsError(key, value=value, rule="is given twice", instead="one of the two")
+    else:
+        tree[head] = value
 
 
 def rule_class(name: str) -> type[Any]:

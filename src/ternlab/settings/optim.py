@@ -55,7 +55,7 @@ class OptimSettings(Section):
     """
 
     name: Literal["sgd", "adam", "adamw"] = "sgd"
-    lr: PositiveFloat = 0.05
+    lr: PositiveFloat = 0.02
     momentum: Fraction = 0.9
     nesterov: bool = True
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)

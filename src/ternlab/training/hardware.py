@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ternlab.errors import SettingsError
 from ternlab.settings.trainer import TrainerSettings
 
 
@@ -32,13 +33,31 @@ def choose(trainer: TrainerSettings) -> Choice:
     """Return the arithmetic of a run: what the settings say, and this machine's best where they say `auto`.
 
     The figures behind the defaults are in docs/benchmarks.md.
+
+    Raises:
+        SettingsError: GPUs are asked for that are not there.
     """
     cuda = trainer.accelerator != "cpu" and torch.cuda.is_available()
+    _check_devices(trainer, cuda)
     precision, reason = _cuda_default() if cuda else cpu_default(torch.cpu.get_capabilities())
     if trainer.precision != "auto":
         precision, reason = trainer.precision, "as set"
     channels_last = trainer.channels_last is not False
     return Choice("cuda" if cuda else "cpu", precision, channels_last, reason)
+
+
+def _check_devices(trainer: TrainerSettings, cuda: bool) -> None:
+    if trainer.accelerator == "gpu" and not cuda:
+        raise SettingsError(
+            "trainer.accelerator", value="gpu", rule="torch finds no CUDA device here", instead="trainer=cpu"
+        )
+    if cuda and trainer.devices > torch.cuda.device_count():
+        raise SettingsError(
+            "trainer.devices",
+            value=trainer.devices,
+            rule=f"this machine has {torch.cuda.device_count()} CUDA devices",
+            instead=f"trainer.devices={torch.cuda.device_count()}",
+        )
 
 
 def cpu_default(capabilities: Mapping[str, Any]) -> tuple[str, str]:

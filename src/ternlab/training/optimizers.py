@@ -13,7 +13,16 @@ from ternlab.settings.optim import OptimSettings
 from ternlab.settings.quant import QuantSettings
 from ternlab.training.update_rule import TernaryOptimizer
 
-_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.GroupNorm, nn.LayerNorm)
+_NORMS = (
+    nn.BatchNorm1d,
+    nn.BatchNorm2d,
+    nn.BatchNorm3d,
+    nn.SyncBatchNorm,
+    nn.InstanceNorm2d,
+    nn.GroupNorm,
+    nn.LayerNorm,
+    nn.RMSNorm,
+)
 
 
 def build_optimizer(model: nn.Module, optim: OptimSettings, quant: QuantSettings) -> Optimizer:

@@ -91,7 +91,7 @@ class TernaryOptimizer(Optimizer):
         return {
             "weights": self.weights.state_dict(),
             "thresholds": self.thresholds.state_dict(),
-            "gradients": list(self._gradients),
+            "gradients": [gradient.clone() for gradient in self._gradients],
             "passes": self._passes,
         }
 

@@ -1,0 +1,163 @@
+"""Print what a ternary step costs over a full-precision one, and Lightning's loop over a hand-written one.
+
+    python benchmarks/steps.py [--model resnet20] [--batch 128] [--size 32] [--steps 8] [--rounds 5]
+
+The contenders take turns, some steps each, so that a change of the machine's speed meets all of them. Printed are
+the median seconds of a step and the median, smallest and largest of the ratios to the first within a round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from ternlab.logs import quiet_libraries
+from ternlab.runs.directory import RunDirectory
+from ternlab.settings.load import settings_from_config
+from ternlab.settings.root import Settings
+from ternlab.training.callbacks.epoch_metrics import EpochMetrics
+from ternlab.training.hardware import Choice, choose
+from ternlab.training.module import Classifier
+from ternlab.training.network import Shape, build_network
+from ternlab.training.processes import Place
+from ternlab.training.session import build_trainer
+
+Batch = tuple[Tensor, Tensor]
+# Returns the seconds of one step, measured over several.
+Contender = Callable[[], float]
+
+RULES = {
+    "full precision": {"name": "none"},
+    "tga, joint": {"name": "tga", "init": "scratch", "update": "joint"},
+    "tga, sequential": {"name": "tga", "init": "scratch", "update": "sequential"},
+}
+
+
+def main() -> None:
+    """Measure and print."""
+    arguments = _arguments()
+    quiet_libraries()
+    choice = choose(_settings(arguments, RULES["full precision"]).trainer)
+    print(f"{arguments.model}, batch {arguments.batch}, {arguments.size} pixels, {torch.get_num_threads()} threads")
+    print(f"{choice.device}, {choice.precision}, channels_last {choice.channels_last} ({choice.reason})\n")
+    rules = {name: hand_written(arguments, quant, choice) for name, quant in RULES.items()}
+    _print(_take_turns(rules, arguments.rounds))
+    full = RULES["full precision"]
+    loops = {
+        "hand-written loop": hand_written(arguments, full, choice),
+        "Lightning loop, with metrics": lightning(arguments, full, choice),
+    }
+    _print(_take_turns(loops, arguments.rounds))
+    print(f"peak memory of the process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB")
+
+
+def hand_written(arguments: argparse.Namespace, quant: dict[str, str], choice: Choice) -> Contender:
+    """Return a loop without Lightning's trainer: forward, backward, step."""
+    module = _module(arguments, quant, choice)
+    optimizer: Any = module.configure_optimizers()["optimizer"]
+    images, labels = _batch(arguments)
+
+    def closure() -> Tensor:
+        with torch.autocast(choice.device, torch.bfloat16, enabled=choice.precision == "bf16-mixed"):
+            loss = nn.functional.cross_entropy(module(images).float(), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        return loss
+
+    def steps() -> float:
+        started = time.perf_counter()
+        for _ in range(arguments.steps):
+            optimizer.step(closure)
+        return (time.perf_counter() - started) / arguments.steps
+
+    return steps
+
+
+def lightning(arguments: argparse.Namespace, quant: dict[str, str], choice: Choice) -> Contender:
+    """Return the loop that a run trains with; the start of Lightning's trainer is not counted."""
+    settings = _settings(arguments, quant)
+    module = _module(arguments, quant, choice)
+    # The first step is not counted, it waits for the trainer's start.
+    batches = torch.utils.data.DataLoader([_batch(arguments)] * (arguments.steps + 1), batch_size=None)
+
+    def steps() -> float:
+        clock = _Clock()
+        directory = RunDirectory(Path(tempfile.gettempdir()))
+        trainer = build_trainer(settings, directory, choice, [EpochMetrics(None), clock], Place(), validate=False)
+        trainer.fit(module, batches)
+        return (clock.ended - clock.started) / arguments.steps
+
+    return steps
+
+
+class _Clock(pl.Callback):
+    """Notes when the second step begins and when the last has ended."""
+
+    started = ended = 0.0
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *rest: Any) -> None:
+        """Note the time."""
+        self.ended = time.perf_counter()
+        self.started = self.started or self.ended
+
+
+def _take_turns(contenders: dict[str, Contender], rounds: int) -> dict[str, list[float]]:
+    for contender in contenders.values():
+        contender()
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, contender in contenders.items():
+            seconds[name].append(contender())
+    return seconds
+
+
+def _print(seconds: dict[str, list[float]]) -> None:
+    first = next(iter(seconds.values()))
+    print(f"{'':30} {'s/step':>8} {'ratio':>7} {'smallest':>9} {'largest':>8}")
+    for name, of_rounds in seconds.items():
+        ratios = [own / reference for own, reference in zip(of_rounds, first, strict=True)]
+        middle = statistics.median(ratios)
+        print(f"{name:30} {statistics.median(of_rounds):8.4f} {middle:7.3f} {min(ratios):9.3f} {max(ratios):8.3f}")
+    print()
+
+
+def _module(arguments: argparse.Namespace, quant: dict[str, str], choice: Choice) -> Classifier:
+    settings = _settings(arguments, quant)
+    model = build_network(settings, Shape(3, arguments.size, 10), None)
+    return Classifier(model, settings, arguments.steps + 1, choice.channels_last)
+
+
+def _batch(arguments: argparse.Namespace) -> Batch:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(arguments.batch, 3, arguments.size, arguments.size, generator=generator)
+    return images, torch.randint(0, 10, (arguments.batch,), generator=generator)
+
+
+def _settings(arguments: argparse.Namespace, quant: dict[str, str]) -> Settings:
+    return settings_from_config(
+        {"model": {"name": arguments.model}, "quant": quant, "trainer": {"max_epochs": 1}, "optim": {"lr": 0.01}}
+    )
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--model", default="resnet20")
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--size", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=5)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

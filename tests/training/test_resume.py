@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -13,12 +14,17 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from safetensors.torch import load_file
 
+from ternlab.data.loaders import TrainLoader
 from ternlab.errors import RunInterrupted
 from ternlab.runs.directory import RunDirectory
 from ternlab.runs.directory import run_directory as directory_of
 from ternlab.runs.identity import run_id
 from ternlab.settings.root import Settings
+from ternlab.training.callbacks.epoch_metrics import EpochMetrics
+from ternlab.training.callbacks.layer_stats import LayerStats
+from ternlab.training.module import Classifier
 from ternlab.training.session import Outcome, train
+from ternlab.training.update_rule import TernaryOptimizer
 from tests.settings_for_tests import tiny_settings
 
 STEPS = 6
@@ -91,6 +97,16 @@ def test_stopping_after_every_batch_in_turn_changes_nothing(tmp_path: Path) -> N
     assert_equal(contents(*start(settings)), whole)
 
 
+@pytest.mark.parametrize("batch", range(1, STEPS + 1))
+def test_sigterm_amid_accumulated_batches_changes_nothing(batch: int, tmp_path: Path) -> None:
+    whole = contents(*start(tiny_settings(tmp_path / "whole", **VARIANTS["accumulate"])))
+    settings = tiny_settings(tmp_path / "stopped", **VARIANTS["accumulate"])
+    # After the last batch there is nothing left to stop: it ends as ever.
+    with pytest.raises(RunInterrupted) if batch < STEPS else contextlib.nullcontext():
+        start(settings, StopAfter(batch, signal.SIGTERM))
+    assert_equal(contents(*start(settings)), whole)
+
+
 def test_two_trainings_of_the_same_settings_are_equal_and_other_seeds_are_not(tmp_path: Path) -> None:
     first = contents(*start(tiny_settings(tmp_path / "a")))
     assert_equal(contents(*start(tiny_settings(tmp_path / "b"))), first)
@@ -122,3 +138,31 @@ def test_a_checkpoint_of_another_run_is_left_alone(tmp_path: Path, caplog: pytes
         (directory.checkpoints / path.name).write_bytes(path.read_bytes())
     assert_equal(contents(*start(settings)), whole)
     assert "belongs to run" in caplog.text
+
+
+def _nothing(*arguments: Any, **options: Any) -> None:
+    """Stand in for a method that restores something."""
+
+
+OMISSIONS: dict[str, tuple[type, str]] = {
+    "the seed of dropout": (Classifier, "on_train_batch_start"),
+    "the place in the data": (TrainLoader, "start_at"),
+    "the sums of the epoch": (EpochMetrics, "on_load_checkpoint"),
+    "the codes of the last epoch": (LayerStats, "load_state_dict"),
+    "the optimizers' states": (TernaryOptimizer, "load_state_dict"),
+}
+
+
+@pytest.mark.parametrize("omission", OMISSIONS)
+def test_leaving_anything_out_of_a_resume_is_noticed(
+    omission: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Negative controls: without each part, the comparison of the tests above must fail."""
+    whole = contents(*start(tiny_settings(tmp_path / "whole")))
+    settings = tiny_settings(tmp_path / "stopped")
+    with pytest.raises(RunInterrupted):
+        start(settings, StopAfter(5, signal.SIGUSR1))
+    owner, method = OMISSIONS[omission]
+    monkeypatch.setattr(owner, method, _nothing)
+    with pytest.raises(AssertionError):
+        assert_equal(contents(*start(settings)), whole)

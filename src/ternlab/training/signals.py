@@ -29,6 +29,11 @@ class StopRequest:
             self._before = {number: signal.signal(number, self._asked) for number in ASKING_TO_STOP}
         return self
 
+    def listen_again(self) -> None:
+        """Take the signals back from Lightning, whose own handler of SIGTERM would end a run unsaved."""
+        for number in self._before:
+            signal.signal(number, self._asked)
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:

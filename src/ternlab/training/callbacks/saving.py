@@ -42,7 +42,8 @@ class Saving(Callback):
         }
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Remember where a resumed run starts, so that the same step is not saved twice."""
+        """Listen to signals; remember where a resumed run starts, so that the same step is not saved twice."""
+        self._stop.listen_again()
         self._saved_step = trainer.global_step if trainer.ckpt_path else -1
 
     def on_train_batch_end(

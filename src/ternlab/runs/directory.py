@@ -17,6 +17,8 @@ from ternlab.runs.record import Record, read_record
 from ternlab.settings.load import config_of, settings_from_config
 from ternlab.settings.root import Settings
 
+_ASIDE = ".aside-"
+
 
 @dataclass(frozen=True)
 class RunDirectory:
@@ -111,17 +113,19 @@ class RunDirectory:
         """Read the resolved configuration."""
         try:
             config = yaml.safe_load(self.config_file.read_text())
-        except (OSError, yaml.YAMLError) as error:
+            if not isinstance(config, dict):
+                raise ValueError(f"it holds {type(config).__name__}, not settings")
+        except (OSError, ValueError, yaml.YAMLError) as error:
             raise SettingsError(
                 "run", value=str(self.path), rule=f"has no readable config.yaml ({error})", instead="another run"
             ) from error
-        return dict(config)
+        return config
 
     def move_aside(self) -> Path | None:
         """Rename the folder so that the run starts afresh; return its new path, `None` if there was none."""
         if not self.record_file.exists():
             return None
-        aside = self.path.with_name(f"{self.run_id}.aside-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
+        aside = self.path.with_name(f"{self.run_id}{_ASIDE}{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
         self.path.rename(aside)
         return aside
 
@@ -145,7 +149,9 @@ def existing_run(runs: str | Path, name: str, setting: str = "run") -> RunDirect
     if (Path(name) / "record.json").is_file():
         return RunDirectory(Path(name).resolve())
     ids = sorted(path.parent.name for path in Path(runs).glob("*/record.json"))
-    fitting = [run for run in ids if run == name] or [run for run in ids if run.startswith(name) or run.endswith(name)]
+    parts = [run for run in ids if run.startswith(name) or run.endswith(name)]
+    # A run that `force` moved aside has the beginning of the run that took its place.
+    fitting = [run for run in ids if run == name] or [run for run in parts if _ASIDE not in run] or parts
     if len(fitting) == 1:
         return run_directory(runs, fitting[0])
     rule = f"there is no such run below {runs}" if not fitting else f"{len(fitting)} runs fit: {', '.join(fitting)}"

@@ -40,7 +40,7 @@ def identity(settings: Settings) -> dict[str, Any]:
     contents = {
         "data": data_fingerprint(settings.data),
         "model.weights": weights_fingerprint(settings.model),
-        "quant.init_file": file_digest("quant.init_file", settings.quant.init_file),
+        "quant.init_file": file_digest("quant.init_file", settings.quant.init_file if settings.quant.active else None),
         "ckpt_path": file_digest("ckpt_path", settings.ckpt_path),
     }
     values.pop("ckpt_path", None)

@@ -114,6 +114,9 @@ def _complete_baseline(settings: Settings, train: Train) -> RunDirectory:
                 _log.info("waiting for the baseline: %s", str(error).splitlines()[0])
             said = True
             time.sleep(_WAIT_SECONDS)
+        except Exception as error:
+            error.add_note(f"this happened in the baseline, {directory.run_id}")
+            raise
 
 
 def _is_final(directory: RunDirectory) -> bool:
@@ -198,7 +201,8 @@ def _status_after(error: BaseException) -> Status:
 
 
 def _description(error: BaseException) -> dict[str, str]:
-    return {"type": type(error).__name__, "message": str(error)}
+    message = "\n".join([str(error), *getattr(error, "__notes__", [])])
+    return {"type": type(error).__name__, "message": message}
 
 
 def _warn_of_other_arithmetic(baseline: Record, facts: dict[str, Any]) -> None:

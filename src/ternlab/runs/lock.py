@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -10,7 +12,7 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from ternlab.errors import RunHeldError
+from ternlab.errors import RunHeldError, StorageError
 
 
 class RunLock:
@@ -24,6 +26,7 @@ class RunLock:
 
     Raises:
         RunHeldError: on entry, when another process holds the lock; the message says which.
+        StorageError: on entry, when the file system has no locks.
     """
 
     def __init__(self, path: Path) -> None:
@@ -34,12 +37,17 @@ class RunLock:
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                os.close(descriptor)
+                raise StorageError(f"{self.path}: cannot be locked ({error.strerror}).") from error
             holder = os.read(descriptor, 4096).decode(errors="replace")
             os.close(descriptor)
             raise RunHeldError(self._held_by(holder)) from None
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, json.dumps(_this_process()).encode())
+        # Who holds it is only for messages; a full disk is reported by what is written next.
+        with contextlib.suppress(OSError):
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, json.dumps(_this_process()).encode())
         self._descriptor = descriptor
         return self
 

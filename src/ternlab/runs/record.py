@@ -40,9 +40,10 @@ def read_record(path: Path) -> Record | None:
         return None
     except (OSError, ValueError) as error:
         raise StorageError(f"{path}: is not a readable record ({error}).\n  instead: move its folder away") from error
-    if not isinstance(record, dict) or record.get("record_version", 0) > RECORD_VERSION:
+    version = record.get("record_version", 0) if isinstance(record, dict) else None
+    if not isinstance(version, int) or version > RECORD_VERSION:
         raise StorageError(f"{path}: is not a record of this version of ternlab.\n  instead: a newer ternlab")
-    return record
+    return dict(record)
 
 
 def write_record(path: Path, record: Record) -> None:

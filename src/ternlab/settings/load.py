@@ -53,7 +53,15 @@ def twin_of(settings: Settings) -> Settings:
     config["force"] = False
     for assignment in settings.baseline.overrides:
         _assign(config, assignment)
-    return settings_from_config(config)
+    twin = settings_from_config(config)
+    if twin.quant.active:
+        raise SettingsError(
+            "baseline.overrides",
+            value=list(settings.baseline.overrides),
+            rule="a baseline is in full precision",
+            instead="overrides of other settings than quant",
+        )
+    return twin
 
 
 def _assign(config: dict[str, Any], assignment: str) -> None:
@@ -71,7 +79,10 @@ def _assign(config: dict[str, Any], assignment: str) -> None:
         branch = branch.setdefault(parent, {})
         if not isinstance(branch, dict):
             raise SettingsError("baseline.overrides", value=assignment, rule=f"{parent} holds no settings")
-    branch[leaf] = yaml.safe_load(text)
+    try:
+        branch[leaf] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SettingsError("baseline.overrides", value=assignment, rule=f"{text!r} is not a value") from error
 
 
 def _refuse_targets(config: Mapping[str, Any]) -> None:

@@ -34,7 +34,14 @@ class AtomicCheckpointIO(CheckpointIO):
         manifest_file(path).unlink(missing_ok=True)
         with atomic_writer(path) as file:
             hashed = _Hashing(file)
-            torch.save(checkpoint, cast(IO[bytes], hashed))
+            try:
+                torch.save(checkpoint, cast(IO[bytes], hashed))
+            except RuntimeError:
+                # What torch makes of a write that failed in the middle of its archive.
+                if hashed.failure is None:
+                    raise
+            if hashed.failure is not None:
+                raise hashed.failure
         mark = checkpoint.get(KEY, {})
         write_json(manifest_file(path), {"sha256": hashed.digest(), "bytes": hashed.size, **mark})
 
@@ -63,10 +70,15 @@ class _Hashing:
         self._file = file
         self._hash = hashlib.sha256()
         self.size = 0
+        self.failure: OSError | None = None
 
     def write(self, data: Any) -> int:
         self._hash.update(data)
-        written = self._file.write(data)
+        try:
+            written = self._file.write(data)
+        except OSError as error:
+            self.failure = self.failure or error
+            raise
         self.size += written
         return int(written)
 
@@ -118,7 +130,7 @@ def verify(path: Path) -> None:
     """
     try:
         manifest = read_manifest(path)
-        expected = manifest["sha256"]
+        expected, size = str(manifest["sha256"]), int(manifest["bytes"])
         with path.open("rb") as file:
             got = hashlib.file_digest(file, "sha256").hexdigest()
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -126,15 +138,23 @@ def verify(path: Path) -> None:
     if got != expected:
         raise CheckpointCorruptError(
             f"{path}: is damaged (sha256 {got[:12]}, expected {expected[:12]}; {path.stat().st_size:,} bytes, "
-            f"expected {manifest.get('bytes', 0):,})."
+            f"expected {size:,})."
         )
 
 
 def prune(folder: Path, keep: int) -> None:
-    """Delete all but the `keep` newest complete checkpoints, and what killed writers left."""
-    for path in newest_first(folder)[keep:]:
+    """Delete all but the `keep` newest complete checkpoints, and what killed writers left.
+
+    Newest is what was written last: a damaged checkpoint of a later step must not push out the ones that are
+    saved on the way to it again.
+    """
+    for path in sorted(newest_first(folder), key=_written, reverse=True)[keep:]:
         AtomicCheckpointIO().remove_checkpoint(path)
     for path in folder.glob("step-*.ckpt"):
         if not manifest_file(path).exists():
             path.unlink(missing_ok=True)
     remove_leftovers(folder)
+
+
+def _written(path: Path) -> tuple[int, str]:
+    return manifest_file(path).stat().st_mtime_ns, path.name

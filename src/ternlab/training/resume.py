@@ -15,7 +15,7 @@ from ternlab.errors import CheckpointCorruptError, SettingsError
 from ternlab.models.weights import describe_mismatch
 from ternlab.runs.directory import RunDirectory
 from ternlab.settings.root import Settings
-from ternlab.training.checkpoints import KEY, manifest_file, read_manifest, readable, verify
+from ternlab.training.checkpoints import KEY, manifest_file, readable, verify
 
 _log = logging.getLogger(__name__)
 
@@ -44,10 +44,11 @@ def starting_checkpoint(settings: Settings, directory: RunDirectory, module: nn.
         SettingsError: `ckpt_path` cannot be read, is no checkpoint of ternlab, or is of another network.
     """
     for path in readable(directory.checkpoints):
-        manifest = read_manifest(path)
-        if manifest["run_id"] == directory.run_id:
-            return Start(path, manifest["batch"], manifest["step"])
-        _log.warning("%s belongs to run %s and is left alone.", path, manifest["run_id"])
+        # Not from the checksum file, of which only the checksum is checked; mapped, so that no tensor is read.
+        mark = torch.load(path, map_location="cpu", weights_only=True, mmap=True)[KEY]
+        if mark["run_id"] == directory.run_id:
+            return Start(path, mark["batch"], mark["step"])
+        _log.warning("%s belongs to run %s and is left alone.", path, mark["run_id"])
     if settings.ckpt_path is None:
         return None
     return _given(Path(settings.ckpt_path), module)

@@ -8,7 +8,7 @@ RUNS := logs/runs
 .PHONY: help demo test test-slow lint types format benchmark clean
 
 help: ## show the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1 \2/p' $(MAKEFILE_LIST) | while read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
 
 demo: $(VENV)/installed ## train a ternary ResNet-34 and its baseline on the embedded digits (2-4 minutes)
 	$(BIN)/python src/train.py model=resnet34 quant=tga

@@ -42,6 +42,12 @@ class SettingsError(TernlabError):
         hint = f"\n  instead: {instead}" if instead else ""
         super().__init__(f"{what}{given}: {rule}{hint}")
 
+    def about(self, setting: str, instead_of: str) -> SettingsError:
+        """Return the same error about another setting, for checks that several settings share."""
+        error = SettingsError(setting, rule="")
+        error.args = (str(self).replace(instead_of, setting),)
+        return error
+
 
 class RunHeldError(TernlabError):
     """Another live process works in the run's folder."""
@@ -60,9 +66,11 @@ class BaselineDivergedError(TernlabError):
 
     exit_code = ExitCode.DIVERGED
 
-    def __init__(self, run_id: str, cause: DivergedError) -> None:
+    def __init__(self, run_id: str, cause: DivergedError, command: str) -> None:
         super().__init__(
-            f"The baseline {run_id} diverged: {cause}\n  or another recipe for the baseline (baseline.overrides)"
+            f"The baseline {run_id} diverged: {str(cause).splitlines()[0]}\n"
+            "  instead: another recipe (for the baseline alone: baseline.overrides), or to try the same again:\n"
+            f"  {command} force=true"
         )
 
 

@@ -11,22 +11,33 @@ from pathlib import Path
 # Not below "ternlab", so that tracebacks reach the log file and not the terminal.
 tracebacks = logging.getLogger("tracebacks")
 
+FOR_A_PERSON = "\x1e"
+
 _LIBRARIES = ("pytorch_lightning", "lightning_fabric", "lightning.pytorch")
 
 
 class _Terminal(logging.Handler):
     """Writes to whatever `sys.stderr` is at the moment, so that a progress bar can keep lines above itself."""
 
+    def __init__(self, mark: str) -> None:
+        super().__init__()
+        self._mark = mark
+
     def emit(self, record: logging.LogRecord) -> None:
         prefix = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
-        print(prefix + self.format(record), file=sys.stderr, flush=True)
+        for line in (prefix + self.format(record)).splitlines():
+            print(self._mark + line, file=sys.stderr, flush=True)
 
 
-def log_to_terminal() -> None:
-    """Send the lines of ternlab to the terminal, and nothing of the libraries, whose lines are in the log file."""
+def log_to_terminal(mark: str = "") -> None:
+    """Send the lines of ternlab to the terminal, and nothing of the libraries, whose lines are in the log file.
+
+    Args:
+        mark: goes before every line; a parent process passes on the lines with `FOR_A_PERSON`.
+    """
     ours = logging.getLogger("ternlab")
     if not any(isinstance(handler, _Terminal) for handler in ours.handlers):
-        ours.addHandler(_Terminal())
+        ours.addHandler(_Terminal(mark))
     ours.setLevel(logging.INFO)
     logging.captureWarnings(capture=True)
     logging.getLogger("py.warnings").propagate = True

@@ -95,7 +95,7 @@ def write_with_limit(path: Path, limit: int, answer: Connection) -> None:
 @pytest.mark.parametrize(("limit", "expected"), [(0, "StorageError"), (99_999, "StorageError"), (100_000, "written")])
 def test_a_write_that_the_kernel_refuses_keeps_the_old_file(old: Path, limit: int, expected: str) -> None:
     mine, theirs = SPAWN.Pipe()
-    child = SPAWN.Process(target=write_with_limit, args=(old, limit, theirs))
+    child = SPAWN.Process(target=write_with_limit, args=(old, limit, theirs), daemon=True)
     child.start()
     assert mine.recv().startswith(expected)
     child.join(30)
@@ -111,7 +111,7 @@ def write_without_end(path: Path) -> None:
 
 def killed(target: Callable[..., None], *arguments: Any, ready: Path, delay: float) -> None:
     """Run `target` in a process, wait for `ready`, and kill it after `delay` seconds."""
-    child = SPAWN.Process(target=target, args=arguments)
+    child = SPAWN.Process(target=target, args=arguments, daemon=True)
     child.start()
     end = time.monotonic() + 60
     while not ready.exists() and time.monotonic() < end:

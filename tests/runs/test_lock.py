@@ -42,7 +42,7 @@ def hold(path: Path, talk: Connection, how: str) -> None:
 
 def holder(path: Path, how: str) -> tuple[Any, Connection, int]:
     mine, theirs = SPAWN.Pipe()
-    child = SPAWN.Process(target=hold, args=(path, theirs, how))
+    child = SPAWN.Process(target=hold, args=(path, theirs, how), daemon=True)
     child.start()
     return child, mine, mine.recv()
 
@@ -126,7 +126,7 @@ def test_a_full_disk_does_not_stand_in_the_way_of_the_lock(tmp_path: Path, monke
     with RunLock(tmp_path / "lock"):
         monkeypatch.undo()
         mine, theirs = SPAWN.Pipe()
-        child = SPAWN.Process(target=try_to_enter, args=(tmp_path / "lock", theirs))
+        child = SPAWN.Process(target=try_to_enter, args=(tmp_path / "lock", theirs), daemon=True)
         child.start()
         assert mine.recv() == "RunHeldError"
         child.join(30)

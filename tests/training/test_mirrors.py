@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from tests.settings_for_tests import tiny_settings
 from ternlab.runs.directory import RunDirectory, run_directory
 from ternlab.runs.identity import run_id
 from ternlab.runs.metrics import read_table
@@ -18,6 +17,7 @@ from ternlab.settings.root import LoggerSettings, Settings
 from ternlab.training.mirrors import WandbMirror, wandb_mode
 from ternlab.training.processes import Place
 from ternlab.training.running import train_here
+from tests.settings_for_tests import tiny_settings
 
 
 def trained(settings: Settings) -> RunDirectory:

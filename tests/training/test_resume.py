@@ -107,6 +107,19 @@ def test_sigterm_amid_accumulated_batches_changes_nothing(batch: int, tmp_path: 
     assert_equal(contents(*start(settings)), whole)
 
 
+class StopInTest(Callback):
+    """Sends SIGTERM amid the final test."""
+
+    def on_test_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *rest: Any) -> None:
+        """Send the signal."""
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_sigterm_in_the_final_test_lets_it_end(tmp_path: Path) -> None:
+    whole = contents(*start(tiny_settings(tmp_path / "whole")))
+    assert_equal(contents(*start(tiny_settings(tmp_path / "told"), StopInTest())), whole)
+
+
 def test_two_trainings_of_the_same_settings_are_equal_and_other_seeds_are_not(tmp_path: Path) -> None:
     first = contents(*start(tiny_settings(tmp_path / "a")))
     assert_equal(contents(*start(tiny_settings(tmp_path / "b"))), first)

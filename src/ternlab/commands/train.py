@@ -13,6 +13,7 @@ from ternlab.runs.lifecycle import complete
 from ternlab.runs.table import print_table
 from ternlab.settings.load import settings_from_config
 from ternlab.settings.root import Settings
+from ternlab.training.signals import StopRequest
 
 Metrics = dict[str, float]
 Facts = dict[str, Any]
@@ -28,16 +29,24 @@ def main(config: dict[str, Any]) -> ExitCode:
     def train(settings: Settings, directory: RunDirectory, start: Path | None) -> tuple[Metrics, Facts]:
         trained.append(directory.run_id)
         _log.info("run %s", directory.run_id)
-        return _train(settings, directory, start)
+        return _train(settings, directory, start, stop)
 
-    directory = complete(settings, provenance.command(), train)
+    with StopRequest() as stop:
+        directory = complete(settings, provenance.command(), train, stop, _check_layers)
     if not trained:
         _log.info("this run is finished already (force=true trains it afresh)")
     print_table(directory)
     return ExitCode.DONE
 
 
-def _train(settings: Settings, directory: RunDirectory, start: Path | None) -> tuple[Metrics, Facts]:
+def _check_layers(settings: Settings) -> None:
+    # Deferred, as below.
+    from ternlab.training.network import check_layers
+
+    check_layers(settings)
+
+
+def _train(settings: Settings, directory: RunDirectory, start: Path | None, stop: StopRequest) -> tuple[Metrics, Facts]:
     # Deferred: importing torch and Lightning takes seconds, which a finished run or a typo must not pay.
     from ternlab.logs import quiet_libraries
     from ternlab.training.launch import train_in_processes
@@ -46,7 +55,7 @@ def _train(settings: Settings, directory: RunDirectory, start: Path | None) -> t
 
     quiet_libraries()
     if settings.trainer.devices > 1:
-        result = train_in_processes(settings, directory, start)
+        result = train_in_processes(settings, directory, start, stop)
         return result["metrics"], result["facts"]
-    outcome = train_here(settings, directory, start, Place())
+    outcome = train_here(settings, directory, start, Place(), stop)
     return outcome.metrics, outcome.facts

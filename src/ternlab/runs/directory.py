@@ -98,8 +98,9 @@ class RunDirectory:
         return read_record(self.record_file)
 
     def write_settings(self, settings: Settings) -> None:
-        """Write the resolved settings."""
-        write_text(self.config_file, yaml.safe_dump(config_of(settings), sort_keys=False))
+        """Write the resolved settings, without `force`: who types them again wants to go on."""
+        kept = settings.model_copy(update={"force": False})
+        write_text(self.config_file, yaml.safe_dump(config_of(kept), sort_keys=False))
 
     def settings(self) -> Settings:
         """Read the settings back.

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from ternlab.data.fingerprint import check_data
-from ternlab.errors import BaselineDivergedError, DivergedError, RunHeldError, RunInterrupted, TernlabError
+from ternlab.errors import (
+    BaselineDivergedError,
+    DivergedError,
+    RunHeldError,
+    RunInterrupted,
+    SettingsError,
+    TernlabError,
+)
 from ternlab.logs import log_to_file, tracebacks
-from ternlab.models.weights_file import check_weights
+from ternlab.models.weights_file import check_weights, weights_kind, weights_path
 from ternlab.runs import provenance
 from ternlab.runs.directory import RunDirectory, run_directory
-from ternlab.runs.identity import run_id
+from ternlab.runs.identity import file_digest, run_id
 from ternlab.runs.pairing import baseline_of, paired_metrics
 from ternlab.runs.record import Record, Status, now, write_record
 from ternlab.settings.root import Settings
+from ternlab.training.signals import StopRequest
 
 _log = logging.getLogger(__name__)
 _WAIT_SECONDS = 2.0
@@ -29,13 +38,21 @@ _WAIT_SECONDS = 2.0
 Train = Callable[[Settings, RunDirectory, Path | None], tuple[dict[str, float], dict[str, Any]]]
 
 
-def complete(settings: Settings, command: str, train: Train) -> RunDirectory:
+def complete(
+    settings: Settings,
+    command: str,
+    train: Train,
+    stop: StopRequest | None = None,
+    check: Callable[[Settings], None] | None = None,
+) -> RunDirectory:
     """Make sure that the run of `settings` is finished, its baseline first, and return its folder.
 
     Args:
         settings: of the run.
         command: what a person types for this run; goes into the record.
         train: trains a run.
+        stop: asked while waiting for another process; default: nobody asks.
+        check: checks of a quantized run that need torch, before its baseline is trained.
 
     Raises:
         RunHeldError: another process works on it.
@@ -49,6 +66,8 @@ def complete(settings: Settings, command: str, train: Train) -> RunDirectory:
     if _is_final(directory):
         return directory
     _check_before_anything_is_spent(settings)
+    if settings.quant.active and check is not None:
+        check(settings)
     directory.create()
     with directory.lock(), log_to_file(directory.log_file):
         # Another process may have finished it between the look and the lock.
@@ -57,8 +76,8 @@ def complete(settings: Settings, command: str, train: Train) -> RunDirectory:
         with _recording(directory, settings, command) as record:
             baseline = None
             if settings.quant.active:
-                baseline = _complete_baseline(settings, train)
-                record["baseline_run_id"] = baseline.run_id
+                baseline = _complete_baseline(settings, train, stop)
+                record.update(baseline_run_id=baseline.run_id, baseline=_about(baseline))
                 write_record(directory.record_file, record)
             _train(settings, directory, baseline, record, train)
     return directory
@@ -68,6 +87,12 @@ def _check_before_anything_is_spent(settings: Settings) -> None:
     """Raise SettingsError when what the settings name is not there; imports no torch."""
     check_data(settings.data, Path(settings.paths.data))
     check_weights(settings.model)
+    file_digest("ckpt_path", settings.ckpt_path)
+    if settings.quant.init_file is not None:
+        try:
+            weights_kind(weights_path(settings.quant.init_file))
+        except SettingsError as error:
+            raise error.about("quant.init_file", instead_of="model.weights") from None
     if settings.quant.active:
         baseline_of(settings)
 
@@ -96,23 +121,32 @@ def _start(settings: Settings, baseline: RunDirectory | None) -> Path | None:
     return None
 
 
-def _complete_baseline(settings: Settings, train: Train) -> RunDirectory:
+def _about(baseline: RunDirectory) -> dict[str, Any]:
+    """Return what the record keeps of the baseline: numbers that no later change of its folder can change."""
+    record = baseline.record() or {}
+    kept = ("run_id", "metrics", "seconds", "facts", "epochs")
+    return {"path": str(baseline.path), **{key: record.get(key) for key in kept}}
+
+
+def _complete_baseline(settings: Settings, train: Train, stop: StopRequest | None) -> RunDirectory:
     """Find or train the full-precision twin; wait for it when another process is training it."""
     twin, directory = baseline_of(settings)
-    command = f"python src/train.py --config-path {directory.path} --config-name config"
+    command = shlex.join(["python", "src/train.py", "--config-path", str(directory.path), "--config-name", "config"])
     said = False
     while True:
         try:
             if not _is_final(directory):
                 _log.info("baseline %s", directory.run_id)
-                complete(twin, command, train)
+                complete(twin, command, train, stop)
             return directory
         except DivergedError as error:
-            raise BaselineDivergedError(directory.run_id, error) from error
+            raise BaselineDivergedError(directory.run_id, error, command) from error
         except RunHeldError as error:
             if not said:
                 _log.info("waiting for the baseline: %s", str(error).splitlines()[0])
             said = True
+            if stop is not None:
+                stop.leave_if_asked()
             time.sleep(_WAIT_SECONDS)
         except Exception as error:
             error.add_note(f"this happened in the baseline, {directory.run_id}")
@@ -180,8 +214,11 @@ def _begun(directory: RunDirectory, settings: Settings, command: str) -> Record:
         "data": settings.data.name,
         "quant": settings.quant.name,
         "tags": list(settings.tags),
+        "epochs": settings.trainer.max_epochs,
+        "starts_from": settings.quant.init if settings.quant.active else "scratch",
         "metrics": {},
         "baseline_run_id": None,
+        "baseline": None,
         "started": before.get("started", attempts[-1]["started"]),
         "finished": None,
         "seconds": before.get("seconds", 0.0),

@@ -22,24 +22,40 @@ def baseline_of(settings: Settings) -> tuple[Settings, RunDirectory]:
     """
     if settings.baseline.run is None:
         twin = twin_of(settings)
+        _refuse("baseline.overrides", list(settings.baseline.overrides), _differences(settings, twin))
         return twin, run_directory(settings.paths.runs, run_id(twin))
     directory = existing_run(settings.paths.runs, settings.baseline.run, "baseline.run")
     twin = directory.settings()
     record = directory.record() or {}
-    reasons = [
-        "it is quantized" if twin.quant.active else "",
-        f"it is {record.get('status')}" if record.get("status") != Status.FINISHED else "",
-        f"its model is {twin.model.name}" if twin.model.name != settings.model.name else "",
-        f"its data are {twin.data.name}" if twin.data.name != settings.data.name else "",
-    ]
-    if any(reasons):
-        raise SettingsError(
-            "baseline.run",
-            value=directory.run_id,
-            rule=f"cannot be the baseline of this run: {', '.join(filter(None, reasons))}",
-            instead="baseline.run=null, to find or train the right one",
-        )
+    reasons = ["it is quantized"] if twin.quant.active else []
+    if record.get("status") != Status.FINISHED:
+        reasons.append(f"it is {record.get('status')}")
+    _refuse("baseline.run", directory.run_id, reasons + _differences(settings, twin))
     return twin, directory
+
+
+def _differences(settings: Settings, twin: Settings) -> list[str]:
+    """Return in what a twin differs that makes it no twin: network, images, or seed. Its recipe may differ."""
+    pairs = {
+        "model.name": (twin.model.name, settings.model.name),
+        "model.stem": (twin.model.stem, settings.model.stem),
+        "seed": (twin.seed, settings.seed),
+        **{
+            f"data.{name}": (getattr(twin.data, name), getattr(settings.data, name))
+            for name in ("name", "val_fraction", "split_seed", "limit_train", "image_size")
+        },
+    }
+    return [f"its {name} is {there}, not {here}" for name, (there, here) in pairs.items() if there != here]
+
+
+def _refuse(setting: str, value: object, reasons: list[str]) -> None:
+    if reasons:
+        raise SettingsError(
+            setting,
+            value=value,
+            rule=f"cannot be the baseline of this run: {', '.join(reasons)}",
+            instead="leave it out, to find or train the right one",
+        )
 
 
 def paired_metrics(quantized: Mapping[str, float], baseline: Record) -> dict[str, float]:

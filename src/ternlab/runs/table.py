@@ -5,15 +5,14 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from ternlab.runs.directory import RunDirectory, run_directory
+from ternlab.runs.directory import RunDirectory
 from ternlab.runs.record import Record
 
 
 def print_table(directory: RunDirectory) -> None:
     """Print what a finished run found, beside its baseline when it has one, to standard output."""
     record = directory.record() or {}
-    baseline_id = record.get("baseline_run_id")
-    baseline = run_directory(directory.path.parent, baseline_id).record() if baseline_id else None
+    baseline = record.get("baseline")
     table = Table(title=f"{record['model']} on {record['data']}", title_justify="left", show_header=True)
     table.add_column("")
     for name in ("full precision", record["quant"]) if baseline else (_title(record),):
@@ -22,8 +21,8 @@ def print_table(directory: RunDirectory) -> None:
         table.add_row(*row)
     console = Console(soft_wrap=True)
     console.print(table)
-    if baseline_id:
-        console.print(f"full precision: {run_directory(directory.path.parent, baseline_id).path}", highlight=False)
+    if baseline:
+        console.print(f"full precision: {baseline['path']}", highlight=False)
     console.print(f"{_title(record)}: {directory.path}", highlight=False)
 
 
@@ -38,6 +37,7 @@ def _rows(record: Record, baseline: Record | None) -> list[tuple[str, ...]]:
             ("test top-1", f"{found['test/top1']:.2f} %"),
             ("test top-5", f"{found['test/top5']:.2f} %"),
             ("size", _size(found["size/float_bytes"])),
+            ("epochs", str(record["epochs"])),
             ("seconds", f"{record['seconds']:.0f}"),
         ]
     full = baseline["metrics"]
@@ -48,8 +48,15 @@ def _rows(record: Record, baseline: Record | None) -> list[tuple[str, ...]]:
         ("sparsity", "", f"{100 * found['quant/sparsity']:.1f} %"),
         ("size", _size(found["size/float_bytes"]), _size(found["size/ternary_bytes"])),
         ("compression", "", f"{found['compression/ratio']:.2f}x"),
+        ("epochs", str(baseline["epochs"]), _epochs(record, baseline)),
         ("seconds", f"{baseline['seconds']:.0f}", f"{record['seconds']:.0f}"),
     ]
+
+
+def _epochs(record: Record, baseline: Record) -> str:
+    """Return the epochs of the quantized run, after those of its baseline when it starts from there."""
+    own = str(record["epochs"])
+    return f"{baseline['epochs']} + {own}" if record.get("starts_from") == "baseline" else own
 
 
 def _size(count: float) -> str:

@@ -43,7 +43,8 @@ def evaluate_run(directory: RunDirectory, checkpoint: Path | None, wanted: Evalu
         load_trained(model, directory.weights_file)
     else:
         load_checkpoint_weights(model, checkpoint)
-    choice = choose(settings.trainer)
+    # On whatever this machine has: the run may have had other devices.
+    choice = choose(settings.trainer.model_copy(update={"accelerator": "auto", "devices": 1}))
     module = Classifier(model, settings, data.steps_per_epoch, choice.channels_last)
     loader = data.test_dataloader() if wanted.split == "test" else data.val_dataloader()
     return measure(module, loader, choice).result(wanted.split)

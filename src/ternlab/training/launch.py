@@ -8,9 +8,11 @@ import logging
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
+from ternlab.data.module import build_data
 from ternlab.errors import (
     DivergedError,
     ExitCode,
@@ -19,11 +21,13 @@ from ternlab.errors import (
     StorageError,
     TernlabError,
 )
+from ternlab.logs import FOR_A_PERSON
 from ternlab.runs.directory import RunDirectory
 from ternlab.settings.root import Settings
 from ternlab.training.signals import StopRequest
 
-_log = logging.getLogger(__name__)
+# Not below "ternlab", so that its lines reach the log file and not the terminal.
+_torchrun = logging.getLogger("torchrun")
 _PR_SET_PDEATHSIG = 1
 _CLASSES: dict[int, type[TernlabError]] = {
     ExitCode.HELD: RunHeldError,
@@ -33,7 +37,9 @@ _CLASSES: dict[int, type[TernlabError]] = {
 }
 
 
-def train_in_processes(settings: Settings, directory: RunDirectory, start: Path | None) -> dict[str, Any]:
+def train_in_processes(
+    settings: Settings, directory: RunDirectory, start: Path | None, stop: StopRequest
+) -> dict[str, Any]:
     """Train `directory`'s run in `trainer.devices` processes on this machine.
 
     The processes read the frozen settings in the run's folder, not this process's command line.
@@ -47,14 +53,22 @@ def train_in_processes(settings: Settings, directory: RunDirectory, start: Path 
     result_file(directory).unlink(missing_ok=True)
     arguments = [str(directory.path), *([str(start)] if start else [])]
     launcher = ["torch.distributed.run", "--standalone", f"--nproc-per-node={settings.trainer.devices}"]
-    with StopRequest() as stop:
-        process = subprocess.Popen(
-            [sys.executable, "-m", *launcher, "-m", "ternlab.training.rank", *arguments],
-            # Its own session: a Ctrl-C at the terminal reaches this process alone, which passes it on once.
-            start_new_session=True,
-            preexec_fn=_die_with_parent,
-        )
-        _wait(process, stop)
+    # Once, here: each process would otherwise fetch the same files.
+    build_data(settings.data, data_dir=Path(settings.paths.data), seed=settings.seed).prepare_data()
+    stop.leave_if_asked()
+    process = subprocess.Popen(
+        [sys.executable, "-m", *launcher, "-m", "ternlab.training.rank", *arguments],
+        # Its own session: a Ctrl-C at the terminal reaches this process alone, which passes it on once.
+        start_new_session=True,
+        preexec_fn=_die_with_parent,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+    )
+    relay = threading.Thread(target=_relay, args=(process,), daemon=True)
+    relay.start()
+    _wait(process, stop)
+    relay.join(timeout=5)
     return _result(directory, process.returncode)
 
 
@@ -63,7 +77,17 @@ def result_file(directory: RunDirectory) -> Path:
     return directory.path / "outcome.json"
 
 
-def _wait(process: subprocess.Popen[bytes], stop: StopRequest) -> None:
+def _relay(process: subprocess.Popen[str]) -> None:
+    """Pass the lines that are meant for a person on; torchrun's own go to the run's log."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith(FOR_A_PERSON):
+            print(line.removeprefix(FOR_A_PERSON).rstrip(), file=sys.stderr, flush=True)
+        else:
+            _torchrun.info("%s", line.rstrip())
+
+
+def _wait(process: subprocess.Popen[str], stop: StopRequest) -> None:
     told = False
     while True:
         try:

@@ -8,11 +8,12 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from ternlab.errors import DivergedError
 from ternlab.settings.root import Settings
-from ternlab.training.optimizers import build_optimizer
+from ternlab.training.optimizers import build_optimizer, threshold_parameters
 from ternlab.training.schedule import factor
 
 
@@ -60,6 +61,18 @@ class Classifier(pl.LightningModule):
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """Return loss (without label smoothing) and logits."""
         return self.validation_step(batch, batch_idx)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the norm of the weights' gradients; thresholds have a clamp of their own."""
+        if gradient_clip_val:
+            apart = {id(parameter) for parameter in threshold_parameters(self.model)}
+            weights = [parameter for parameter in self.model.parameters() if id(parameter) not in apart]
+            nn.utils.clip_grad_norm_(weights, gradient_clip_val)
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer and its schedule, which is a function of the step."""

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
 
 from ternlab.errors import SettingsError
 from ternlab.models.build import build_model
 from ternlab.models.weights import load_weights
-from ternlab.quantizers.attach import attach
+from ternlab.quantizers.attach import attach, chosen_layers
 from ternlab.runs.files import write_bytes
 from ternlab.settings.root import Settings
 from ternlab.training.module import batch_seed
@@ -40,13 +41,32 @@ def build_network(settings: Settings, shape: Shape, start: Path | None) -> nn.Mo
         SettingsError: `start` or `model.weights` does not fit the network.
     """
     torch.manual_seed(batch_seed(settings.seed))
-    model = build_model(settings.model, channels=shape.channels, size=shape.size, classes=shape.classes)
+    chosen = settings.model if start is None else settings.model.model_copy(update={"weights": None})
+    model = build_model(chosen, channels=shape.channels, size=shape.size, classes=shape.classes)
     if start is not None:
-        load_weights(model, str(start), name=settings.model.name)
+        _load_start(model, start, settings)
     if settings.quant.active:
         # Thresholds start from the weights as they are now, once; a checkpoint brings its own.
         attach(model, settings.quant.name, settings.quant.rule, settings.quant)
     return model
+
+
+def _load_start(model: nn.Module, start: Path, settings: Settings) -> None:
+    try:
+        load_weights(model, str(start), name=settings.model.name)
+    except SettingsError as error:
+        setting = "quant.init_file" if settings.quant.init == "file" else "baseline.run"
+        raise error.about(setting, instead_of="model.weights") from None
+
+
+def check_layers(settings: Settings) -> None:
+    """Raise SettingsError when the patterns of `quant` choose no layer; takes no memory and reads no data.
+
+    Names of layers depend neither on the data nor on the stem, so any shape will do.
+    """
+    with torch.device("meta"):
+        bare = settings.model.model_copy(update={"weights": None, "weights_skip": ()})
+        chosen_layers(build_model(bare, channels=3, size=224, classes=10), settings.quant)
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
@@ -62,5 +82,5 @@ def load_trained(model: nn.Module, path: Path) -> None:
     """
     try:
         model.load_state_dict(load_file(path))
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise SettingsError("run", value=str(path), rule=f"is not the weights of this network ({error})") from error

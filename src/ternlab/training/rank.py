@@ -8,13 +8,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ternlab.errors import TernlabError
-from ternlab.logs import log_to_file, log_to_terminal, quiet_libraries, tracebacks
+from ternlab.logs import FOR_A_PERSON, log_to_file, log_to_terminal, quiet_libraries, tracebacks
 from ternlab.runs.directory import RunDirectory
 from ternlab.runs.files import write_json
 from ternlab.runs.lock import RunLock
 from ternlab.training.launch import result_file
 from ternlab.training.processes import place_from_environment
 from ternlab.training.running import train_here
+from ternlab.training.signals import StopRequest
 
 
 def main(arguments: list[str]) -> int:
@@ -25,14 +26,15 @@ def main(arguments: list[str]) -> int:
     quiet_libraries()
     with contextlib.ExitStack() as stack:
         if place.rank == 0:
-            log_to_terminal()
-            stack.enter_context(log_to_file(directory.log_file))
+            log_to_terminal(FOR_A_PERSON)
+        stack.enter_context(log_to_file(directory.log_file))
         try:
             settings = directory.settings()
             if place.rank == 0:
                 # The parent holds the run's lock; this one keeps out the processes of a parent that was killed.
                 stack.enter_context(RunLock(directory.path / "processes.lock"))
-            outcome = train_here(settings, directory, start, place)
+            with StopRequest() as stop:
+                outcome = train_here(settings, directory, start, place, stop)
         except TernlabError as error:
             write_json(result_file(directory), {"exit_code": int(error.exit_code), "error": str(error)})
             return int(error.exit_code)

@@ -33,6 +33,13 @@ class Start:
     path: Path
     batch: int
     step: int
+    precision: str
+
+
+def recipe_of(settings: Settings) -> dict[str, Any]:
+    """Return what a checkpoint brings back and settings therefore cannot change: the optimizers."""
+    quant: Any = settings.quant.rule.model_dump(mode="json") if settings.quant.active else {}
+    return {"optim": settings.optim.model_dump(mode="json", exclude={"schedule"}), "rule": quant}
 
 
 def starting_checkpoint(settings: Settings, directory: RunDirectory, module: nn.Module) -> Start | None:
@@ -47,14 +54,14 @@ def starting_checkpoint(settings: Settings, directory: RunDirectory, module: nn.
         # Not from the checksum file, of which only the checksum is checked; mapped, so that no tensor is read.
         mark = torch.load(path, map_location="cpu", weights_only=True, mmap=True)[KEY]
         if mark["run_id"] == directory.run_id:
-            return Start(path, mark["batch"], mark["step"])
+            return Start(path, mark["batch"], mark["step"], mark["precision"])
         _log.warning("%s belongs to run %s and is left alone.", path, mark["run_id"])
     if settings.ckpt_path is None:
         return None
-    return _given(Path(settings.ckpt_path), module)
+    return _given(Path(settings.ckpt_path).expanduser(), module, settings)
 
 
-def _given(path: Path, module: nn.Module) -> Start:
+def _given(path: Path, module: nn.Module, settings: Settings) -> Start:
     checkpoint = read_checkpoint(path)
     mark = checkpoint.get(KEY)
     if mark is None or "optimizer_states" not in checkpoint:
@@ -72,7 +79,16 @@ def _given(path: Path, module: nn.Module) -> Start:
             rule=f"is a checkpoint of another network{mismatch}",
             instead=f"the model, data and quant settings of the run it was saved by ({mark['run_id']})",
         )
-    return Start(path, mark["batch"], mark["step"])
+    for section, wanted in recipe_of(settings).items():
+        others = [key for key, value in wanted.items() if mark[section].get(key) != value]
+        if others:
+            raise SettingsError(
+                "ckpt_path",
+                value=str(path),
+                rule=f"brings its own optimizer state, which was saved under other settings of {', '.join(others)}",
+                instead=f"those settings ({mark[section]}), or model.weights={path}, to take the weights alone",
+            )
+    return Start(path, mark["batch"], mark["step"], mark["precision"])
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

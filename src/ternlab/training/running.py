@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ternlab.runs.directory import RunDirectory, run_directory
+from ternlab.runs.directory import RunDirectory
 from ternlab.runs.pairing import paired_metrics
 from ternlab.settings.root import Settings
 from ternlab.training.mirrors import build_mirrors
 from ternlab.training.processes import Place
 from ternlab.training.session import Outcome, train
+from ternlab.training.signals import StopRequest
 
 
-def train_here(settings: Settings, directory: RunDirectory, start: Path | None, place: Place) -> Outcome:
+def train_here(
+    settings: Settings, directory: RunDirectory, start: Path | None, place: Place, stop: StopRequest
+) -> Outcome:
     """Train the run of `directory` in this process; see `ternlab.training.session.train`."""
     mirrors = build_mirrors(settings, directory) if place.rank == 0 else ()
     try:
-        outcome = train(settings, directory, start=start, mirrors=mirrors, place=place)
+        outcome = train(settings, directory, start=start, mirrors=mirrors, place=place, stop=stop)
     except BaseException:
         for mirror in mirrors:
             mirror.close({}, exit_code=1)
@@ -27,6 +30,5 @@ def train_here(settings: Settings, directory: RunDirectory, start: Path | None, 
 
 
 def _pairing(directory: RunDirectory, outcome: Outcome) -> dict[str, float]:
-    baseline_id = (directory.record() or {}).get("baseline_run_id")
-    baseline = run_directory(directory.path.parent, baseline_id).record() if baseline_id else None
+    baseline = (directory.record() or {}).get("baseline")
     return paired_metrics(outcome.metrics, baseline) if baseline else {}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import resource
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -20,7 +21,7 @@ from ternlab.settings.root import Settings
 from ternlab.training.callbacks.epoch_metrics import EpochMetrics
 from ternlab.training.callbacks.layer_stats import LayerStats
 from ternlab.training.callbacks.progress import progress_callbacks
-from ternlab.training.callbacks.saving import Saving
+from ternlab.training.callbacks.saving import Saving, stop_unless_finite
 from ternlab.training.checkpoints import AtomicCheckpointIO
 from ternlab.training.hardware import Choice, choose
 from ternlab.training.module import Classifier
@@ -53,6 +54,7 @@ def train(
     start: Path | None = None,
     mirrors: tuple[Callback, ...] = (),
     place: Place | None = None,
+    stop: StopRequest | None = None,
 ) -> Outcome:
     """Train, or go on training, then test once; write checkpoints, metrics and weights into `directory`.
 
@@ -62,6 +64,7 @@ def train(
         start: full-precision weights to start from.
         mirrors: callbacks that pass metrics on; they must not raise.
         place: this process among those of the run; default: the only one.
+        stop: catches signals already; default: for this training alone.
 
     Raises:
         SettingsError: data, weights or checkpoint cannot be used.
@@ -79,21 +82,34 @@ def train(
         rank=place.rank,
         world_size=place.world_size,
     )
-    data.prepare_data()
+    if place.world_size == 1:
+        # Several processes share files that their parent has fetched.
+        data.prepare_data()
     data.setup()
     shape = Shape(data.channels, data.size, len(data.classes))
     model = build_network(settings, shape, start)
     module = Classifier(model, settings, data.steps_per_epoch, choice.channels_last)
+    checkpoint = starting_checkpoint(settings, directory, module)
+    if checkpoint is not None and checkpoint.precision != lightning_precision(choice):
+        choice = replace(choice, precision=_PRECISIONS[checkpoint.precision], reason="as the training began")
     _announce(settings, data, choice, place)
-    with StopRequest() as stop:
+    with contextlib.nullcontext(stop) if stop else StopRequest() as stop:
+        stop.leave_if_asked()
         callbacks, metrics = _callbacks(settings, directory, stop, mirrors, place)
         trainer = build_trainer(settings, directory, choice, callbacks, place, validate=data.val_count > 0)
-        checkpoint = starting_checkpoint(settings, directory, module)
         if checkpoint is not None:
             _log.info("going on from step %d (%s)", checkpoint.step, checkpoint.path.name)
             data.train_dataloader().start_at(checkpoint.batch)
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint.path if checkpoint else None, weights_only=True)
         return _finish(trainer, module, data, metrics, directory, choice)
+
+
+def lightning_precision(choice: Choice) -> Literal["bf16-mixed", "32-true"]:
+    """Return Lightning's name of the precision."""
+    return "bf16-mixed" if choice.precision == "bf16-mixed" else "32-true"
+
+
+_PRECISIONS = {"bf16-mixed": "bf16-mixed", "32-true": "32"}
 
 
 def build_trainer(
@@ -112,7 +128,7 @@ def build_trainer(
         devices=place.local_world_size,
         num_nodes=place.nodes,
         strategy="ddp" if place.world_size > 1 else "auto",
-        precision="bf16-mixed" if choice.precision == "bf16-mixed" else "32-true",
+        precision=lightning_precision(choice),
         max_epochs=trainer.max_epochs,
         accumulate_grad_batches=trainer.accumulate_grad_batches,
         gradient_clip_val=trainer.gradient_clip_val,
@@ -142,7 +158,7 @@ def _callbacks(
     callbacks.append(metrics)
     if first:
         callbacks += [*mirrors, *progress_callbacks(settings.trainer)]
-    callbacks.append(Saving(directory, settings.checkpoint, stop))
+    callbacks.append(Saving(directory, settings, stop))
     return callbacks, metrics
 
 
@@ -155,6 +171,7 @@ def _finish(
     choice: Choice,
 ) -> Outcome:
     """Test once, with the weights of the last step, and keep them."""
+    stop_unless_finite(trainer)
     found: dict[str, float] = {}
     if data.val_count:
         trainer.validate(module, datamodule=data, verbose=False)

@@ -7,6 +7,8 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
+from ternlab.errors import RunInterrupted
+
 # USR1 and USR2 announce preemption or the end of the time limit on clusters; TERM and INT mean the same here.
 ASKING_TO_STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -14,7 +16,7 @@ ASKING_TO_STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 class StopRequest:
     """While the block runs, catches the signals that ask to stop.
 
-    A second SIGINT ends the process at once, for the person who does not want to wait.
+    A second SIGINT ends the run at once, for the person who does not want to wait.
 
     Attributes:
         signal: name of the first signal that came; `None` so far.
@@ -40,7 +42,16 @@ class StopRequest:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    def leave_if_asked(self) -> None:
+        """Leave before training has begun.
+
+        Raises:
+            RunInterrupted: a signal has come.
+        """
+        if self.signal is not None:
+            raise RunInterrupted(f"Stopped by {self.signal}.\n  instead: type the same command again to go on")
+
     def _asked(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None and number == signal.SIGINT:
-            raise KeyboardInterrupt
+            raise RunInterrupted("Stopped at once.\n  instead: the same command goes on from the last checkpoint")
         self.signal = self.signal or signal.Signals(number).name

@@ -20,7 +20,7 @@ class TernaryOptimizer(Optimizer):
     `torch.optim.LBFGS`; BatchNorm's running statistics see the batch twice. `joint`: one pass, both steps.
 
     The gradient of a threshold is clamped here, between backward and step, so that under data parallelism
-    it is the sum over all processes that is clamped. Its magnitude before the clamp is averaged for the log.
+    it is the mean over all processes that is clamped. Its magnitude before the clamp is averaged for the log.
 
     Args:
         weights: optimizer of everything but the thresholds.

@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Callback
 
 from ternlab.errors import DivergedError, RunInterrupted
 from ternlab.runs.directory import RunDirectory
-from ternlab.settings.trainer import CheckpointSettings
+from ternlab.settings.root import Settings
 from ternlab.training.checkpoints import KEY, checkpoint_file, prune
+from ternlab.training.resume import recipe_of
 from ternlab.training.signals import StopRequest
 
 
@@ -23,9 +25,10 @@ class Saving(Callback):
     It must be the last callback, so that a checkpoint holds what the others counted of the batch.
     """
 
-    def __init__(self, directory: RunDirectory, settings: CheckpointSettings, stop: StopRequest) -> None:
+    def __init__(self, directory: RunDirectory, settings: Settings, stop: StopRequest) -> None:
         self._directory = directory
-        self._settings = settings
+        self._settings = settings.checkpoint
+        self._recipe = recipe_of(settings)
         self._stop = stop
         self._saved_step = -1
         self._next_batch = 0
@@ -39,7 +42,17 @@ class Saving(Callback):
             "epoch": trainer.current_epoch,
             "step": trainer.global_step,
             "batch": self._next_batch,
+            "precision": str(trainer.precision),
+            **self._recipe,
         }
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Listen to signals; Lightning takes SIGTERM for itself at the start of every fit, validate and test."""
+        self._stop.listen_again()
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Listen to signals."""
+        self._stop.listen_again()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Listen to signals; remember where a resumed run starts, so that the same step is not saved twice."""
@@ -77,6 +90,7 @@ class Saving(Callback):
     def _save(self, trainer: pl.Trainer, *, next_batch: int) -> None:
         if trainer.global_step == self._saved_step:
             return
+        stop_unless_finite(trainer)
         self._next_batch = next_batch
         trainer.save_checkpoint(checkpoint_file(self._directory.checkpoints, trainer.global_step))
         self._saved_step = trainer.global_step
@@ -87,5 +101,19 @@ class Saving(Callback):
         name = self._stop.signal or "a signal to another process"
         raise RunInterrupted(
             f"Stopped by {name} after step {trainer.global_step} (epoch {trainer.current_epoch}) at "
-            f"{time.strftime('%H:%M:%S')}; the state is saved.\n  instead: type the same command again to go on"
+            f"{time.strftime('%H:%M:%S')}; the state is saved.\n"
+            "  instead: type the same command again (without force=true) to go on"
+        )
+
+
+def stop_unless_finite(trainer: pl.Trainer) -> None:
+    """Raise DivergedError when a parameter is not finite: such a state is neither saved nor tested.
+
+    A loss can be finite for the last time just before the step that breaks the network.
+    """
+    assert trainer.model is not None
+    if not all(bool(torch.isfinite(parameter).all()) for parameter in trainer.model.parameters()):
+        raise DivergedError(
+            f"A weight is no longer finite after step {trainer.global_step}.\n"
+            "  instead: a smaller optim.lr, or trainer.gradient_clip_val; the last good checkpoint is kept"
         )

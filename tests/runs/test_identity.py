@@ -1,0 +1,339 @@
+"""What a run is: every setting that can change the result, and nothing else."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ternlab.errors import SettingsError
+from ternlab.runs.identity import identity, run_id
+from ternlab.settings.fields import Section
+from ternlab.settings.load import settings_from_config, twin_of
+from ternlab.settings.quant import QuantSettings
+from ternlab.settings.root import Settings
+from tests.commands.run_command import ROOT
+from tests.data.made_images import encoded, write_parquet
+
+BASE: dict[str, Any] = {"model": {"name": "alexnet"}, "data": {"name": "digits"}, "quant": {"name": "tga"}}
+
+# Another valid value for every setting that counts. A new setting is added here, or to FREE with its reason.
+COUNTS: dict[str, Any] = {
+    "seed": 1,
+    "ckpt_path": "FILE",
+    "plugins": ["tests.tiny"],
+    "model.name": "resnet18",
+    "model.stem": "imagenet",
+    "model.weights": "FILE",
+    "model.weights_skip": ["fc.*"],
+    "model.dropout": 0.5,
+    "data.name": "mnist",
+    "data.batch_size": 64,
+    "data.val_fraction": 0.2,
+    "data.split_seed": 1,
+    "data.limit_train": 100,
+    "data.image_size": 16,
+    "data.resize": 20,
+    "data.flip": True,
+    "data.crop_padding": 1,
+    "data.random_resized_crop": True,
+    "data.storage": "memory",
+    "data.on_error": "skip",
+    "data.image_column": "img",
+    "data.label_column": "fine_label",
+    "quant.name": "none",
+    "quant.init": "scratch",
+    "quant.init_file": "FILE",
+    "quant.first_last": "full",
+    "quant.include": ["features.*"],
+    "quant.exclude": ["features.*"],
+    "quant.update": "sequential",
+    "quant.threshold.init": 0.1,
+    "quant.threshold.unit": "sigma",
+    "quant.threshold.lr": 0.1,
+    "quant.threshold.clamp": None,
+    "quant.scale": "centered",
+    "quant.stats_grad": False,
+    "quant.gradient_correction": False,
+    "optim.name": "adam",
+    "optim.lr": 0.1,
+    "optim.momentum": 0.8,
+    "optim.nesterov": False,
+    "optim.betas": [0.9, 0.99],
+    "optim.eps": 1e-7,
+    "optim.weight_decay": 1e-3,
+    "optim.decay_bn": True,
+    "optim.decay_bias": True,
+    "optim.label_smoothing": 0.1,
+    "optim.schedule.name": "cosine",
+    "optim.schedule.milestones": [1.0],
+    "optim.schedule.factors": [0.1],
+    "optim.schedule.warmup_epochs": 1.0,
+    "optim.schedule.final": 0.1,
+    "trainer.max_epochs": 11,
+    "trainer.accumulate_grad_batches": 2,
+    "trainer.gradient_clip_val": 1.0,
+    "trainer.precision": "bf16-mixed",
+    "trainer.channels_last": False,
+    "baseline.run": "digits-alexnet-none-s0-0123456789",
+    "baseline.overrides": ["optim.lr=0.1"],
+}
+
+# Settings that say where, how fast and how visibly a run is carried out, with other values of theirs.
+FREE: dict[str, list[Any]] = {
+    "data.root": ["/elsewhere", "~/data"],
+    "data.download": [False],
+    "data.eval_batch_size": [1, 512],
+    "data.workers": [0, 7],
+    "trainer.accelerator": ["cpu", "gpu"],
+    "trainer.devices": [2, 4],
+    "trainer.threads": [1, 8],
+    "trainer.progress": ["rich", "plain"],
+    "checkpoint.every_steps": [1, 100],
+    "checkpoint.keep": [3, 9],
+    "logger.name": ["wandb"],
+    "logger.project": ["other"],
+    "logger.entity": ["me"],
+    "logger.group": ["mine"],
+    "logger.mode": ["offline"],
+    "paths.runs": ["/runs"],
+    "paths.data": ["/data"],
+    "paths.sweeps": ["/sweeps"],
+    "force": [True],
+    "tags": [["a"], ["a", "b"]],
+}
+
+
+def with_(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Return `config` with settings changed by dotted name."""
+    changed = copy.deepcopy(config)
+    for name, value in changes.items():
+        *parents, leaf = name.split(".")
+        branch = changed
+        for parent in parents:
+            branch = branch.setdefault(parent, {})
+        branch[leaf] = value
+    return changed
+
+
+def settings(**changes: Any) -> Settings:
+    return settings_from_config(with_(BASE, changes))
+
+
+def leaves(section: Section, prefix: str = "") -> Iterator[str]:
+    """Yield the dotted names of all settings, as they are typed: a rule's options stand in `quant`."""
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if isinstance(value, Section):
+            inside = prefix if isinstance(section, QuantSettings) and name == "rule" else f"{prefix}{name}."
+            yield from leaves(value, inside)
+        else:
+            yield prefix + name
+
+
+def test_every_setting_is_either_counted_or_free() -> None:
+    assert sorted(leaves(settings())) == sorted([*COUNTS, *FREE])
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_a_setting_that_counts_changes_the_id(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"weights")
+    value = str(file) if COUNTS[name] == "FILE" else COUNTS[name]
+    base: dict[str, Any] = {}
+    if name == "quant.init_file":
+        (tmp_path / "other").write_bytes(b"other weights")
+        base = {"quant.init": "file", "quant.init_file": str(tmp_path / "other")}
+    before, after = settings(**base), settings(**{**base, name: value})
+    assert before != after
+    assert run_id(before) != run_id(after)
+    # One by one they also differ from each other.
+    assert json.dumps(identity(before)) != json.dumps(identity(after))
+
+
+@pytest.mark.parametrize("name", FREE)
+def test_a_free_setting_does_not_change_the_id(name: str) -> None:
+    for value in FREE[name]:
+        changed = settings(**{name: value})
+        assert changed != settings()
+        assert run_id(changed) == run_id(settings())
+
+
+@given(
+    st.fixed_dictionaries({}, optional={name: st.sampled_from(values) for name, values in FREE.items()}),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "seed": st.integers(0, 2**31),
+            "optim.lr": st.floats(1e-6, 10),
+            "data.batch_size": st.sampled_from([64, 128]),
+            "quant.threshold.init": st.floats(0, 1),
+        },
+    ),
+)
+def test_no_choice_of_free_settings_changes_the_id_of_any_run(free: dict[str, Any], counted: dict[str, Any]) -> None:
+    assert run_id(settings(**counted, **free)) == run_id(settings(**counted))
+
+
+@given(st.dictionaries(st.sampled_from(["seed", "data.limit_train"]), st.integers(1, 10**9), min_size=1), st.data())
+def test_different_values_give_different_ids(counted: dict[str, Any], data: st.DataObject) -> None:
+    other = {name: data.draw(st.integers(1, 10**9)) for name in counted}
+    assert (run_id(settings(**counted)) == run_id(settings(**other))) == (counted == other)
+
+
+def test_all_single_changes_give_different_ids(tmp_path: Path) -> None:
+    ids = {run_id(settings(**{name: value})) for name, value in COUNTS.items() if value != "FILE"}
+    assert len(ids) == sum(value != "FILE" for value in COUNTS.values())
+    assert run_id(settings()) not in ids
+
+
+def defaults(section: Section, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name in leaves(section):
+        value: Any = section.model_dump(mode="json")
+        if name.startswith("quant.") and name.split(".")[1] not in value["quant"]:
+            name_in_dump = name.replace("quant.", "quant.rule.", 1)
+        else:
+            name_in_dump = name
+        for part in name_in_dump.split("."):
+            value = value[part]
+        yield name, value
+
+
+def test_a_default_that_is_typed_is_the_default_that_is_left_out() -> None:
+    for name, value in defaults(settings()):
+        assert run_id(settings(**{name: value})) == run_id(settings()), name
+    everything = {name: value for name, value in defaults(settings()) if name != "baseline.overrides"}
+    assert run_id(settings(**everything)) == run_id(settings())
+
+
+@pytest.mark.parametrize(
+    ("name", "one", "same"),
+    [
+        ("optim.lr", 1, 1.0),
+        ("trainer.precision", 32, "32"),
+        ("optim.betas", [0.9, 0.99], (0.9, 0.99)),
+        ("optim.weight_decay", "1e-4", 0.0001),
+        ("data.flip", "true", True),
+    ],
+)
+def test_two_ways_to_type_a_value_are_one_run(name: str, one: Any, same: Any) -> None:
+    assert run_id(settings(**{name: one})) == run_id(settings(**{name: same}))
+
+
+def test_seed_0_is_a_seed_like_any_other() -> None:
+    assert run_id(settings(seed=0)) == run_id(settings())
+    assert run_id(settings(seed=0)) != run_id(settings(seed=1))
+    assert "-s0-" in run_id(settings(seed=0)) and "-s1-" in run_id(settings(seed=1))
+
+
+@given(st.integers(0, 2**31), st.sampled_from(["resnet20", "alexnet"]), st.sampled_from(["tga", "none"]))
+def test_an_id_is_readable_and_safe_everywhere(seed: int, model: str, rule: str) -> None:
+    name = run_id(settings_from_config({"seed": seed, "model": {"name": model}, "quant": {"name": rule}}))
+    assert re.fullmatch(rf"digits-{model}-{rule}-s{seed}-[0-9a-f]{{10}}", name)
+    assert re.fullmatch(r"[A-Za-z0-9_-]{1,100}", name)
+
+
+def test_an_id_is_the_same_in_another_process() -> None:
+    code = (
+        "from ternlab.settings.load import settings_from_config as s; from ternlab.runs.identity import run_id;"
+        f"import sys; print(run_id(s({BASE!r}))); assert 'torch' not in sys.modules"
+    )
+    for seed in ("1", "2"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)}
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+        assert done.stdout.strip() == run_id(settings()), done.stderr
+
+
+def test_ids_of_runs_that_exist_do_not_change() -> None:
+    # When these must change, IDENTITY_VERSION is raised, and the runs on everybody's disks are not found any more.
+    assert run_id(settings_from_config({})) == "digits-resnet20-none-s0-049d526501"
+    assert run_id(settings()) == "digits-alexnet-tga-s0-fc6365cea9"
+
+
+@pytest.mark.parametrize(
+    ("setting", "needs"), [("model.weights", {}), ("quant.init_file", {"quant.init": "file"}), ("ckpt_path", {})]
+)
+def test_a_file_counts_by_its_contents_and_not_by_its_path(
+    setting: str, needs: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, moved, other = tmp_path / "a" / "first.pt", tmp_path / "b" / "moved.ckpt", tmp_path / "a" / "other.pt"
+    for path, contents in ((first, b"same"), (moved, b"same"), (other, b"differs")):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(contents)
+
+    def of(path: str | Path) -> str:
+        return run_id(settings(**needs, **{setting: str(path)}))
+
+    assert of(first) == of(moved)
+    assert of(first) != of(other)
+    monkeypatch.chdir(first.parent)
+    assert of("first.pt") == of(first)
+    first.write_bytes(b"changed")
+    assert of(first) != of(moved)
+    with pytest.raises(SettingsError, match=setting.replace(".", r"\.")):
+        of(tmp_path / "nowhere")
+
+
+def test_one_file_in_two_roles_makes_two_runs(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"weights")
+    assert run_id(settings(**{"model.weights": str(file)})) != run_id(settings(ckpt_path=str(file)))
+
+
+def test_own_data_count_by_their_files_and_not_by_their_folder(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    for part in ("train", "test"):
+        write_parquet(root / f"{part}.parquet", [encoded(1), encoded(2)], [0, 1])
+    shutil.copytree(root, tmp_path / "copy")
+    shutil.copytree(root, tmp_path / "grown")
+    write_parquet(tmp_path / "grown" / "train-1.parquet", [encoded(3)], [0])
+
+    def of(name: str) -> str:
+        return run_id(settings(**{"data.name": "parquet", "data.root": str(tmp_path / name)}))
+
+    assert of("set") == of("copy")
+    assert of("set") != of("grown")
+
+
+def test_the_id_of_a_full_precision_run_knows_nothing_of_quantization(tmp_path: Path) -> None:
+    plain = settings(quant={"name": "none"})
+    for quant in ({"first_last": "full"}, {"init": "file", "init_file": str(tmp_path / "nowhere")}, {"exclude": ["a"]}):
+        assert run_id(settings(quant={"name": "none", **quant})) == run_id(plain)
+    assert run_id(settings(quant={"name": "none"}, baseline={"run": "x"})) == run_id(plain)
+
+
+QUANT_ONLY = {name: value for name, value in COUNTS.items() if name.startswith("quant.") and value != "FILE"}
+
+
+@pytest.mark.parametrize("name", [name for name in QUANT_ONLY if name != "quant.name"])
+def test_runs_that_differ_in_quantization_share_their_twin(name: str) -> None:
+    changed = settings(**{name: QUANT_ONLY[name]})
+    assert run_id(twin_of(changed)) == run_id(twin_of(settings()))
+    assert run_id(twin_of(changed)) == run_id(settings(quant={"name": "none"}))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name for name in COUNTS if not name.startswith(("quant.", "baseline.", "ckpt_path")) and COUNTS[name] != "FILE"],
+)
+def test_runs_that_differ_in_anything_else_have_other_twins(name: str) -> None:
+    assert run_id(twin_of(settings(**{name: COUNTS[name]}))) != run_id(twin_of(settings()))
+
+
+def test_a_twin_starts_by_itself_and_is_never_forced(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"weights")
+    twin = twin_of(settings(force=True, ckpt_path=str(file), seed=3, tags=["a"]))
+    assert (twin.force, twin.ckpt_path, twin.quant.active, twin.seed) == (False, None, False, 3)
+    assert run_id(twin) == run_id(twin_of(settings(seed=3)))

@@ -1,0 +1,464 @@
+"""The life of a run, with a training that takes no time: what is trained when, and what the record says."""
+
+from __future__ import annotations
+
+import json
+import logging
+import multiprocessing
+import resource
+import sys
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ternlab.commands import train as train_command
+from ternlab.commands.entry import run as run_entry
+from ternlab.errors import (
+    BaselineDivergedError,
+    DivergedError,
+    ExitCode,
+    RunHeldError,
+    RunInterrupted,
+    SettingsError,
+    StorageError,
+)
+from ternlab.runs import lifecycle
+from ternlab.runs.directory import RunDirectory, run_directory
+from ternlab.runs.identity import run_id
+from ternlab.runs.lifecycle import complete
+from ternlab.runs.record import Record, Status, write_record
+from ternlab.settings.load import twin_of
+from ternlab.settings.root import Settings
+from tests.commands.run_command import ROOT
+from tests.settings_for_tests import tiny_settings
+
+SPAWN = multiprocessing.get_context("forkserver")
+METRICS = {
+    "test/top1": 90.0,
+    "test/top5": 99.0,
+    "size/float_bytes": 100.0,
+    "size/ternary_bytes": 10.0,
+    "compression/ratio": 10.0,
+    "quant/sparsity": 0.5,
+}
+
+
+class FakeTrain:
+    """Stands for a training: remembers its calls, fails when told to, and leaves final weights.
+
+    Attributes:
+        calls: quantizer, id and start of each call.
+        errors: for `tga` or `none`: errors to raise, one a call.
+        seconds: how long a call takes.
+    """
+
+    def __init__(self, **errors: BaseException) -> None:
+        self.calls: list[tuple[str, str, Path | None]] = []
+        self.errors = errors
+        self.seconds = {"tga": 0.0, "none": 0.0}
+        self.during: Callable[[RunDirectory], None] = lambda directory: None
+
+    def __call__(
+        self, settings: Settings, directory: RunDirectory, start: Path | None
+    ) -> tuple[dict[str, float], dict[str, Any]]:
+        name = settings.quant.name
+        self.calls.append((name, directory.run_id, start))
+        self.during(directory)
+        time.sleep(self.seconds[name])
+        if name in self.errors:
+            raise self.errors.pop(name)
+        directory.weights_file.write_bytes(b"weights")
+        top1 = 92.5 if name == "none" else 90.0
+        return {**METRICS, "test/top1": top1}, {"arithmetic": {"precision": "32"}}
+
+    @property
+    def trained(self) -> list[str]:
+        return [name for name, _, _ in self.calls]
+
+
+def full(runs: Path, **changes: Any) -> Settings:
+    return tiny_settings(runs, quant={"name": "none"}, **changes)
+
+
+def record_of(settings: Settings) -> Record:
+    record = run_directory(settings.paths.runs, run_id(settings)).record()
+    assert record is not None
+    return record
+
+
+def finish(settings: Settings, train: Any = None) -> Record:
+    return complete(settings, "python src/train.py ...", train or FakeTrain()).record() or {}
+
+
+def test_a_finished_run_has_a_whole_record(tmp_path: Path) -> None:
+    seen: list[Record] = []
+    train = FakeTrain()
+    train.during = lambda directory: seen.append(directory.record() or {})
+    record = finish(full(tmp_path, tags=["a"]), train)
+    assert (seen[0]["status"], seen[0]["finished"], seen[0]["metrics"]) == ("running", None, {})
+    assert record["status"] == "finished" and record["error"] is None
+    assert (record["seed"], record["model"], record["data"], record["quant"]) == (0, "tiny", "digits", "none")
+    assert (record["command"], record["tags"]) == ("python src/train.py ...", ["a"])
+    assert record["metrics"]["test/top1"] == 92.5
+    assert record["run_id"] == run_id(full(tmp_path))
+    assert record["versions"]["python"] and record["host"]["name"] and "git" in record
+    assert [attempt["status"] for attempt in record["attempts"]] == ["finished"]
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
+    before = finish(tiny_settings(tmp_path))
+    again = FakeTrain()
+    assert finish(tiny_settings(tmp_path), again) == before
+    assert again.calls == []
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (RunInterrupted("stopped"), "interrupted"),
+        (KeyboardInterrupt(), "interrupted"),
+        (ValueError("boom"), "failed"),
+        (StorageError("full"), "failed"),
+        (MemoryError(), "failed"),
+        (SystemExit(3), "failed"),
+    ],
+)
+def test_a_run_that_did_not_finish_is_gone_on_with_and_its_attempts_and_seconds_are_kept(
+    tmp_path: Path, error: BaseException, status: str
+) -> None:
+    settings, train = full(tmp_path), FakeTrain(none=error)
+    train.seconds["none"] = 0.05
+    with pytest.raises(type(error)) as raised:
+        finish(settings, train)
+    assert raised.value is error
+    first = record_of(settings)
+    assert first["status"] == status
+    assert first["error"]["type"] == type(error).__name__
+    assert first["error"]["message"].startswith(str(error))
+    assert first["metrics"] == {}
+    second = finish(settings, train)
+    assert train.trained == ["none", "none"]
+    assert second["status"] == "finished" and second["error"] is None
+    assert [attempt["status"] for attempt in second["attempts"]] == [status, "finished"]
+    assert second["attempts"][0] == first["attempts"][0]
+    assert second["started"] == first["started"]
+    assert second["seconds"] == pytest.approx(sum(attempt["seconds"] for attempt in second["attempts"]))
+    assert second["seconds"] >= 0.1
+
+
+def test_a_diverged_run_stays_diverged_until_it_is_forced(tmp_path: Path) -> None:
+    settings = full(tmp_path)
+    with pytest.raises(DivergedError):
+        finish(settings, FakeTrain(none=DivergedError("loss is nan")))
+    before = record_of(settings)
+    assert before["status"] == "diverged"
+    train = FakeTrain()
+    with pytest.raises(DivergedError, match="diverged before: loss is nan") as error:
+        finish(settings, train)
+    assert error.value.exit_code == ExitCode.DIVERGED
+    assert "force=true" in str(error.value)
+    assert train.calls == [] and record_of(settings) == before
+    assert finish(full(tmp_path, force=True), train)["status"] == "finished"
+    assert len(record_of(settings)["attempts"]) == 1
+
+
+def test_force_moves_the_run_aside_whole_and_leaves_its_baseline(tmp_path: Path) -> None:
+    settings = tiny_settings(tmp_path)
+    before = finish(settings)
+    train = FakeTrain()
+    after = finish(tiny_settings(tmp_path, force=True), train)
+    assert train.trained == ["tga"]
+    assert len(after["attempts"]) == 1
+    (aside,) = tmp_path.glob("*.aside-*")
+    assert json.loads((aside / "record.json").read_text()) == before
+    assert (aside / "model.safetensors").exists()
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_force_on_a_run_that_was_never_started_is_no_error(tmp_path: Path) -> None:
+    assert finish(tiny_settings(tmp_path, force=True))["status"] == "finished"
+    assert not list(tmp_path.glob("*.aside-*"))
+
+
+def test_the_baseline_is_trained_first_and_shared(tmp_path: Path) -> None:
+    train = FakeTrain()
+    first = finish(tiny_settings(tmp_path, quant__init="baseline"), train)
+    second = finish(tiny_settings(tmp_path, quant__init="scratch"), train)
+    twin = run_id(twin_of(tiny_settings(tmp_path)))
+    weights = run_directory(tmp_path, twin).weights_file
+    assert train.calls == [
+        ("none", twin, None),
+        ("tga", first["run_id"], weights),
+        ("tga", second["run_id"], None),
+    ]
+    assert first["run_id"] != second["run_id"]
+    assert first["baseline_run_id"] == second["baseline_run_id"] == twin
+    assert first["metrics"]["baseline/top1"] == 92.5
+    assert first["metrics"]["degradation/top1"] == 2.5
+    assert first["metrics"]["degradation/top5"] == 0.0
+    assert record_of(twin_of(tiny_settings(tmp_path)))["baseline_run_id"] is None
+
+
+def test_the_command_in_the_baselines_record_makes_the_baseline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finish(tiny_settings(tmp_path))
+    words = record_of(twin_of(tiny_settings(tmp_path)))["command"].split()
+    assert words[:2] == ["python", "src/train.py"]
+    train = FakeTrain()
+    monkeypatch.setattr(train_command, "_train", train)
+    monkeypatch.setattr(sys, "argv", words[1:])
+    assert run_entry(ROOT / "conf" / "train.yaml", train_command.main) == ExitCode.DONE
+    assert train.calls == []
+    assert "92.50" in capsys.readouterr().out
+
+
+def test_a_run_can_start_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "start.safetensors"
+    file.write_bytes(b"weights")
+    train = FakeTrain()
+    settings = tiny_settings(tmp_path / "runs", quant__init="file", quant__init_file=str(file))
+    assert finish(settings, train)["baseline_run_id"]
+    assert train.calls[1][2] == file
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (SettingsError("data.root", rule="is gone"), ExitCode.BAD_SETTINGS),
+        (StorageError("disk full"), ExitCode.STORAGE),
+        (RunInterrupted("stopped"), ExitCode.INTERRUPTED),
+        (ValueError("boom"), None),
+    ],
+)
+def test_a_baseline_that_ends_ends_its_run_which_says_that_it_was_the_baseline(
+    tmp_path: Path, error: Exception, code: ExitCode | None
+) -> None:
+    settings, train = tiny_settings(tmp_path), FakeTrain(none=error)
+    with pytest.raises(type(error)) as raised:
+        finish(settings, train)
+    assert getattr(raised.value, "exit_code", None) == code
+    assert train.trained == ["none"]
+    twin, run = record_of(twin_of(settings)), record_of(settings)
+    expected = "interrupted" if isinstance(error, RunInterrupted) else "failed"
+    assert (twin["status"], run["status"]) == (expected, expected)
+    assert twin["error"]["message"] == str(error)
+    assert str(error) in run["error"]["message"]
+    assert f"this happened in the baseline, {twin['run_id']}" in run["error"]["message"]
+    assert run["seconds"] == 0
+    # Both go on.
+    assert finish(settings, train)["status"] == "finished"
+    assert train.trained == ["none", "none", "tga"]
+
+
+def test_a_baseline_that_diverged_fails_its_run_and_says_so(tmp_path: Path) -> None:
+    settings = tiny_settings(tmp_path)
+    for train in (FakeTrain(none=DivergedError("loss is nan")), FakeTrain()):
+        with pytest.raises(BaselineDivergedError, match="loss is nan") as error:
+            finish(settings, train)
+        assert error.value.exit_code == ExitCode.DIVERGED
+        assert "baseline.overrides" in str(error.value)
+        run = record_of(settings)
+        assert (run["status"], run["error"]["type"]) == ("failed", "BaselineDivergedError")
+        assert record_of(twin_of(settings))["run_id"] in run["error"]["message"]
+        assert "tga" not in train.trained
+    assert record_of(twin_of(settings))["status"] == "diverged"
+
+
+def test_the_seconds_of_a_run_are_without_its_baselines(tmp_path: Path) -> None:
+    train = FakeTrain()
+    train.seconds = {"none": 0.3, "tga": 0.02}
+    settings = tiny_settings(tmp_path)
+    run = finish(settings, train)
+    assert 0.3 <= record_of(twin_of(settings))["seconds"] < 0.5
+    assert 0.02 <= run["seconds"] < 0.2
+
+
+def test_another_baseline_can_be_named(tmp_path: Path) -> None:
+    other = full(tmp_path, seed=7)
+    finish(other)
+    train = FakeTrain()
+    run = finish(tiny_settings(tmp_path, baseline__run=run_id(other)[-10:], quant__init="baseline"), train)
+    assert run["baseline_run_id"] == run_id(other)
+    assert train.calls == [("tga", run["run_id"], run_directory(tmp_path, run_id(other)).weights_file)]
+
+
+def unfinished(runs: Path) -> str:
+    with pytest.raises(ValueError, match="boom"):
+        finish(full(runs, seed=8), FakeTrain(none=ValueError("boom")))
+    return run_id(full(runs, seed=8))
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda runs: "nothing", "there is no such run"),
+        (lambda runs: finish(tiny_settings(runs, seed=5))["run_id"], "it is quantized"),
+        (lambda runs: finish(full(runs, model={"name": "resnet20"}))["run_id"], "its model is resnet20"),
+        (lambda runs: finish(full(runs, data={"name": "mnist"}))["run_id"], "its data are mnist"),
+        (unfinished, "it is failed"),
+    ],
+    ids=["unknown", "quantized", "other model", "other data", "failed"],
+)
+def test_a_run_that_cannot_be_the_baseline_is_refused_before_anything_is_written(
+    tmp_path: Path, make: Callable[[Path], str], words: str
+) -> None:
+    name = make(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    train = FakeTrain()
+    with pytest.raises(SettingsError, match=words) as error:
+        finish(tiny_settings(tmp_path, baseline__run=name), train)
+    assert str(error.value).startswith(f"baseline.run = {name}:")
+    assert error.value.exit_code == ExitCode.BAD_SETTINGS
+    assert train.calls == [] and sorted(tmp_path.iterdir()) == before
+
+
+def hold(path: Path, talk: Connection, finish_it: bool) -> None:
+    """Hold a run's lock until told to go; leave it finished, or as it is."""
+    directory = RunDirectory(path)
+    directory.create()
+    with directory.lock():
+        talk.send("held")
+        talk.recv()
+        if finish_it:
+            directory.weights_file.write_bytes(b"weights")
+            write_record(directory.record_file, {"status": Status.FINISHED, "metrics": {**METRICS, "test/top1": 91.0}})
+
+
+@pytest.mark.parametrize("finish_it", [True, False])
+def test_a_baseline_that_another_process_trains_is_waited_for(
+    tmp_path: Path, finish_it: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(lifecycle, "_WAIT_SECONDS", 0.05)
+    settings, train = tiny_settings(tmp_path), FakeTrain()
+    twin = run_directory(tmp_path, run_id(twin_of(settings)))
+    mine, theirs = SPAWN.Pipe()
+    child = SPAWN.Process(target=hold, args=(twin.path, theirs, finish_it), daemon=True)
+    child.start()
+    assert mine.recv() == "held"
+    release = threading.Timer(0.4, lambda: mine.send("go"))
+    release.start()
+    started = time.monotonic()
+    with caplog.at_level("INFO", logger="ternlab"):
+        run = finish(settings, train)
+    child.join(30)
+    assert time.monotonic() - started >= 0.4
+    assert train.trained == (["tga"] if finish_it else ["none", "tga"])
+    assert run["metrics"]["baseline/top1"] == (91.0 if finish_it else 92.5)
+    assert caplog.text.count(f"is held by process {child.pid}") == 1
+    assert run["seconds"] < 0.3
+
+
+def test_a_run_that_another_process_trains_is_refused_and_its_record_left(tmp_path: Path) -> None:
+    settings, train = full(tmp_path), FakeTrain()
+    path = run_directory(tmp_path, run_id(settings)).path
+    mine, theirs = SPAWN.Pipe()
+    child = SPAWN.Process(target=hold, args=(path, theirs, True), daemon=True)
+    child.start()
+    assert mine.recv() == "held"
+    with pytest.raises(RunHeldError, match=f"process {child.pid} "):
+        finish(settings, train)
+    write_record(path / "record.json", {"status": "running"})
+    with pytest.raises(RunHeldError):
+        finish(full(tmp_path, force=True), train)
+    assert train.calls == []
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+    mine.send("go")
+    child.join(30)
+    finish(settings, train)
+    assert train.calls == []
+
+
+def command(monkeypatch: pytest.MonkeyPatch, train: FakeTrain, *arguments: str) -> int:
+    """Type a training command whose training is `train`."""
+    monkeypatch.setattr(train_command, "_train", train)
+    monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+    return run_entry(ROOT / "conf" / "train.yaml", train_command.main)
+
+
+def test_bad_settings_found_in_training_end_with_2_and_the_record_says_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    train = FakeTrain(none=SettingsError("data.root", value="x", rule="has a corrupt image", instead="y"))
+    assert command(monkeypatch, train, "data=digits") == ExitCode.BAD_SETTINGS
+    assert "error: data.root = x: has a corrupt image\n  instead: y" in capsys.readouterr().err
+    (path,) = tmp_path.glob("logs/runs/*/record.json")
+    record = json.loads(path.read_text())
+    assert record["status"] == "failed"
+    assert record["error"] == {"type": "SettingsError", "message": "data.root = x: has a corrupt image\n  instead: y"}
+    assert "Traceback" not in (path.parent / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("arguments", [[], ["quant=tga"]])
+def test_the_traceback_of_an_unexpected_error_is_in_the_log_file_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert command(monkeypatch, FakeTrain(none=ZeroDivisionError("boom")), *arguments) == ExitCode.FAILED
+    out, err = capsys.readouterr()
+    (log,) = tmp_path.glob("logs/runs/*-none-*/log.txt")
+    assert "Traceback" not in out + err and "test_lifecycle.py" not in out + err
+    assert "error: ZeroDivisionError: boom" in err
+    assert f"the traceback is in {log}" in err
+    text = log.read_text()
+    assert "Traceback" in text and "test_lifecycle.py" in text and "ZeroDivisionError: boom" in text
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (DivergedError("nan"), ExitCode.DIVERGED),
+        (RunInterrupted("stopped"), ExitCode.INTERRUPTED),
+        (KeyboardInterrupt(), ExitCode.INTERRUPTED),
+        (StorageError("full"), ExitCode.STORAGE),
+        (RuntimeError("boom"), ExitCode.FAILED),
+    ],
+)
+def test_every_end_has_its_exit_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: ExitCode
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    try:
+        got = command(monkeypatch, FakeTrain(none=error))
+    except SystemExit as leaving:
+        got = int(str(leaving.code))
+    assert got == code
+
+
+def complete_with_limit(settings: Settings, limit: int, answer: Connection) -> None:
+    """Complete a run in a process that may write `limit` bytes to a file."""
+    logging.raiseExceptions = False
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    try:
+        finish(settings)
+    except BaseException as error:
+        answer.send(f"{type(error).__name__}: {error}")
+    else:
+        answer.send("finished")
+
+
+@pytest.mark.parametrize("limit", [0, 10, 500])
+def test_a_disk_that_is_full_from_the_start_is_a_storage_error(tmp_path: Path, limit: int) -> None:
+    mine, theirs = SPAWN.Pipe()
+    child = SPAWN.Process(target=complete_with_limit, args=(full(tmp_path), limit, theirs), daemon=True)
+    child.start()
+    assert mine.recv().startswith("StorageError")
+    child.join(30)
+    assert finish(full(tmp_path))["status"] == "finished"
+
+
+def test_a_record_that_cannot_be_read_stops_the_run_and_is_not_overwritten(tmp_path: Path) -> None:
+    settings, train = full(tmp_path), FakeTrain()
+    path = run_directory(tmp_path, run_id(settings)).path
+    path.mkdir(parents=True)
+    (path / "record.json").write_text("{")
+    with pytest.raises(StorageError, match="not a readable record"):
+        finish(settings, train)
+    assert train.calls == []
+    assert (path / "record.json").read_text() == "{"

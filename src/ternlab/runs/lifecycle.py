@@ -115,7 +115,7 @@ def _train(
 
 def _start(settings: Settings, baseline: RunDirectory | None) -> Path | None:
     if settings.quant.active and settings.quant.init == "file":
-        return Path(str(settings.quant.init_file))
+        return Path(str(settings.quant.init_file)).expanduser()
     if baseline is not None and settings.quant.init == "baseline":
         return baseline.weights_file
     return None

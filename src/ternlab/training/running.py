@@ -14,7 +14,7 @@ from ternlab.training.signals import StopRequest
 
 
 def train_here(
-    settings: Settings, directory: RunDirectory, start: Path | None, place: Place, stop: StopRequest
+    settings: Settings, directory: RunDirectory, start: Path | None, place: Place, stop: StopRequest | None = None
 ) -> Outcome:
     """Train the run of `directory` in this process; see `ternlab.training.session.train`."""
     mirrors = build_mirrors(settings, directory) if place.rank == 0 else ()

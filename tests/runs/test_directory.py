@@ -103,6 +103,9 @@ def test_settings_come_back(tmp_path: Path) -> None:
     directory.create()
     directory.write_settings(settings)
     assert directory.settings() == settings
+    # Who types them again wants to go on.
+    directory.write_settings(settings.model_copy(update={"force": True}))
+    assert directory.settings() == settings
 
 
 @pytest.mark.parametrize("contents", [None, b"", b"7", b"[a]", b"{", b"a: [", b"\xff\xfe"])

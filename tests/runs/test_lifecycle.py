@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import multiprocessing
+import os
 import resource
+import signal
 import sys
 import threading
 import time
@@ -34,10 +36,13 @@ from ternlab.runs.lifecycle import complete
 from ternlab.runs.record import Record, Status, write_record
 from ternlab.settings.load import twin_of
 from ternlab.settings.root import Settings
+from ternlab.training.signals import StopRequest
 from tests.commands.run_command import ROOT
 from tests.settings_for_tests import tiny_settings
 
 SPAWN = multiprocessing.get_context("forkserver")
+# A safetensors file without tensors.
+NO_WEIGHTS = (2).to_bytes(8, "little") + b"{}"
 METRICS = {
     "test/top1": 90.0,
     "test/top5": 99.0,
@@ -64,7 +69,7 @@ class FakeTrain:
         self.during: Callable[[RunDirectory], None] = lambda directory: None
 
     def __call__(
-        self, settings: Settings, directory: RunDirectory, start: Path | None
+        self, settings: Settings, directory: RunDirectory, start: Path | None, stop: Any = None
     ) -> tuple[dict[str, float], dict[str, Any]]:
         name = settings.quant.name
         self.calls.append((name, directory.run_id, start))
@@ -185,6 +190,22 @@ def test_force_on_a_run_that_was_never_started_is_no_error(tmp_path: Path) -> No
     assert not list(tmp_path.glob("*.aside-*"))
 
 
+def test_a_run_that_another_process_finished_between_the_look_and_the_lock_is_not_trained_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, other, train = full(tmp_path), FakeTrain(), FakeTrain()
+    check = lifecycle._check_before_anything_is_spent
+
+    def check_slowly(settings: Settings) -> None:
+        monkeypatch.setattr(lifecycle, "_check_before_anything_is_spent", check)
+        finish(settings, other)
+
+    monkeypatch.setattr(lifecycle, "_check_before_anything_is_spent", check_slowly)
+    record = finish(settings, train)
+    assert (other.trained, train.trained) == (["none"], [])
+    assert [attempt["status"] for attempt in record["attempts"]] == ["finished"]
+
+
 def test_the_baseline_is_trained_first_and_shared(tmp_path: Path) -> None:
     train = FakeTrain()
     first = finish(tiny_settings(tmp_path, quant__init="baseline"), train)
@@ -198,7 +219,8 @@ def test_the_baseline_is_trained_first_and_shared(tmp_path: Path) -> None:
     ]
     assert first["run_id"] != second["run_id"]
     assert first["baseline_run_id"] == second["baseline_run_id"] == twin
-    assert first["metrics"]["baseline/top1"] == 92.5
+    assert first["metrics"]["baseline/top1"] == first["baseline"]["metrics"]["test/top1"] == 92.5
+    assert first["baseline"]["run_id"] == twin
     assert first["metrics"]["degradation/top1"] == 2.5
     assert first["metrics"]["degradation/top5"] == 0.0
     assert record_of(twin_of(tiny_settings(tmp_path)))["baseline_run_id"] is None
@@ -218,13 +240,36 @@ def test_the_command_in_the_baselines_record_makes_the_baseline(
     assert "92.50" in capsys.readouterr().out
 
 
-def test_a_run_can_start_from_a_file(tmp_path: Path) -> None:
+def test_a_run_can_start_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "start.safetensors"
-    file.write_bytes(b"weights")
+    file.write_bytes(NO_WEIGHTS)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for number, typed in enumerate([str(file), f"~/{file.name}"]):
+        train = FakeTrain()
+        settings = tiny_settings(tmp_path / f"runs-{number}", quant__init="file", quant__init_file=typed)
+        assert finish(settings, train)["baseline_run_id"]
+        assert train.calls[1][2] == file
+
+
+def test_a_start_that_is_not_weights_is_refused_before_the_baseline_is_trained(tmp_path: Path) -> None:
+    file = tmp_path / "start.safetensors"
+    file.write_bytes(b"not weights")
     train = FakeTrain()
-    settings = tiny_settings(tmp_path / "runs", quant__init="file", quant__init_file=str(file))
-    assert finish(settings, train)["baseline_run_id"]
-    assert train.calls[1][2] == file
+    with pytest.raises(SettingsError, match=r"^quant\.init_file"):
+        finish(tiny_settings(tmp_path / "runs", quant__init="file", quant__init_file=str(file)), train)
+    assert train.calls == [] and not (tmp_path / "runs").exists()
+
+
+def test_what_the_check_of_the_layers_refuses_is_refused_before_the_baseline_is_trained(tmp_path: Path) -> None:
+    def check(settings: Settings) -> None:
+        raise SettingsError("quant.include", rule="matches no layer")
+
+    train = FakeTrain()
+    with pytest.raises(SettingsError, match="matches no layer"):
+        complete(tiny_settings(tmp_path / "runs"), "command", train, check=check)
+    assert train.calls == [] and not (tmp_path / "runs").exists()
+    # There is nothing to check in full precision.
+    complete(full(tmp_path / "runs"), "command", train, check=check)
 
 
 @pytest.mark.parametrize(
@@ -280,7 +325,7 @@ def test_the_seconds_of_a_run_are_without_its_baselines(tmp_path: Path) -> None:
 
 
 def test_another_baseline_can_be_named(tmp_path: Path) -> None:
-    other = full(tmp_path, seed=7)
+    other = full(tmp_path, optim__lr=0.3)
     finish(other)
     train = FakeTrain()
     run = finish(tiny_settings(tmp_path, baseline__run=run_id(other)[-10:], quant__init="baseline"), train)
@@ -290,8 +335,8 @@ def test_another_baseline_can_be_named(tmp_path: Path) -> None:
 
 def unfinished(runs: Path) -> str:
     with pytest.raises(ValueError, match="boom"):
-        finish(full(runs, seed=8), FakeTrain(none=ValueError("boom")))
-    return run_id(full(runs, seed=8))
+        finish(full(runs), FakeTrain(none=ValueError("boom")))
+    return run_id(full(runs))
 
 
 @pytest.mark.parametrize(
@@ -299,11 +344,16 @@ def unfinished(runs: Path) -> str:
     [
         (lambda runs: "nothing", "there is no such run"),
         (lambda runs: finish(tiny_settings(runs, seed=5))["run_id"], "it is quantized"),
-        (lambda runs: finish(full(runs, model={"name": "resnet20"}))["run_id"], "its model is resnet20"),
-        (lambda runs: finish(full(runs, data={"name": "mnist"}))["run_id"], "its data are mnist"),
+        (
+            lambda runs: finish(full(runs, model={"name": "resnet20"}))["run_id"],
+            r"its model\.name is resnet20, not tiny",
+        ),
+        (lambda runs: finish(full(runs, data={"name": "mnist"}))["run_id"], r"its data\.name is mnist, not digits"),
+        (lambda runs: finish(full(runs, seed=7))["run_id"], "its seed is 7, not 0"),
+        (lambda runs: finish(full(runs, data__limit_train=64))["run_id"], r"its data\.limit_train is 64, not 96"),
         (unfinished, "it is failed"),
     ],
-    ids=["unknown", "quantized", "other model", "other data", "failed"],
+    ids=["unknown", "quantized", "other model", "other data", "other seed", "fewer images", "failed"],
 )
 def test_a_run_that_cannot_be_the_baseline_is_refused_before_anything_is_written(
     tmp_path: Path, make: Callable[[Path], str], words: str
@@ -316,6 +366,15 @@ def test_a_run_that_cannot_be_the_baseline_is_refused_before_anything_is_written
     assert str(error.value).startswith(f"baseline.run = {name}:")
     assert error.value.exit_code == ExitCode.BAD_SETTINGS
     assert train.calls == [] and sorted(tmp_path.iterdir()) == before
+
+
+def test_overrides_that_make_it_no_twin_are_refused(tmp_path: Path) -> None:
+    train = FakeTrain()
+    with pytest.raises(SettingsError, match=r"^baseline\.overrides.*its seed is 1, not 0"):
+        finish(tiny_settings(tmp_path / "runs", baseline__overrides=["seed=1"]), train)
+    assert train.calls == [] and not (tmp_path / "runs").exists()
+    settings = tiny_settings(tmp_path / "runs", baseline__overrides=["optim.lr=0.3", "trainer.max_epochs=0"])
+    assert finish(settings, train)["baseline"]["epochs"] == 0
 
 
 def hold(path: Path, talk: Connection, finish_it: bool) -> None:
@@ -352,6 +411,25 @@ def test_a_baseline_that_another_process_trains_is_waited_for(
     assert run["metrics"]["baseline/top1"] == (91.0 if finish_it else 92.5)
     assert caplog.text.count(f"is held by process {child.pid}") == 1
     assert run["seconds"] < 0.3
+
+
+def test_a_signal_ends_the_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lifecycle, "_WAIT_SECONDS", 0.05)
+    settings, train = tiny_settings(tmp_path), FakeTrain()
+    twin = run_directory(tmp_path, run_id(twin_of(settings)))
+    mine, theirs = SPAWN.Pipe()
+    child = SPAWN.Process(target=hold, args=(twin.path, theirs, False), daemon=True)
+    child.start()
+    assert mine.recv() == "held"
+    timer = threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with StopRequest() as stop:
+        timer.start()
+        with pytest.raises(RunInterrupted, match="SIGTERM"):
+            complete(settings, "command", train, stop)
+    mine.send("go")
+    child.join(30)
+    assert train.calls == []
+    assert record_of(settings)["status"] == "interrupted"
 
 
 def test_a_run_that_another_process_trains_is_refused_and_its_record_left(tmp_path: Path) -> None:

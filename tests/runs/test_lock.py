@@ -47,16 +47,18 @@ def holder(path: Path, how: str) -> tuple[Any, Connection, int]:
     return child, mine, mine.recv()
 
 
-def end(child: Any) -> None:
+def end(child: Any, talk: Connection) -> None:
+    # The connection must live until here: without it, the child would leave by itself.
     child.kill()
     child.join(30)
+    talk.close()
 
 
 def test_a_second_process_is_refused_and_told_who_holds_the_run(tmp_path: Path) -> None:
-    child, _, _ = holder(tmp_path / "lock", "stay")
+    child, talk, _ = holder(tmp_path / "lock", "stay")
     with pytest.raises(RunHeldError) as error, RunLock(tmp_path / "lock"):
         pass
-    end(child)
+    end(child, talk)
     assert f"held by process {child.pid} on " in str(error.value)
     assert str(tmp_path) in str(error.value)
     assert "instead: " in str(error.value)
@@ -64,11 +66,11 @@ def test_a_second_process_is_refused_and_told_who_holds_the_run(tmp_path: Path) 
 
 
 def test_the_refused_one_does_not_disturb_the_lock(tmp_path: Path) -> None:
-    child, _, _ = holder(tmp_path / "lock", "stay")
+    child, talk, _ = holder(tmp_path / "lock", "stay")
     for _ in range(3):
         with pytest.raises(RunHeldError, match=f"process {child.pid} "), RunLock(tmp_path / "lock"):
             pass
-    end(child)
+    end(child, talk)
 
 
 @pytest.mark.parametrize("how", ["leave", "raise"])
@@ -78,20 +80,21 @@ def test_the_lock_ends_with_its_block_while_the_process_lives_on(tmp_path: Path,
     assert talk.recv() == "out"
     with RunLock(tmp_path / "lock"):
         assert child.is_alive()
-    end(child)
+    end(child, talk)
 
 
 def test_kill_9_releases_the_lock(tmp_path: Path) -> None:
-    child, _, _ = holder(tmp_path / "lock", "stay")
+    child, talk, _ = holder(tmp_path / "lock", "stay")
     os.kill(child.pid, signal.SIGKILL)
     child.join(30)
     with RunLock(tmp_path / "lock"):
         pass
+    talk.close()
 
 
 def test_a_child_that_outlives_the_holder_does_not_keep_the_lock(tmp_path: Path) -> None:
-    child, _, orphan = holder(tmp_path / "lock", "fork")
-    end(child)
+    child, talk, orphan = holder(tmp_path / "lock", "fork")
+    end(child, talk)
     os.kill(orphan, 0)
     try:
         with RunLock(tmp_path / "lock"):

@@ -59,7 +59,7 @@ def test_a_record_of_a_newer_version_is_refused(tmp_path: Path) -> None:
 def test_what_is_not_a_record_is_a_storage_error_that_names_the_file(tmp_path: Path, contents: bytes) -> None:
     path = tmp_path / "record.json"
     path.write_bytes(contents)
-    with pytest.raises(StorageError, match="record.json") as error:
+    with pytest.raises(StorageError, match=r"record\.json") as error:
         read_record(path)
     assert "instead: " in str(error.value)
     assert error.value.exit_code == ExitCode.STORAGE

@@ -41,7 +41,7 @@ KILLS = 20
 
 
 def state(step: int, numbers: int = 4, run_id: str = "run") -> dict[str, Any]:
-    mark = {"run_id": run_id, "epoch": 0, "step": step, "batch": step % 3}
+    mark = {"run_id": run_id, "epoch": 0, "step": step, "batch": step % 3, "precision": "32-true"}
     return {KEY: mark, "state_dict": {"w": torch.full((numbers,), float(step))}}
 
 

@@ -23,7 +23,7 @@ class TrainerSettings(Section):
         progress: `rich` bar on a terminal, `plain` lines, or `auto`.
     """
 
-    max_epochs: NonNegativeInt = 10
+    max_epochs: NonNegativeInt = 6
     accumulate_grad_batches: PositiveInt = 1
     gradient_clip_val: PositiveFloat | None = None
     precision: Literal["auto", "32", "bf16-mixed"] = "auto"

@@ -36,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"ternlab {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     show = commands.add_parser("show", help="the table of one run", description="Print the table of one run.")
-    show.add_argument("run", help="id of the run, a unique part of it, or its folder")
+    show.add_argument("run", help="id of the run, a unique beginning or ending of it, or its folder")
     show.add_argument("--runs", type=Path, default=Path("logs/runs"), help="folder of the runs (default: logs/runs)")
     return parser
 

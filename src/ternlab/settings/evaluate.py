@@ -14,7 +14,7 @@ class EvaluateSettings(Section):
     """What to evaluate, and on which images.
 
     Attributes:
-        run: id of a run, a unique part of it, or its folder; its final weights are evaluated.
+        run: id of a run, a unique beginning or ending of it, or its folder; its final weights are evaluated.
         ckpt_path: a checkpoint in a run's folder, in place of the final weights.
         split: `test` or `val`.
         json_output: print one JSON object in place of the table (`json` in the configuration).

@@ -10,7 +10,7 @@ RUNS := logs/runs
 help: ## show the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1 \2/p' $(MAKEFILE_LIST) | while read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
 
-demo: $(VENV)/installed ## train a ternary ResNet-34 and its baseline on the embedded digits (2-4 minutes)
+demo: $(VENV)/installed ## train a ternary ResNet-34 and its baseline on the embedded digits (2 minutes on 2 free cores)
 	$(BIN)/python src/train.py model=resnet34 quant=tga
 
 test: $(VENV)/installed-test ## install the test extra and run the tests

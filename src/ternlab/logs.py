@@ -25,8 +25,10 @@ class _Terminal(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         prefix = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
-        for line in (prefix + self.format(record)).splitlines():
-            print(self._mark + line, file=sys.stderr, flush=True)
+        # Who reads the terminal may leave (head, less); the run goes on, its lines are in the log file.
+        with contextlib.suppress(OSError):
+            for line in (prefix + self.format(record)).splitlines():
+                print(self._mark + line, file=sys.stderr, flush=True)
 
 
 def log_to_terminal(mark: str = "") -> None:

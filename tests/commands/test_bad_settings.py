@@ -70,6 +70,8 @@ REFUSED: dict[str, tuple[list[str], list[str]]] = {
     "no torchvision weights": (["model.weights=torchvision"], ["torchvision", "resnet20"]),
     "missing baseline": (["quant=tga", "baseline.run=nothing"], ["baseline.run", "nothing"]),
     "bad override of the baseline": (["quant=tga", "baseline.overrides=[optim.lr]"], ["name=value"]),
+    "tga's option without tga": (["quant.threshold.init=0.1"], ["quant=tga quant.threshold.init"]),
+    "option without its group": (["lr=3"], ["optim.lr"]),
     "no gpu": (["trainer=gpu", "trainer.max_epochs=0"], ["trainer.accelerator = gpu", "trainer=cpu"]),
     "missing ckpt": (["ckpt_path=nowhere.ckpt"], ["ckpt_path = nowhere.ckpt"]),
     "pattern without layer": (

@@ -26,6 +26,8 @@ Command = Callable[[dict[str, Any]], ExitCode]
 _HYDRA_OVERRIDES = (
     "hydra.output_subdir=null",
     "hydra.run.dir=.",
+    "hydra.sweep.dir=logs/multirun",
+    "hydra.sweep.subdir=.",
     "hydra/job_logging=none",
     "hydra/hydra_logging=none",
 )

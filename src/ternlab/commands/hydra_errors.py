@@ -41,16 +41,34 @@ def _unknown_choice(error: MissingConfigException) -> SettingsError:
 def _unknown_key(name: str, overrides: list[str], config: Path | None) -> SettingsError:
     name = name.split("@")[0]
     known = _known_keys(overrides, config)
-    section = name.rpartition(".")[0]
+    section, _, leaf = name.rpartition(".")
+    choice = _choice_that_has(name, config)
+    if choice is not None:
+        group = name.partition(".")[0]
+        return SettingsError(name, rule=f"is a setting of {group}={choice}", instead=f"{group}={choice} {name}=...")
+    same = [key for key in known if key.rpartition(".")[2] == leaf]
     beside = [key for key in known if key.rpartition(".")[0] == section]
-    near = near_matches(name, [key for key in known if "." in key] if section else known) or near_matches(
-        name.rpartition(".")[2], [key.rpartition(".")[2] for key in known]
+    near = (
+        same
+        or near_matches(name, [key for key in known if "." in key] if section else known)
+        or near_matches(name.rpartition(".")[2], [key.rpartition(".")[2] for key in known])
     )
     if near:
         instead = f"did you mean {' or '.join(near)}?"
     else:
         instead = f"one of: {', '.join(beside or [key for key in known if '.' not in key])}"
     return SettingsError(name, rule="there is no such setting", instead=instead)
+
+
+def _choice_that_has(name: str, config: Path | None) -> str | None:
+    """Return the choice of the setting's group under which the setting exists, `None` when there is none."""
+    group = name.partition(".")[0]
+    if config is None or "." not in name or not (config.parent / group).is_dir():
+        return None
+    for path in sorted((config.parent / group).glob("[!_]*.yaml")):
+        if name in _known_keys([f"{group}={path.stem}"], config):
+            return path.stem
+    return None
 
 
 def _known_keys(overrides: list[str], config: Path | None) -> list[str]:

@@ -42,6 +42,9 @@ def recipe_of(settings: Settings) -> dict[str, Any]:
     return {"optim": settings.optim.model_dump(mode="json", exclude={"schedule"}), "rule": quant}
 
 
+_MARKED = {"run_id", "step", "batch", "precision", "optim", "rule"}
+
+
 def starting_checkpoint(settings: Settings, directory: RunDirectory, module: nn.Module) -> Start | None:
     """Return where training starts, `None` for the beginning.
 
@@ -63,8 +66,8 @@ def starting_checkpoint(settings: Settings, directory: RunDirectory, module: nn.
 
 def _given(path: Path, module: nn.Module, settings: Settings) -> Start:
     checkpoint = read_checkpoint(path)
-    mark = checkpoint.get(KEY)
-    if mark is None or "optimizer_states" not in checkpoint:
+    mark = checkpoint.get(KEY, {})
+    if not mark.keys() >= _MARKED or "optimizer_states" not in checkpoint:
         raise SettingsError(
             "ckpt_path",
             value=str(path),

@@ -90,8 +90,9 @@ def train(
     model = build_network(settings, shape, start)
     module = Classifier(model, settings, data.steps_per_epoch, choice.channels_last)
     checkpoint = starting_checkpoint(settings, directory, module)
-    if checkpoint is not None and checkpoint.precision != lightning_precision(choice):
-        choice = replace(choice, precision=_PRECISIONS[checkpoint.precision], reason="as the training began")
+    # A precision that is typed counts; the machine's own choice gives way to what the training began with.
+    if checkpoint is not None and settings.trainer.precision == "auto":
+        choice = _as_begun(choice, checkpoint.precision)
     _announce(settings, data, choice, place)
     with contextlib.nullcontext(stop) if stop else StopRequest() as stop:
         stop.leave_if_asked()
@@ -110,6 +111,13 @@ def lightning_precision(choice: Choice) -> Literal["bf16-mixed", "32-true"]:
 
 
 _PRECISIONS = {"bf16-mixed": "bf16-mixed", "32-true": "32"}
+
+
+def _as_begun(choice: Choice, precision: str) -> Choice:
+    """Return `choice` in the precision of a checkpoint, by Lightning's name."""
+    if precision == lightning_precision(choice):
+        return choice
+    return replace(choice, precision=_PRECISIONS[precision], reason="as the training began")
 
 
 def build_trainer(

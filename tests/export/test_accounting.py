@@ -61,18 +61,18 @@ def test_sizes_of_a_small_network_by_hand() -> None:
     with torch.no_grad():
         for _, layer in quantized_layers(model):
             layer.parametrizations.weight.original.copy_(torch.tensor([-4.0, 0, 4]).repeat(5, 1))
-            zeros = int((codes(layer).codes == 0).sum())
+            zeros = int((codes(layer).planes[0].codes == 0).sum())
     assert zeros == 5
     found = sizes(model)
     assert found == Sizes(
-        parameters=30, quantized_weights=15, float_bytes=120, ternary_bytes=68, sparsity=pytest.approx(1 / 3)
+        parameters=30, quantized_weights=15, float_bytes=120, quantized_bytes=68, sparsity=pytest.approx(1 / 3)
     )
     assert found.ratio == pytest.approx(120 / 68)
 
 
 def test_full_precision_network_is_its_own_size() -> None:
     found = sizes(nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5)))
-    assert found == Sizes(parameters=30, quantized_weights=0, float_bytes=120, ternary_bytes=120, sparsity=0.0)
+    assert found == Sizes(parameters=30, quantized_weights=0, float_bytes=120, quantized_bytes=120, sparsity=0.0)
     assert found.ratio == 1
 
 
@@ -87,7 +87,7 @@ def test_quantizing_changes_neither_the_parameters_nor_the_float_size() -> None:
 def test_sparsity_is_the_share_of_zeros_over_all_quantized_layers() -> None:
     torch.manual_seed(0)
     model = quantize(nn.Sequential(nn.Linear(30, 40), nn.Linear(40, 2)), threshold={"init": 0.6, "unit": "sigma"})
-    found = [codes(layer).codes for _, layer in quantized_layers(model)]
+    found = [codes(layer).planes[0].codes for _, layer in quantized_layers(model)]
     zeros = sum(int((each == 0).sum()) for each in found)
     assert sizes(model).sparsity == zeros / (1200 + 80)
     assert 0.2 < sizes(model).sparsity < 0.7

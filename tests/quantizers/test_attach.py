@@ -64,7 +64,7 @@ def test_other_parameters_keep_their_names_and_values() -> None:
 def test_layers_with_groups_and_odd_kernels_compute_with_scale_times_codes() -> None:
     model = quantize(plain()).eval()
     for _, layer in quantized_layers(model):
-        found = codes(layer)
+        (found,) = codes(layer).planes
         assert torch.equal(found.effective(), layer.weight)
         assert {-1, 1} <= set(found.codes.unique().tolist()) <= {-1, 0, 1}
     twin = plain().eval()
@@ -94,14 +94,14 @@ def test_include_and_exclude_choose_layers_by_name_patterns() -> None:
 def test_a_single_layer_can_be_quantized_by_itself() -> None:
     layer = quantize(nn.Linear(4, 3))
     assert names(layer) == [""]
-    assert codes(layer).codes.shape == (3, 4)
+    assert codes(layer).planes[0].codes.shape == (3, 4)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"rule": "tgaa"}, r"quant = tgaa: no such rule\n  instead: did you mean tga\?"),
-        ({"tresholds": {}}, r"quant\.tresholds: there is no such setting\n  instead: did you mean threshold\?"),
+        ({"tresholds": {}}, r"quant\.tresholds: there is no such setting\n  instead: did you mean threshold "),
         ({"threshold": {"inti": 1}}, r"quant\.threshold\.inti: .*\n  instead: did you mean init "),
         ({"threshold.inti": 1}, r"quant\.threshold\.inti: .*\n  instead: did you mean init "),
         ({"threshold.init": -1}, r"quant\.threshold\.init = -1: .*greater than or equal to 0"),

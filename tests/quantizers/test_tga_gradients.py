@@ -21,7 +21,7 @@ def layer(mean: float = 0.02) -> tuple[Tensor, Tensor]:
 
 def loss(quantizer: TGA, weight: Tensor, codes: Tensor, grad: Tensor) -> float:
     """Return the loss with the scale of `weight` and the given codes."""
-    return float((grad * codes * quantizer.codes(weight).scale).sum())
+    return float((grad * codes * quantizer.codes(weight).planes[0].scale).sum())
 
 
 @pytest.mark.parametrize("scale", ["tga", "centered"])
@@ -30,7 +30,7 @@ def test_gradient_of_the_threshold_is_the_slope_of_the_loss(threshold: float, sc
     weight, grad = layer()
     quantizer = rule(weight, threshold, scale=scale)
     quantizer(weight).backward(grad)
-    codes = quantizer.codes(weight).codes
+    codes = quantizer.codes(weight).planes[0].codes
     ends = [loss(rule(weight, threshold + side, scale=scale), weight, codes, grad) for side in (STEP, -STEP)]
     assert quantizer.threshold.grad is not None
     assert float(quantizer.threshold.grad) == pytest.approx((ends[0] - ends[1]) / (2 * STEP), rel=1e-7)
@@ -48,7 +48,7 @@ def test_gradient_of_the_weights_is_the_direct_part_and_the_slope_through_mean_a
     quantizer(latent).backward(grad)
     # A threshold beyond 3 sigma keeps its bound fixed in the backward pass: freeze it for the slope too.
     frozen = rule(weight, min(threshold, 3 * float(weight.std())), scale=scale)
-    found = frozen.codes(weight)
+    found = frozen.codes(weight).planes[0]
     slope = torch.empty_like(weight)
     for index in range(weight.numel()):
         ends = []
@@ -83,7 +83,7 @@ def test_threshold_beyond_three_deviations_has_no_gradient_and_the_bounded_forwa
         quantizer(weight).backward(grad)
     assert float(beyond.threshold.grad) == 0
     assert float(inside.threshold.grad) != 0
-    assert float(beyond.codes(weight).thresholds.diff()) == pytest.approx(2 * bound, rel=1e-6)
+    assert float(beyond.codes(weight).planes[0].thresholds.diff()) == pytest.approx(2 * bound, rel=1e-6)
 
 
 def test_negative_threshold_equals_the_positive_one_with_the_gradient_flipped() -> None:

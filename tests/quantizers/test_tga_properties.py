@@ -45,7 +45,7 @@ PROPERTY = settings(deadline=None, derandomize=True, max_examples=80)
 @given(weight=weights(), init=THRESHOLDS, scale=SCALES)
 def test_effective_weight_has_three_levels_and_is_bit_equal_to_forward(weight: Tensor, init: float, scale: str) -> None:
     quantizer = rule(weight, scale=scale, threshold={"init": init, "unit": "sigma"})
-    forward, found = quantizer(weight), quantizer.codes(weight)
+    forward, found = quantizer(weight), quantizer.codes(weight).planes[0]
     assert forward.dtype == weight.dtype and forward.shape == weight.shape
     assert found.codes.dtype == torch.int8 and found.codes.shape == weight.shape
     assert set(found.codes.unique().tolist()) <= {-1, 0, 1}
@@ -59,7 +59,7 @@ def test_effective_weight_has_three_levels_and_is_bit_equal_to_forward(weight: T
 @PROPERTY
 @given(weight=weights(), init=THRESHOLDS)
 def test_sign_of_the_code_says_on_which_side_of_the_thresholds_the_weight_is(weight: Tensor, init: float) -> None:
-    found = rule(weight, threshold={"init": init, "unit": "sigma"}).codes(weight)
+    found = rule(weight, threshold={"init": init, "unit": "sigma"}).codes(weight).planes[0]
     low, high = found.thresholds
     assert low <= high
     wide = weight.to(found.thresholds.dtype)
@@ -72,7 +72,7 @@ def test_sign_of_the_code_says_on_which_side_of_the_thresholds_the_weight_is(wei
 @given(weight=weights(), init=THRESHOLDS)
 def test_centered_scale_is_odd_in_the_weights(weight: Tensor, init: float) -> None:
     options = {"scale": "centered", "threshold": {"init": init, "unit": "sigma"}}
-    one, other = (rule(side, **options).codes(side) for side in (weight, -weight))
+    one, other = (rule(side, **options).codes(side).planes[0] for side in (weight, -weight))
     assert torch.equal(one.codes, -other.codes)
     assert torch.equal(one.scale, other.scale)
 
@@ -83,8 +83,8 @@ def test_weights_and_threshold_times_a_power_of_two_give_the_same_codes_and_the_
     weight: Tensor, init: float, scale: str, power: int
 ) -> None:
     threshold = init * float(weight.float().std()) if weight.numel() > 1 else init
-    found = rule(weight, threshold, scale=scale).codes(weight)
-    times = rule(weight * 2.0**power, threshold * 2.0**power, scale=scale).codes(weight * 2.0**power)
+    found = rule(weight, threshold, scale=scale).codes(weight).planes[0]
+    times = rule(weight * 2.0**power, threshold * 2.0**power, scale=scale).codes(weight * 2.0**power).planes[0]
     assert torch.equal(times.codes, found.codes)
     if weight.any():  # Of nothing but zeros the deviation is the smallest one that is allowed.
         assert torch.equal(times.scale, found.scale * 2.0**power)
@@ -118,7 +118,7 @@ def test_constant_and_single_weights_give_codes_zero_and_finite_gradients(
         out = quantizer(weight)
         out.backward(torch.ones_like(out))
         assert not out.any(), (size, scale, init)
-        found = quantizer.codes(weight)
+        found = quantizer.codes(weight).planes[0]
         assert not found.codes.any() and found.scale > 0 and found.scale.isfinite(), (size, scale, init)
         for grad in (weight.grad, quantizer.threshold.grad):
             assert grad is not None and grad.isfinite().all(), (size, scale, init)
@@ -157,7 +157,7 @@ def test_scale_stays_positive_when_the_mean_is_far_below_zero_and_warns_once(
     quantizer = rule(weight.detach(), 0.05)
     out = quantizer(weight)
     out.backward(torch.ones_like(out))
-    found = quantizer.codes(weight)
+    found = quantizer.codes(weight).planes[0]
     assert found.scale > 0
     assert torch.equal(found.effective(), out)
     assert found.codes.unique().tolist() == [-1, 0, 1]
@@ -197,7 +197,7 @@ def test_a_deviation_far_below_the_mean_is_still_a_deviation(dtype: torch.dtype,
     torch.manual_seed(0)
     weight = (1 + deviation * torch.randn(20, 30, dtype=torch.float64)).to(dtype)
     quantizer = rule(weight, deviation, scale="centered")
-    found = quantizer.codes(weight)
+    found = quantizer.codes(weight).planes[0]
     assert quantizer.statistics(weight)["sigma"] == pytest.approx(float(weight.double().std()), rel=1e-3)
     assert 0.6 < float((found.codes == 0).double().mean()) < 0.76, "68 % of a Gaussian lie within one deviation"
     assert found.codes.unique().tolist() == [-1, 0, 1]
@@ -209,6 +209,6 @@ def test_a_weight_exactly_on_a_threshold_has_code_zero(most: int, dtype: torch.d
     # Mean 1 and thresholds 0 and 2 have no rounding error, and neither may the statistics.
     weight = torch.tensor([most, 2 - most, 2, 0, 1, 3, -1, 0, 2], dtype=dtype)
     quantizer = rule(weight, 1.0)
-    found = quantizer.codes(weight)
+    found = quantizer.codes(weight).planes[0]
     assert found.thresholds.tolist() == [0.0, 2.0]
     assert found.codes.tolist() == [1, -1, 0, 0, 0, 1, -1, 0, 0]

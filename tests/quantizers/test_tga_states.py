@@ -46,10 +46,10 @@ def test_thresholds_yields_the_one_trainable_parameter_of_the_rule() -> None:
 def test_autocast_changes_neither_codes_nor_statistics() -> None:
     weight = weight_of()
     quantizer = rule(weight)
-    plain, statistics, effective = quantizer.codes(weight), quantizer.statistics(weight), quantizer(weight)
+    plain, statistics, effective = quantizer.codes(weight).planes[0], quantizer.statistics(weight), quantizer(weight)
     with torch.autocast("cpu", torch.bfloat16):
         assert quantizer.statistics(weight) == statistics
-        within = quantizer.codes(weight)
+        within = quantizer.codes(weight).planes[0]
         assert torch.equal(quantizer(weight), effective)
     assert torch.equal(within.codes, plain.codes)
     assert torch.equal(within.thresholds, plain.thresholds) and within.thresholds.dtype == torch.float32
@@ -104,7 +104,7 @@ def test_state_dict_through_a_file_restores_trained_thresholds_and_not_their_fir
     images = torch.randn(2, 3, 8, 8)
     assert torch.equal(other(images), model(images))
     for (_, one), (_, two) in zip(quantized_layers(model), quantized_layers(other), strict=True):
-        assert torch.equal(codes(one).codes, codes(two).codes)
+        assert torch.equal(codes(one).stacked(), codes(two).stacked())
 
 
 def test_state_dict_holds_the_latent_weight_and_the_threshold_of_each_layer() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ternlab.quantizers.options import TGAOptions
+from ternlab.quantizers.rule_options import TGAOptions
 from ternlab.quantizers.tga import TGA
 
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parent / "tga_vectors.json").read_text(encoding="utf-8"))

@@ -47,7 +47,7 @@ METRICS = {
     "test/top1": 90.0,
     "test/top5": 99.0,
     "size/float_bytes": 100.0,
-    "size/ternary_bytes": 10.0,
+    "size/quantized_bytes": 10.0,
     "compression/ratio": 10.0,
     "quant/sparsity": 0.5,
 }

@@ -106,8 +106,8 @@ def test_three_sequential_iterations_reproduce_the_check_values() -> None:
         assert found["raw"] == pytest.approx(abs(expected["grad_delta"]), abs=1e-10)
         assert found["delta"] == pytest.approx(expected["delta_after"], abs=1e-12)
         assert second["loss"] == found["returned"] == pytest.approx(expected["loss_weight_pass"], abs=1e-10)
-        assert second["codes"].codes.tolist() == expected["ternary_weight_pass"]
-        assert float(second["codes"].scale) == pytest.approx(expected["S_weight_pass"], abs=1e-10)
+        assert second["codes"].planes[0].codes.tolist() == expected["ternary_weight_pass"]
+        assert float(second["codes"].planes[0].scale) == pytest.approx(expected["S_weight_pass"], abs=1e-10)
         after = torch.tensor(expected["weight_after"], dtype=torch.float64)
         torch.testing.assert_close(found["weight"], after, rtol=0, atol=1e-10)
 

@@ -11,8 +11,9 @@ from torch.nn.utils import parametrize
 
 from ternlab.errors import SettingsError, did_you_mean
 from ternlab.quantizers.base import Codes, Quantizer
-from ternlab.quantizers.options import RuleOptions
+from ternlab.quantizers.options import RuleOptions, TernaryOptions
 from ternlab.quantizers.registry import nested, rule_class, rule_options
+from ternlab.quantizers.residual import Residual
 from ternlab.settings.check import checked
 from ternlab.settings.quant import LayerChoice
 
@@ -42,7 +43,6 @@ def quantize(model: nn.Module, rule: str = "tga", **options: Any) -> nn.Module:
 
 def attach(model: nn.Module, rule: str, options: RuleOptions, choice: LayerChoice) -> nn.Module:
     """Quantize the chosen layers of `model` in place with checked options; see `quantize`."""
-    quantizer = rule_class(rule)
     layers = chosen_layers(model, choice)
     # All are looked at before any is changed: a refusal leaves the network as it was.
     for name, layer in layers:
@@ -52,8 +52,16 @@ def attach(model: nn.Module, rule: str, options: RuleOptions, choice: LayerChoic
             )
     for _, layer in layers:
         weight: Any = layer.weight
-        parametrize.register_parametrization(layer, "weight", quantizer(weight.detach(), options))
+        parametrize.register_parametrization(layer, "weight", build_quantizer(rule, weight.detach(), options))
     return model
+
+
+def build_quantizer(rule: str, weight: Tensor, options: RuleOptions) -> Quantizer:
+    """Return the parametrization of one weight: the rule, or its residual expansion."""
+    cls: type[Quantizer] = rule_class(rule)
+    if isinstance(options, TernaryOptions) and options.rel.factors:
+        return Residual(weight, options, cls)
+    return cls(weight, options)
 
 
 def chosen_layers(model: nn.Module, choice: LayerChoice) -> list[tuple[str, nn.Module]]:
@@ -111,7 +119,7 @@ def latent_weight(layer: nn.Module) -> Tensor:
 
 
 def codes(layer: nn.Module) -> Codes:
-    """Return the integer codes, the scale and the thresholds of a quantized layer.
+    """Return the planes of a quantized layer: integer codes, scales and thresholds.
 
     Raises:
         ValueError: the layer is not quantized.

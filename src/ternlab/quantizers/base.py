@@ -4,58 +4,222 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ternlab.quantizers.options import RuleOptions
+from ternlab.quantizers.statistics import smallest
+from ternlab.quantizers.surrogates import gradient_factor
+
+TERNARY = range(-1, 2)
+BINARY = range(-1, 2, 2)
+
 
 @dataclass(frozen=True)
-class Codes:
-    """A quantized weight as integers and floats.
+class Plane:
+    """Integers and their scale, whose product is a weight or a summand of it.
 
     Attributes:
-        codes: int8, the weight's shape; -1, 0 or +1 for ternary rules.
-        scale: in the weight's dtype, broadcastable to the weight's shape.
-        thresholds: the two weights between which the code is 0, float32 or wider (shape: 2).
+        codes: int8, the weight's shape; every value is in `alphabet`.
+        scale: in the weight's dtype, broadcastable to the weight's shape: no dimensions for one scale a
+            layer, (filters, 1, ...) for one a filter.
+        alphabet: the integers that the rule may use, e.g. -1, 0, 1.
+        negative_scale: the scale of the negative codes where it is another one (shape of `scale`).
+        thresholds: the two weights between which the code is 0, float32 or wider, shape (2, *scale.shape);
+            `None` for rules without a zero or with more than three levels.
     """
 
     codes: Tensor
     scale: Tensor
-    thresholds: Tensor
+    alphabet: range = TERNARY
+    negative_scale: Tensor | None = None
+    thresholds: Tensor | None = None
+
+    def effective(self) -> Tensor:
+        """Return codes times scale, bit for bit as the layer computes it."""
+        return _scaled(self.codes.to(self.scale.dtype), self.scale, self.negative_scale)
+
+
+@dataclass(frozen=True)
+class Codes:
+    """A quantized weight: one plane for most rules, several for residual expansion.
+
+    Attributes:
+        planes: at least one; the effective weight is their sum.
+    """
+
+    planes: tuple[Plane, ...]
 
     def effective(self) -> Tensor:
         """Return the effective weight, bit for bit the one that the layer computes with."""
-        return self.codes.to(self.scale.dtype) * self.scale
+        total = self.planes[0].effective()
+        for plane in self.planes[1:]:
+            total = total + plane.effective()
+        return total
+
+    def stacked(self) -> Tensor:
+        """Return the codes of all planes: int8, shape (planes, *weight.shape)."""
+        return torch.stack([plane.codes for plane in self.planes])
+
+    def zeros(self) -> int:
+        """Return the number of weights whose code is 0 in every plane."""
+        return int((self.stacked() == 0).all(0).sum())
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What a rule decides about a weight; `Quantizer` makes the effective weight, its gradient and the codes of it.
+
+    Attributes:
+        codes: integers in the weight's dtype, without gradient.
+        scale: float32 or wider; with a gradient where the rule trains it.
+        negative_scale: the scale of the negative codes where it is another one.
+        thresholds: the weights below and above which the code is not 0, each of the scale's shape.
+        inside: bool, the weights inside the range that the rule clips to; `None` for rules without a range.
+        direct: factor of the gradient that passes straight through to the latent weight; `None` is 1.
+        slope: derivative of the effective weight to the scale; `None` is the code.
+    """
+
+    codes: Tensor
+    scale: Tensor
+    negative_scale: Tensor | None = None
+    thresholds: tuple[Tensor, Tensor] | None = None
+    inside: Tensor | None = None
+    direct: Tensor | None = None
+    slope: Tensor | None = None
 
 
 class Quantizer(nn.Module):
     """Base of the rules: maps a latent weight to its effective weight.
 
     It is attached with `torch.nn.utils.parametrize`, so any network can be quantized and its own code stays
-    plain. Statistics are computed in float32 or wider, whatever the autocast.
+    plain. A rule writes `assign`; forward, gradient and codes follow from it. Statistics are computed in
+    float32 or wider, whatever the autocast.
+
+    Args:
+        weight: the layer's latent weight, any shape with at least one element; first values of trained
+            scales and thresholds come from it.
+        options: the rule's, checked.
+
+    Attributes:
+        alphabet: the integers that codes may be.
     """
 
-    def forward(self, weight: Tensor) -> Tensor:
-        """Return the effective weight; same shape and dtype as `weight`."""
+    alphabet: range = TERNARY
+
+    def __init__(self, weight: Tensor, options: RuleOptions) -> None:
+        super().__init__()
+        self.options = options
+
+    def assign(self, weight: Tensor) -> Assignment:
+        """Return codes and scale of `weight`, and what their gradients are."""
         raise NotImplementedError
 
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return the effective weight; same shape and dtype as `weight`.
+
+        Backward: the gradient passes straight through to `weight`, times the surrogate's factor, and the
+        scales get the sum of the gradient times their slope.
+        """
+        found = self.assign(weight)
+        direct = _product(found.direct, self._surrogate(weight, found))
+        negative = None if found.negative_scale is None else found.negative_scale.to(weight.dtype)
+        scale = found.scale.to(weight.dtype)
+        effective: Tensor = _Effective.apply(weight, found.codes, scale, negative, direct, found.slope)
+        return effective
+
+    @torch.no_grad()
     def codes(self, weight: Tensor) -> Codes:
         """Return the codes from which `forward(weight)` is reproduced bit for bit."""
-        raise NotImplementedError
+        found = self.assign(weight)
+        negative = None if found.negative_scale is None else found.negative_scale.to(weight.dtype)
+        thresholds = None if found.thresholds is None else torch.stack(found.thresholds)
+        scale = found.scale.detach().to(weight.dtype)
+        return Codes((Plane(found.codes.to(torch.int8), scale, self.alphabet, negative, thresholds),))
+
+    def position(self, weight: Tensor, found: Assignment) -> Tensor:
+        """Return where weights lie between the levels: levels at integers, boundaries halfway.
+
+        Weights beyond the outermost level are held there. The default serves rules with thresholds.
+        """
+        if found.thresholds is None:
+            raise NotImplementedError(f"{type(self).__name__} has no thresholds and must say where its levels are")
+        low, high = found.thresholds
+        width = (high - low).clamp(min=smallest(high.dtype))
+        return ((weight.to(high.dtype) - (low + high) / 2) / width).clamp(self.alphabet[0], self.alphabet[-1])
 
     def thresholds(self) -> Iterator[nn.Parameter]:
-        """Yield the parameters that are stepped by the threshold optimizer; none by default."""
+        """Yield the parameters that are stepped by the threshold optimizer; none by default.
+
+        Options of a rule that has some are `TrainedThresholdOptions`. Other parameters (trained scales) are
+        stepped by the optimizer of the weights, without decay.
+        """
         yield from ()
 
+    @torch.no_grad()
     def statistics(self, weight: Tensor) -> dict[str, float]:
-        """Return what is logged of a layer: `threshold`, `scale`, `sparsity` and what else the rule has."""
-        codes = self.codes(weight)
-        return {
-            "scale": float(codes.scale.float().mean()),
-            "sparsity": float((codes.codes == 0).float().mean()),
-        }
+        """Return what is logged of a layer: `scale`, `threshold` and what else the rule has, means over filters.
+
+        Second and further planes have a number behind the name (`scale_2`).
+        """
+        rows: dict[str, float] = {}
+        for number, plane in enumerate(self.codes(weight).planes, start=1):
+            suffix = f"_{number}" if number > 1 else ""
+            rows[f"scale{suffix}"] = float(plane.scale.float().mean())
+            if plane.negative_scale is not None:
+                rows[f"negative_scale{suffix}"] = float(plane.negative_scale.float().mean())
+            if plane.thresholds is not None:
+                rows[f"threshold{suffix}"] = float((plane.thresholds[1] - plane.thresholds[0]).mean() / 2)
+        return rows
+
+    def _surrogate(self, weight: Tensor, found: Assignment) -> Tensor | None:
+        return gradient_factor(self.options.surrogate, weight, found.inside, lambda: self.position(weight, found))
 
 
-def statistics_dtype(weight: Tensor) -> torch.dtype:
-    """Return the dtype in which statistics of `weight` are computed: float32, or float64 for float64."""
-    return torch.promote_types(weight.dtype, torch.float32)
+class _Effective(torch.autograd.Function):
+    """Codes times scale forward; straight through to the latent weight, and to the scales, backward."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        weight: Tensor,
+        codes: Tensor,
+        scale: Tensor,
+        negative_scale: Tensor | None,
+        direct: Tensor | None,
+        slope: Tensor | None,
+    ) -> Tensor:
+        ctx.save_for_backward(codes, scale, negative_scale, direct, slope)
+        return _scaled(codes, scale, negative_scale)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (grad,) = grads
+        codes, scale, negative_scale, direct, slope = ctx.saved_tensors
+        to_weight = grad if direct is None else grad * direct
+        to_scale = to_negative = None
+        if ctx.needs_input_grad[2] or ctx.needs_input_grad[3]:
+            each = grad * (codes if slope is None else slope)
+            if negative_scale is not None:
+                to_negative = _sum_to(each * (codes < 0), negative_scale)
+                each = each * (codes > 0)
+            to_scale = _sum_to(each, scale)
+        return to_weight, None, to_scale, to_negative, None, None
+
+
+def _scaled(codes: Tensor, scale: Tensor, negative_scale: Tensor | None) -> Tensor:
+    if negative_scale is None:
+        return codes * scale
+    return codes * torch.where(codes < 0, negative_scale, scale)
+
+
+def _sum_to(each: Tensor, like: Tensor) -> Tensor:
+    return each.sum_to_size(like.shape) if like.ndim else each.sum()
+
+
+def _product(first: Tensor | None, second: Tensor | None) -> Tensor | None:
+    if first is None or second is None:
+        return second if first is None else first
+    return first * second

@@ -1,21 +1,88 @@
-"""Options of the quantization rules: checked values, free of torch."""
+"""Options that quantization rules share: checked values, free of torch."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
+
+from pydantic import Field, model_validator
 
 from ternlab.settings.fields import NonNegativeFloat, PositiveFloat, Section
+
+
+class SurrogateOptions(Section):
+    """The gradient to the latent weight (see `ternlab.quantizers.surrogates`).
+
+    Attributes:
+        kind: `straight`, `clipped` or `stable`.
+        bound: of `clipped`: no gradient where |w| >= bound (`None`: outside the rule's own range).
+        amplitude: of `stable`; 0 is the plain rule. Below 1 / (sqrt(2) pi), where the factor would be negative.
+    """
+
+    kind: Literal["straight", "clipped", "stable"] = "straight"
+    bound: PositiveFloat | None = None
+    amplitude: float = Field(0.21, ge=0, lt=0.225)
 
 
 class RuleOptions(Section):
     """Base of every rule's options.
 
     Attributes:
-        update: `joint` steps weights and quantizer parameters after one pass; `sequential` steps the
-            quantizer parameters first, then the weights after a second pass on the same batch.
+        surrogate: the gradient to the latent weight; each rule starts from its published one.
+        has_range: whether the rule clips weights to a range of its own.
     """
 
-    update: Literal["joint", "sequential"] = "joint"
+    has_range: ClassVar[bool] = False
+
+    surrogate: SurrogateOptions = SurrogateOptions()
+
+    def label(self, name: str) -> str:
+        """Return what the rule is called in tables and ids: its name, and what makes another rule of it."""
+        return name
+
+    @model_validator(mode="after")
+    def _bound_known(self) -> RuleOptions:
+        if self.surrogate.kind == "clipped" and self.surrogate.bound is None and not self.has_range:
+            raise ValueError("this rule has no range of its own, so surrogate.kind=clipped needs surrogate.bound=1.0")
+        return self
+
+
+class RelOptions(Section):
+    """Residual expansion (He, Gong & Fan, WACV 2019): the sum of several ternary weights from one latent weight.
+
+    Attributes:
+        factors: one summand for each; it takes the place of the rule's own factor of the threshold. Empty:
+            the plain rule.
+    """
+
+    factors: tuple[PositiveFloat, ...] = ()
+
+
+class TernaryOptions(RuleOptions):
+    """Base of the options of rules with codes -1, 0, +1.
+
+    Attributes:
+        rel: residual expansion.
+        expanded_option: dotted name of the option that a factor of the expansion stands for.
+    """
+
+    expanded_option: ClassVar[str] = "factor"
+
+    rel: RelOptions = RelOptions()
+
+    def label(self, name: str) -> str:
+        """Return the name, with the number of summands of a residual expansion (`sws-rel2`)."""
+        return f"{name}-rel{len(self.rel.factors)}" if self.rel.factors else name
+
+    def summand(self, factor: float) -> TernaryOptions:
+        """Return the options of the summand of `factor`."""
+        values = self.model_dump()
+        *parents, leaf = self.expanded_option.split(".")
+        branch = values
+        for parent in parents:
+            branch = branch[parent]
+        branch[leaf] = factor
+        values["rel"] = {}
+        return self.model_validate(values)
 
 
 class ThresholdOptions(Section):
@@ -34,18 +101,16 @@ class ThresholdOptions(Section):
     clamp: PositiveFloat | None = 1e-3
 
 
-class TGAOptions(RuleOptions):
-    """Options of truncated Gaussian approximation (see `ternlab.quantizers.tga`).
+class TrainedThresholdOptions(TernaryOptions):
+    """Base of the options of rules whose thresholds are trained by an optimizer of their own.
 
     Attributes:
+        update: `joint` steps weights and thresholds after one pass; `sequential` steps the thresholds
+            first, then the weights after a second pass on the same batch.
         threshold: initialization and training of the thresholds.
-        scale: `tga` adds the mean of the weights to the scale, as published; `centered` leaves it out,
-            which is the L2-optimal common scale under a Gaussian.
-        stats_grad: let the gradient reach the weights through their mean and deviation as well.
-        gradient_correction: divide the straight-through gradient of the codes by the scale.
     """
 
+    expanded_option: ClassVar[str] = "threshold.init"
+
+    update: Literal["joint", "sequential"] = "joint"
     threshold: ThresholdOptions = ThresholdOptions()
-    scale: Literal["tga", "centered"] = "tga"
-    stats_grad: bool = True
-    gradient_correction: bool = True

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ternlab.errors import SettingsError, did_you_mean
-from ternlab.quantizers.options import RuleOptions, TGAOptions
+from ternlab.quantizers import rule_options as own
+from ternlab.quantizers.options import RuleOptions
 from ternlab.settings.check import checked
 
 
@@ -30,7 +31,15 @@ class RuleEntry:
 
 
 RULES: dict[str, RuleEntry] = {
-    "tga": RuleEntry(TGAOptions, "ternlab.quantizers.tga:TGA"),
+    "tga": RuleEntry(own.TGAOptions, "ternlab.quantizers.tga:TGA"),
+    "sws": RuleEntry(own.SWSOptions, "ternlab.quantizers.sws:SWS"),
+    "twn": RuleEntry(own.TWNOptions, "ternlab.quantizers.twn:TWN"),
+    "ttq": RuleEntry(own.TTQOptions, "ternlab.quantizers.ttq:TTQ"),
+    "bwn": RuleEntry(own.BWNOptions, "ternlab.quantizers.bwn:BWN"),
+    "absmean": RuleEntry(own.AbsmeanOptions, "ternlab.quantizers.absmean:Absmean"),
+    "lsq": RuleEntry(own.LSQOptions, "ternlab.quantizers.lsq:LSQ"),
+    "seq": RuleEntry(own.SEQOptions, "ternlab.quantizers.seq:SEQ"),
+    "uniform": RuleEntry(own.UniformOptions, "ternlab.quantizers.uniform:Uniform"),
 }
 
 

@@ -16,8 +16,8 @@ Backward, with g = dL/d(S t) and c = sum(g t):
     dL/dw     = g + c dS/dw                    (stats_grad: S depends on w through mu and sigma)
     dL/dw     = g                              (without stats_grad)
 
-With `gradient_correction=False` the direct part g becomes S g. The paper's text was not at hand; the rule
-follows the first author's published program where both are silent.
+With `gradient_correction=False` the direct part g becomes S g; a surrogate multiplies the direct part alone. The
+paper's text was not at hand; the rule follows the first author's published program where both are silent.
 
 Deviations: the scale is kept above `SMALLEST_SCALE` deviations (the published formula can reach 0 or less
 when the mean is far below zero), and constant or one-element weights give codes 0 instead of NaN.
@@ -26,16 +26,16 @@ when the mean is far below zero), and constant or one-element weights give codes
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ternlab.quantizers.base import Codes, Quantizer, statistics_dtype
+from ternlab.quantizers.base import Assignment, Quantizer
 from ternlab.quantizers.gaussian import tail_mean
-from ternlab.quantizers.options import TGAOptions, ThresholdOptions
+from ternlab.quantizers.options import ThresholdOptions
+from ternlab.quantizers.rule_options import TGAOptions
+from ternlab.quantizers.statistics import largest, moments, widened
 
 LARGEST_D = 3.0
 SMALLEST_SCALE = 1e-3
@@ -52,26 +52,27 @@ class TGA(Quantizer):
         options: see `TGAOptions`.
     """
 
+    options: TGAOptions
+
     def __init__(self, weight: Tensor, options: TGAOptions) -> None:
-        super().__init__()
-        self.options = options
+        super().__init__(weight, options)
         self.threshold = nn.Parameter(first_threshold(weight, options.threshold))
         self._warned = False
 
-    def forward(self, weight: Tensor) -> Tensor:
-        """Return S t; shape and dtype of `weight`."""
-        codes, scale = self._quantize(weight)
-        effective: Tensor = _Scaled.apply(weight, codes, scale.to(weight.dtype), self.options.gradient_correction)
-        return effective
-
-    @torch.no_grad()
-    def codes(self, weight: Tensor) -> Codes:
-        """Return int8 codes, the scale (no dimensions, the weight's dtype) and the two thresholds."""
-        codes, scale = self._quantize(weight)
+    def assign(self, weight: Tensor) -> Assignment:
+        """Return the codes and the closed-form scale."""
         mean, deviation = moments(weight)
         bound = self._bounded(deviation)
-        thresholds = torch.stack([mean - bound, mean + bound])
-        return Codes(codes.to(torch.int8), scale.to(weight.dtype), thresholds)
+        with torch.no_grad():
+            wide = widened(weight)
+            low, high = mean - bound, mean + bound
+            codes = (wide > high).to(weight.dtype) - (wide < low).to(weight.dtype)
+        if not self.options.stats_grad:
+            mean, deviation = mean.detach(), deviation.detach()
+        scale = tail_mean(self._mean_of_scale(mean), deviation, bound)
+        scale = scale.clamp(min=SMALLEST_SCALE * deviation.detach())
+        direct = None if self.options.gradient_correction else scale.detach().to(weight.dtype)
+        return Assignment(codes, scale, thresholds=(low, high), direct=direct)
 
     def thresholds(self) -> Iterator[nn.Parameter]:
         """Yield the layer's threshold."""
@@ -79,31 +80,19 @@ class TGA(Quantizer):
 
     @torch.no_grad()
     def statistics(self, weight: Tensor) -> dict[str, float]:
-        """Return threshold, d = threshold / sigma, mean, sigma, scale and sparsity of the layer."""
+        """Return threshold as trained, d = effective threshold / sigma, mean, sigma and scale of the layer."""
         mean, deviation = moments(weight)
         bound = self._bounded(deviation)
         if float(tail_mean(self._mean_of_scale(mean), deviation, bound)) <= 0 and not self._warned:
             self._warned = True
             _log.warning("The scale of a layer came out <= 0 (mean %.3g) and is kept small and positive.", mean)
         return {
+            **super().statistics(weight),
             "threshold": float(self.threshold),
             "d": float(bound / deviation),
             "mean": float(mean),
             "sigma": float(deviation),
-            **super().statistics(weight),
         }
-
-    def _quantize(self, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the codes in the weight's dtype, and the scale with its gradient, in float32 or wider."""
-        mean, deviation = moments(weight)
-        bound = self._bounded(deviation)
-        with torch.no_grad():
-            wide = weight.to(mean.dtype)
-            codes = (wide > mean + bound).to(weight.dtype) - (wide < mean - bound).to(weight.dtype)
-        if not self.options.stats_grad:
-            mean, deviation = mean.detach(), deviation.detach()
-        scale = tail_mean(self._mean_of_scale(mean), deviation, bound)
-        return codes, scale.clamp(min=SMALLEST_SCALE * deviation.detach())
 
     def _bounded(self, deviation: Tensor) -> Tensor:
         # The bound is detached: a threshold that has reached it has no gradient.
@@ -117,52 +106,8 @@ class TGA(Quantizer):
         return f"scale={self.options.scale}, stats_grad={self.options.stats_grad}"
 
 
-class _Scaled(torch.autograd.Function):
-    """S t forward; straight through to the latent weight backward."""
-
-    @staticmethod
-    def forward(ctx: Any, weight: Tensor, codes: Tensor, scale: Tensor, gradient_correction: bool) -> Tensor:
-        ctx.save_for_backward(codes, scale)
-        ctx.gradient_correction = gradient_correction
-        return codes * scale
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, Tensor, None]:
-        (grad,) = grads
-        codes, scale = ctx.saved_tensors
-        direct = grad if ctx.gradient_correction else grad * scale
-        return direct, None, (grad * codes).sum().reshape(scale.shape), None
-
-
-def moments(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and unbiased deviation of all elements, in float32 or wider; the deviation is > 0."""
-    wide = weight.to(statistics_dtype(weight))
-    unit = _power_of_two(wide)
-    scaled = wide / unit
-    if scaled.numel() == 1:
-        mean, variance = scaled.reshape(()), torch.zeros_like(unit)
-    else:
-        variance, mean = torch.var_mean(scaled)
-    # A smaller deviation cannot be told from rounding; with a floor, constant weights have no 0 / 0.
-    return mean * unit, variance.clamp(min=torch.finfo(wide.dtype).eps ** 2).sqrt() * unit
-
-
-@torch.no_grad()
-def _power_of_two(wide: Tensor) -> Tensor:
-    """Return the power of two just above the largest magnitude.
-
-    Weights are divided by it before they are squared: the squares of 1e30 overflow in float32 and those of
-    1e-30 vanish. A power of two costs no digits.
-    """
-    limits = torch.finfo(wide.dtype)
-    largest: Tensor = torch.linalg.vector_norm(wide, math.inf).clamp(min=limits.tiny / limits.eps)
-    mantissa: Tensor = torch.frexp(largest).mantissa
-    return largest / mantissa
-
-
 @torch.no_grad()
 def first_threshold(weight: Tensor, options: ThresholdOptions) -> Tensor:
     """Return `options.init` times the largest magnitude, or the deviation, of `weight` (no dimensions)."""
-    wide = weight.to(statistics_dtype(weight))
-    unit = wide.abs().max() if options.unit == "max" else moments(wide)[1]
+    unit = largest(widened(weight).abs(), "layer") if options.unit == "max" else moments(weight)[1]
     return options.init * unit

@@ -26,7 +26,7 @@ def run_id(settings: Settings) -> str:
     """
     canonical = json.dumps(identity(settings), sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(canonical.encode()).hexdigest()[:_HASH_LETTERS]
-    return f"{settings.data.name}-{settings.model.name}-{settings.quant.name}-s{settings.seed}-{digest}"
+    return f"{settings.data.name}-{settings.model.name}-{settings.quant.label}-s{settings.seed}-{digest}"
 
 
 def identity(settings: Settings) -> dict[str, Any]:

@@ -212,7 +212,7 @@ def _begun(directory: RunDirectory, settings: Settings, command: str) -> Record:
         "seed": settings.seed,
         "model": settings.model.name,
         "data": settings.data.name,
-        "quant": settings.quant.name,
+        "quant": settings.quant.label,
         "tags": list(settings.tags),
         "epochs": settings.trainer.max_epochs,
         "starts_from": settings.quant.init if settings.quant.active else "scratch",

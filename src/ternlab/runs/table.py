@@ -46,7 +46,7 @@ def _rows(record: Record, baseline: Record | None) -> list[tuple[str, ...]]:
         ("degradation, top-1", "", f"{found['degradation/top1']:+.2f} points"),
         ("degradation, top-5", "", f"{found['degradation/top5']:+.2f} points"),
         ("sparsity", "", f"{100 * found['quant/sparsity']:.1f} %"),
-        ("size", _size(found["size/float_bytes"]), _size(found["size/ternary_bytes"])),
+        ("size", _size(found["size/float_bytes"]), _size(found["size/quantized_bytes"])),
         ("compression", "", f"{found['compression/ratio']:.2f}x"),
         ("epochs", str(baseline["epochs"]), _epochs(record, baseline)),
         ("seconds", f"{baseline['seconds']:.0f}", f"{record['seconds']:.0f}"),

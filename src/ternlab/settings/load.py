@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from ternlab.errors import SettingsError
+from ternlab.quantizers.options import TrainedThresholdOptions
 from ternlab.settings.check import checked
 from ternlab.settings.quant import quant_settings
 from ternlab.settings.root import Settings
@@ -118,7 +119,9 @@ def _import_plugins(names: Any) -> None:
 
 def _check_pairs(settings: Settings) -> None:
     """Refuse settings that are fine one by one and wrong together."""
-    if settings.quant.rule.update == "sequential" and settings.trainer.accumulate_grad_batches > 1:
+    rule = settings.quant.rule
+    sequential = isinstance(rule, TrainedThresholdOptions) and rule.update == "sequential"
+    if sequential and settings.trainer.accumulate_grad_batches > 1:
         raise SettingsError(
             "trainer.accumulate_grad_batches",
             value=settings.trainer.accumulate_grad_batches,

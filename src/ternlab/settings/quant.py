@@ -49,6 +49,11 @@ class QuantSettings(LayerChoice):
         """Whether the run quantizes anything."""
         return self.name != "none"
 
+    @property
+    def label(self) -> str:
+        """What the rule is called in ids and tables: its name and what makes another rule of it (`sws-rel2`)."""
+        return self.rule.label(self.name)
+
 
 _COMMON = set(QuantSettings.model_fields) - {"rule"}
 

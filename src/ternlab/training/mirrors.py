@@ -93,7 +93,7 @@ class WandbMirror(Mirror):
             resume="allow",
             group=chosen.group or self._group(),
             job_type="quantized" if settings.quant.active else "baseline",
-            tags=[*settings.tags, settings.quant.name, settings.model.name, settings.data.name],
+            tags=[*settings.tags, settings.quant.label, settings.model.name, settings.data.name],
             config=config_of(settings),
             dir=self._directory.path,
             mode=cast(Literal["online", "offline"], mode),

@@ -9,6 +9,8 @@ from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from ternlab.quantizers.attach import quantized_layers, quantizer_of
+from ternlab.quantizers.base import Quantizer
+from ternlab.quantizers.options import TrainedThresholdOptions
 from ternlab.settings.optim import OptimSettings
 from ternlab.settings.quant import QuantSettings
 from ternlab.training.update_rule import TernaryOptimizer
@@ -28,14 +30,17 @@ _NORMS = (
 def build_optimizer(model: nn.Module, optim: OptimSettings, quant: QuantSettings) -> Optimizer:
     """Return the optimizer of a run.
 
-    A network without thresholds gets the optimizer of its weights alone; thresholds are stepped by SGD with
-    Nesterov momentum 0.9 and without decay, as in the authors' program, whatever steps the weights.
+    A network without trained thresholds gets the optimizer of its weights alone, trained scales among them, without
+    decay. Thresholds are stepped by SGD with Nesterov momentum 0.9 and without decay, as in TGA's program, whatever
+    steps the weights.
     """
     thresholds = list(threshold_parameters(model))
     weights = _weight_optimizer(_weight_groups(model, thresholds, optim), optim)
     if not thresholds:
         return weights
-    options: Any = quant.rule
+    options = quant.rule
+    if not isinstance(options, TrainedThresholdOptions):
+        raise TypeError(f"The options of a rule with thresholds must be TrainedThresholdOptions, not {type(options)}.")
     lr = optim.lr if options.threshold.lr is None else options.threshold.lr
     return TernaryOptimizer(
         weights,
@@ -53,20 +58,27 @@ def threshold_parameters(model: nn.Module) -> Iterator[nn.Parameter]:
 
 def _weight_groups(model: nn.Module, thresholds: list[nn.Parameter], optim: OptimSettings) -> list[dict[str, Any]]:
     apart = {id(parameter) for parameter in thresholds}
-    groups: dict[str, list[nn.Parameter]] = {"weights": [], "norms": [], "biases": []}
+    groups: dict[str, list[nn.Parameter]] = {"weights": [], "norms": [], "biases": [], "scales": []}
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
             if id(parameter) in apart:
                 continue
             apart.add(id(parameter))
-            kind = "norms" if isinstance(module, _NORMS) else "biases" if name == "bias" else "weights"
-            groups[kind].append(parameter)
-    decays = {"weights": True, "norms": optim.decay_bn, "biases": optim.decay_bias}
+            groups[_kind(module, name)].append(parameter)
+    decays = {"weights": True, "norms": optim.decay_bn, "biases": optim.decay_bias, "scales": False}
     return [
         {"params": parameters, "name": kind, "weight_decay": optim.weight_decay if decays[kind] else 0.0}
         for kind, parameters in groups.items()
         if parameters
     ]
+
+
+def _kind(module: nn.Module, name: str) -> str:
+    if isinstance(module, Quantizer):
+        return "scales"
+    if isinstance(module, _NORMS):
+        return "norms"
+    return "biases" if name == "bias" else "weights"
 
 
 def _weight_optimizer(groups: list[dict[str, Any]], optim: OptimSettings) -> Optimizer:

@@ -191,7 +191,7 @@ def _finish(
     counted = sizes(module.model)
     found |= {
         "size/float_bytes": counted.float_bytes,
-        "size/ternary_bytes": counted.ternary_bytes,
+        "size/quantized_bytes": counted.quantized_bytes,
         "compression/ratio": counted.ratio,
         "quant/sparsity": counted.sparsity,
     }

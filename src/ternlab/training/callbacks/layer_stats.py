@@ -17,9 +17,9 @@ from ternlab.training.update_rule import TernaryOptimizer
 
 
 class LayerStats(Callback):
-    """Logs threshold, d, scale, sparsity, threshold gradient before the clamp, and flip ratio of each layer.
+    """Logs threshold, scale, sparsity, threshold gradient before the clamp, flip ratio and more of each layer.
 
-    The flip ratio is the share of a layer's codes that differ from the end of the epoch before.
+    The flip ratio is the share of a layer's weights of which a code differs from the end of the epoch before.
 
     Args:
         table: where the rows go; `None` on all but the first process.
@@ -65,9 +65,10 @@ class LayerStats(Callback):
         quantizer = quantizer_of(layer)
         row: dict[str, Any] = {
             "layer": name.removeprefix("model."),
-            "weights": now.numel(),
+            "weights": now[0].numel(),
             **quantizer.statistics(latent_weight(layer)),
-            "flip_ratio": float((now != self._before[name].to(now.device)).double().mean()),
+            "sparsity": float((now == 0).all(0).double().mean()),
+            "flip_ratio": float((now != self._before[name].to(now.device)).any(0).double().mean()),
         }
         of_layer = [gradients[id(p)] for p in quantizer.thresholds() if id(p) in gradients]
         if of_layer:
@@ -76,7 +77,7 @@ class LayerStats(Callback):
 
 
 def _all_codes(module: nn.Module) -> dict[str, Tensor]:
-    return {name: codes(layer).codes for name, layer in quantized_layers(module)}
+    return {name: codes(layer).stacked() for name, layer in quantized_layers(module)}
 
 
 def _threshold_gradients(trainer: pl.Trainer, module: nn.Module) -> dict[int, float]:

@@ -1,0 +1,40 @@
+"""Scales that are trained, and stay positive."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ternlab.quantizers.statistics import smallest
+
+
+class _Positive(torch.autograd.Function):
+    """max(|raw|, floor) forward; times the sign and `gradient_scale` backward, also below the floor."""
+
+    @staticmethod
+    def forward(ctx: Any, raw: Tensor, gradient_scale: float) -> Tensor:
+        ctx.save_for_backward(raw)
+        ctx.gradient_scale = gradient_scale
+        return raw.abs().clamp(min=smallest(raw.dtype))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (raw,) = ctx.saved_tensors
+        signed = torch.where(raw < 0, -grads[0], grads[0])
+        return signed * ctx.gradient_scale, None
+
+
+def positive(raw: Tensor, gradient_scale: float = 1.0) -> Tensor:
+    """Return |raw|, kept above the smallest normal numbers.
+
+    A step of the optimizer that would carry a scale below 0 is reflected; scales of published programs turn
+    negative there, and codes change their sign. The gradient passes the floor, so that a scale can leave it.
+
+    Args:
+        raw: the trained parameter, any shape.
+        gradient_scale: factor of its gradient.
+    """
+    scale: Tensor = _Positive.apply(raw, gradient_scale)
+    return scale

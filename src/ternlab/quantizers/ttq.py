@@ -1,0 +1,64 @@
+r"""TTQ: trained ternary quantization.
+
+Chenzhuo Zhu, Song Han, Huizi Mao and William J. Dally, "Trained Ternary Quantization", ICLR 2017, arXiv 1612.01064.
+
+Forward, for the latent weight w of one layer with two trained scales Wp, Wn > 0:
+
+    Delta = factor max|w|                       factor = 0.05
+    t     = +1 where w > Delta, -1 where w < -Delta, else 0
+    effective weight = Wp where t = 1, -Wn where t = -1, else 0
+
+Backward, with g the gradient of the effective weight:
+
+    dL/dWp = sum of g over t = 1
+    dL/dWn = -sum of g over t = -1              the minus is missing in a popular port
+    dL/dw  = Wp g where t = 1, Wn g where t = -1, else g
+
+Deviations: the scales stay positive (`trained_scale.positive`; in the authors' program they can turn negative).
+They start from the mean |w| on their side, which leaves a trained network's activations in place; `first_scale=one`
+is the program's.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ternlab.quantizers.base import Assignment, Quantizer
+from ternlab.quantizers.rule_options import TTQOptions
+from ternlab.quantizers.statistics import largest, mean_where, widened
+from ternlab.quantizers.trained_scale import positive
+
+
+class TTQ(Quantizer):
+    """Trained ternary quantization with two scales a layer.
+
+    Args:
+        weight: the layer's latent weight; the scales start from it.
+        options: see `TTQOptions`.
+    """
+
+    options: TTQOptions
+
+    def __init__(self, weight: Tensor, options: TTQOptions) -> None:
+        super().__init__(weight, options)
+        wide = widened(weight)
+        threshold = self._threshold(wide)
+        one = torch.ones_like(threshold)
+        mean = options.first_scale == "mean"
+        self.positive_scale = nn.Parameter(mean_where(wide, wide > threshold, "layer") if mean else one.clone())
+        self.negative_scale = nn.Parameter(mean_where(-wide, wide < -threshold, "layer") if mean else one.clone())
+
+    def assign(self, weight: Tensor) -> Assignment:
+        """Return the codes and the two scales."""
+        above, below = positive(self.positive_scale), positive(self.negative_scale)
+        with torch.no_grad():
+            wide = widened(weight)
+            threshold = self._threshold(wide)
+            beyond = wide.abs() > threshold
+            codes = (wide.sign() * beyond).to(weight.dtype)
+            direct = torch.where(beyond, torch.where(wide < 0, below, above), 1.0).to(weight.dtype)
+        return Assignment(codes, above, below, thresholds=(-threshold, threshold), direct=direct)
+
+    def _threshold(self, wide: Tensor) -> Tensor:
+        return self.options.factor * largest(wide.abs(), "layer")

@@ -1,0 +1,46 @@
+r"""TWN: ternary weight networks.
+
+Fengfu Li, Bin Liu, Xiaoxing Wang, Bo Zhang and Junchi Yan, "Ternary Weight Networks", arXiv 1605.04711 (2016).
+
+Forward, for the latent weight w of one layer (or filter), nothing trained but w:
+
+    Delta = factor mean|w|                      factor = 0.7 as published, 0.75 in the authors' later program
+    t     = +1 where w > Delta, -1 where w < -Delta, else 0
+    S     = mean of |w| over |w| > Delta        the minimum of ||w - S t|| for this t
+    effective weight = S t
+
+Backward: dL/dw = dL/d(S t) (surrogate: straight); neither S nor Delta passes a gradient.
+
+The published program has one threshold and scale a layer, the later one a filter (`granularity=filter`), and leaves the
+last layer in full precision (`first_last`, `exclude`).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ternlab.quantizers.base import Assignment, Quantizer
+from ternlab.quantizers.rule_options import TWNOptions
+from ternlab.quantizers.statistics import mean, mean_where, widened
+
+
+class TWN(Quantizer):
+    """Ternary weight networks.
+
+    Args:
+        weight: not used; thresholds and scales are computed anew at every pass.
+        options: see `TWNOptions`.
+    """
+
+    options: TWNOptions
+
+    @torch.no_grad()
+    def assign(self, weight: Tensor) -> Assignment:
+        """Return the codes, and the scale over the weights beyond the threshold."""
+        wide = widened(weight)
+        magnitude = wide.abs()
+        threshold = self.options.factor * mean(magnitude, self.options.granularity)
+        beyond = magnitude > threshold
+        scale = mean_where(magnitude, beyond, self.options.granularity)
+        return Assignment((wide.sign() * beyond).to(weight.dtype), scale, thresholds=(-threshold, threshold))

@@ -1,6 +1,6 @@
 """Print what a ternary step costs over a full-precision one, and Lightning's loop over a hand-written one.
 
-    python benchmarks/steps.py [--model resnet20] [--batch 128] [--size 32] [--steps 8] [--rounds 5]
+    python benchmarks/steps.py [--model resnet20] [--batch 128] [--size 32] [--steps 8] [--rounds 5] [--rule NAME]
 
 The contenders take turns, some steps each, so that a change of the machine's speed meets all of them. Printed are
 the median seconds of a step and the median, smallest and largest of the ratios to the first within a round.
@@ -36,10 +36,21 @@ Batch = tuple[Tensor, Tensor]
 # Returns the seconds of one step, measured over several.
 Contender = Callable[[], float]
 
-RULES = {
+RULES: dict[str, dict[str, Any]] = {
     "full precision": {"name": "none"},
-    "tga, joint": {"name": "tga", "init": "scratch", "update": "joint"},
-    "tga, sequential": {"name": "tga", "init": "scratch", "update": "sequential"},
+    "tga, joint": {"name": "tga"},
+    "tga, sequential": {"name": "tga", "update": "sequential"},
+    "sws": {"name": "sws"},
+    "sws, two summands (rel2)": {"name": "sws", "rel": {"factors": [0.05, 0.1]}},
+    "sws, four summands (rel4)": {"name": "sws", "rel": {"factors": [0.05, 0.1, 0.15, 0.2]}},
+    "twn": {"name": "twn"},
+    "ttq": {"name": "ttq"},
+    "bwn": {"name": "bwn"},
+    "absmean": {"name": "absmean"},
+    "lsq, ternary": {"name": "lsq"},
+    "lsq, two bits": {"name": "lsq", "bits": 2},
+    "seq": {"name": "seq"},
+    "uniform, eight bits": {"name": "uniform"},
 }
 
 
@@ -50,8 +61,14 @@ def main() -> None:
     choice = choose(_settings(arguments, RULES["full precision"]).trainer)
     print(f"{arguments.model}, batch {arguments.batch}, {arguments.size} pixels, {torch.get_num_threads()} threads")
     print(f"{choice.device}, {choice.precision}, channels_last {choice.channels_last} ({choice.reason})\n")
-    rules = {name: hand_written(arguments, quant, choice) for name, quant in RULES.items()}
+    rules = {
+        name: hand_written(arguments, {"init": "scratch", **quant}, choice)
+        for name, quant in RULES.items()
+        if name == "full precision" or arguments.rule in name
+    }
     _print(_take_turns(rules, arguments.rounds))
+    if arguments.rule:
+        return
     full = RULES["full precision"]
     loops = {
         "hand-written loop": hand_written(arguments, full, choice),
@@ -61,7 +78,7 @@ def main() -> None:
     print(f"peak memory of the process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB")
 
 
-def hand_written(arguments: argparse.Namespace, quant: dict[str, str], choice: Choice) -> Contender:
+def hand_written(arguments: argparse.Namespace, quant: dict[str, Any], choice: Choice) -> Contender:
     """Return a loop without Lightning's trainer: forward, backward, step."""
     module = _module(arguments, quant, choice)
     optimizer: Any = module.configure_optimizers()["optimizer"]
@@ -83,7 +100,7 @@ def hand_written(arguments: argparse.Namespace, quant: dict[str, str], choice: C
     return steps
 
 
-def lightning(arguments: argparse.Namespace, quant: dict[str, str], choice: Choice) -> Contender:
+def lightning(arguments: argparse.Namespace, quant: dict[str, Any], choice: Choice) -> Contender:
     """Return the loop that a run trains with; the start of Lightning's trainer is not counted."""
     settings = _settings(arguments, quant)
     module = _module(arguments, quant, choice)
@@ -131,7 +148,7 @@ def _print(seconds: dict[str, list[float]]) -> None:
     print()
 
 
-def _module(arguments: argparse.Namespace, quant: dict[str, str], choice: Choice) -> Classifier:
+def _module(arguments: argparse.Namespace, quant: dict[str, Any], choice: Choice) -> Classifier:
     settings = _settings(arguments, quant)
     model = build_network(settings, Shape(3, arguments.size, 10), None)
     return Classifier(model, settings, arguments.steps + 1, choice.channels_last)
@@ -143,7 +160,7 @@ def _batch(arguments: argparse.Namespace) -> Batch:
     return images, torch.randint(0, 10, (arguments.batch,), generator=generator)
 
 
-def _settings(arguments: argparse.Namespace, quant: dict[str, str]) -> Settings:
+def _settings(arguments: argparse.Namespace, quant: dict[str, Any]) -> Settings:
     return settings_from_config(
         {"model": {"name": arguments.model}, "quant": quant, "trainer": {"max_epochs": 1}, "optim": {"lr": 0.01}}
     )
@@ -156,6 +173,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rule", default="", help="measure only rules with this in their name, against full precision")
     return parser.parse_args()
 
 

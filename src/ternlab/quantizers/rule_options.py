@@ -57,12 +57,13 @@ class TTQOptions(TernaryOptions):
 
     Attributes:
         factor: threshold as a fraction of the largest |w|.
-        first_scale: `mean` starts each scale from the mean |w| beyond the threshold on its side; `one` from 1,
-            as the authors' program does.
+        first_scale: `one` starts both scales from 1, as the authors' program does; `mean` from the mean |w|
+            beyond the threshold on their side, which keeps a network's activations in place, and makes the
+            gradient of the latent weights small.
     """
 
     factor: PositiveFloat = 0.05
-    first_scale: Literal["mean", "one"] = "mean"
+    first_scale: Literal["one", "mean"] = "one"
 
 
 class BWNOptions(RuleOptions):

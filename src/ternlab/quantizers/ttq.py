@@ -14,9 +14,10 @@ Backward, with g the gradient of the effective weight:
     dL/dWn = -sum of g over t = -1              the minus is missing in a popular port
     dL/dw  = Wp g where t = 1, Wn g where t = -1, else g
 
-Deviations: the scales stay positive (`trained_scale.positive`; in the authors' program they can turn negative).
-They start from the mean |w| on their side, which leaves a trained network's activations in place; `first_scale=one`
-is the program's.
+Both scales start from 1 (`first_scale=one`, as in the authors' program). `first_scale=mean` starts from the mean
+|w| on their side; the gradient of the latent weights is then as small as the weights are, and codes hardly change.
+
+Deviation: the scales stay positive (`trained_scale.positive`); in the authors' program they can turn negative.
 """
 
 from __future__ import annotations

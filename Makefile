@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 RUNS := logs/runs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint types format benchmark clean
+.PHONY: help demo test test-slow lint types format benchmark figures clean
 
 help: ## show the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1 \2/p' $(MAKEFILE_LIST) | while read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
@@ -33,6 +33,9 @@ format: $(VENV)/installed-test ## mend style
 benchmark: $(VENV)/installed-test ## print the cost of a ternary step over a full-precision one
 	$(BIN)/python benchmarks/steps.py
 
+figures: $(VENV)/installed-docs ## draw the pictures of docs/quantizers.md
+	$(BIN)/python docs/figures/transfer_functions.py
+
 clean: ## remove the environment and the caches, not the runs
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
 
@@ -47,4 +50,8 @@ $(VENV)/installed: $(VENV)/bin/python pyproject.toml constraints.txt
 
 $(VENV)/installed-test: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+$(VENV)/installed-docs: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	touch $@

@@ -72,11 +72,12 @@ def _choice_that_has(name: str, config: Path | None) -> str | None:
 
 
 def _known_keys(overrides: list[str], config: Path | None) -> list[str]:
-    """Return the dotted names of all settings, with the groups that were chosen."""
+    """Return the dotted names of all settings, with the groups that were chosen; `overrides` as they were typed."""
     if config is None:
         return []
     groups = {path.name for path in config.parent.iterdir() if path.is_dir()}
-    chosen = [override for override in overrides if override.partition("=")[0] in groups]
+    chosen = [override for override in overrides if override.partition("=")[0] in {*groups, "hydra.searchpath"}]
+    chosen += [f"hydra.searchpath=[file://{folder.resolve()}]" for folder in _own_folders(overrides)]
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(config.parent.resolve()), version_base="1.3"):
         try:
@@ -84,6 +85,14 @@ def _known_keys(overrides: list[str], config: Path | None) -> list[str]:
         except Exception:  # noqa: BLE001 - a second mistake among the choices must not hide the first
             composed = compose(config.stem)
     return sorted({*_dotted(OmegaConf.to_container(composed)), *groups})
+
+
+def _own_folders(arguments: list[str]) -> Iterator[Path]:
+    """Yield the folder of a person's own configuration (`--config-dir FOLDER`)."""
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, equals, value = argument.partition("=")
+        if name in ("--config-dir", "-cd"):
+            yield Path(value if equals else following)
 
 
 def _dotted(value: Any, name: str = "") -> Iterator[str]:

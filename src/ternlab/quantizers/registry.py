@@ -66,7 +66,8 @@ def rule_entry(name: str) -> RuleEntry:
         SettingsError: there is no such rule; near matches are named.
     """
     if name not in RULES:
-        raise SettingsError("quant", value=name, rule="no such rule", instead=did_you_mean(name, RULES))
+        instead = f"{did_you_mean(name, RULES)}; a rule of your own: plugins=[the module that registers it]"
+        raise SettingsError("quant", value=name, rule="no such rule", instead=instead)
     return RULES[name]
 
 

@@ -13,7 +13,8 @@ Backward, with g the gradient of the effective weight and n the number of weight
     dL/da = sum of g (2 t / 3 - w / a) over |w| <= a, plus sum of 2 g t / 3 outside; times 1 / sqrt(n)
     dL/dw = g where |w| <= a, else 0            (surrogate: clipped to the rule's range)
 
-The first range is the filter's largest |w|: under a Gaussian, nine of ten codes are 0 at first.
+The first range is the filter's largest |w|, so that most codes are 0 at first: under a Gaussian 7 of 10 for filters of
+hundreds of weights, more for larger ones.
 
 Deviations: the range stays positive (`trained_scale.positive`), and the scale of its gradient is that of LSQ for
 the weights that share it.

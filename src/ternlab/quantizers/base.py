@@ -127,7 +127,10 @@ class Quantizer(nn.Module):
         direct = _product(found.direct, self._surrogate(weight, found))
         negative = None if found.negative_scale is None else found.negative_scale.to(weight.dtype)
         scale = found.scale.to(weight.dtype)
-        effective: Tensor = _Effective.apply(weight, found.codes, scale, negative, direct, found.slope)
+        # A weight that is NaN or infinite must be seen in the loss, also where the code is that of its sign; and the
+        # code -0 of a small negative weight becomes 0.
+        finite = weight.detach() - weight.detach()
+        effective: Tensor = _Effective.apply(weight, found.codes + finite, scale, negative, direct, found.slope)
         return effective
 
     @torch.no_grad()
@@ -160,18 +163,13 @@ class Quantizer(nn.Module):
 
     @torch.no_grad()
     def statistics(self, weight: Tensor) -> dict[str, float]:
-        """Return what is logged of a layer: `scale`, `threshold` and what else the rule has, means over filters.
-
-        Second and further planes have a number behind the name (`scale_2`).
-        """
-        rows: dict[str, float] = {}
-        for number, plane in enumerate(self.codes(weight).planes, start=1):
-            suffix = f"_{number}" if number > 1 else ""
-            rows[f"scale{suffix}"] = float(plane.scale.float().mean())
-            if plane.negative_scale is not None:
-                rows[f"negative_scale{suffix}"] = float(plane.negative_scale.float().mean())
-            if plane.thresholds is not None:
-                rows[f"threshold{suffix}"] = float((plane.thresholds[1] - plane.thresholds[0]).mean() / 2)
+        """Return what is logged of a layer: `scale`, `threshold` and what else the rule has, means over filters."""
+        (plane,) = self.codes(weight).planes
+        rows = {"scale": float(plane.scale.float().mean())}
+        if plane.negative_scale is not None:
+            rows["negative_scale"] = float(plane.negative_scale.float().mean())
+        if plane.thresholds is not None:
+            rows["threshold"] = float((plane.thresholds[1] - plane.thresholds[0]).mean() / 2)
         return rows
 
     def _surrogate(self, weight: Tensor, found: Assignment) -> Tensor | None:

@@ -43,4 +43,4 @@ class BWN(Quantizer):
 
     def position(self, weight: Tensor, found: Assignment) -> Tensor:
         """Return where weights lie between the two levels, which are at 0 and 1."""
-        return (weight / (2 * found.scale.clamp(min=smallest(found.scale.dtype))) + 0.5).clamp(0, 1)
+        return (widened(weight) / (2 * found.scale.clamp(min=smallest(found.scale.dtype))) + 0.5).clamp(0, 1)

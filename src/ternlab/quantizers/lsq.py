@@ -60,7 +60,7 @@ class LSQ(Quantizer):
             place = widened(weight) / step
             rounded = place.clamp(low, high).round()
             inside = (place > low) & (place < high)
-            slope = (rounded - place * inside).to(weight.dtype)
+            slope = (rounded - torch.where(inside, place, 0)).to(weight.dtype)
             half = step / 2 if len(self.alphabet) == 3 else None
         thresholds = None if half is None else (-half, half)
         return Assignment(rounded.to(weight.dtype), step, thresholds=thresholds, inside=inside, slope=slope)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -38,6 +39,16 @@ class RuleOptions(Section):
     def label(self, name: str) -> str:
         """Return what the rule is called in tables and ids: its name, and what makes another rule of it."""
         return name
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rest_of_the_surrogate(cls, values: Any) -> Any:
+        """Fill in the rule's own surrogate where some of its options are given."""
+        given = values.get("surrogate") if isinstance(values, Mapping) else None
+        if not isinstance(given, Mapping):
+            return values
+        own: SurrogateOptions = cls.model_fields["surrogate"].get_default()
+        return {**values, "surrogate": {**own.model_dump(), **given}}
 
     @model_validator(mode="after")
     def _bound_known(self) -> RuleOptions:

@@ -54,6 +54,14 @@ class Residual(Quantizer):
         for summand in self._rules():
             yield from summand.thresholds()
 
+    def statistics(self, weight: Tensor) -> dict[str, float]:
+        """Return the statistics of every summand; those of the second and further have a number behind the name."""
+        rows: dict[str, float] = {}
+        for number, summand in enumerate(self._rules(), start=1):
+            suffix = f"_{number}" if number > 1 else ""
+            rows |= {f"{name}{suffix}": value for name, value in summand.statistics(weight).items()}
+        return rows
+
     def _rules(self) -> Iterator[Quantizer]:
         for summand in self.summands:
             assert isinstance(summand, Quantizer)

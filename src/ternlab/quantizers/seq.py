@@ -10,8 +10,8 @@ Forward, for the latent weight w of one filter with a trained range a > 0:
 
 Backward, with g the gradient of the effective weight and n the number of weights that share the range:
 
-    dL/da = sum of g (2 t / 3 - w / a) over |w| <= a, plus sum of 2 g t / 3 outside; times 1 / sqrt(n)
-    dL/dw = g where |w| <= a, else 0            (surrogate: clipped to the rule's range)
+    dL/da = sum of g (2 t / 3 - w / a) over |w| <= 0.99 a, plus sum of 2 g t / 3 outside; times 1 / sqrt(n)
+    dL/dw = g where |w| <= 0.99 a, else 0          (surrogate: clipped to the rule's range)
 
 The first range is the filter's largest |w|, so that most codes are 0 at first: under a Gaussian 7 of 10 for filters of
 hundreds of weights, more for larger ones.
@@ -31,6 +31,9 @@ from ternlab.quantizers.base import Assignment, Quantizer
 from ternlab.quantizers.rule_options import SEQOptions
 from ternlab.quantizers.statistics import group_size, largest, widened
 from ternlab.quantizers.trained_scale import positive
+
+# The published program clips a little inside of the range.
+LIMIT = 0.99
 
 
 class SEQ(Quantizer):
@@ -56,8 +59,8 @@ class SEQ(Quantizer):
             wide = widened(weight)
             magnitude = wide.abs()
             threshold = reach / 3
-            inside = magnitude <= reach
+            inside = magnitude <= LIMIT * reach
             codes = wide.sign() * (magnitude > threshold)
-            slope = (codes - wide / scale * inside).to(weight.dtype)
+            slope = (codes - torch.where(inside, wide / scale, 0)).to(weight.dtype)
         thresholds = (-threshold, threshold)
         return Assignment(codes.to(weight.dtype), scale, thresholds=thresholds, inside=inside, slope=slope)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ternlab.quantizers.statistics import smallest
+from ternlab.quantizers.statistics import smallest, widened
 
 
 class _Positive(torch.autograd.Function):
@@ -27,7 +27,7 @@ class _Positive(torch.autograd.Function):
 
 
 def positive(raw: Tensor, gradient_scale: float = 1.0) -> Tensor:
-    """Return |raw|, kept above the smallest normal numbers.
+    """Return |raw| in float32 or wider, kept above the smallest normal numbers.
 
     A step of the optimizer that would carry a scale below 0 is reflected; scales of published programs turn
     negative there, and codes change their sign. The gradient passes the floor, so that a scale can leave it.
@@ -36,5 +36,6 @@ def positive(raw: Tensor, gradient_scale: float = 1.0) -> Tensor:
         raw: the trained parameter, any shape.
         gradient_scale: factor of its gradient.
     """
-    scale: Tensor = _Positive.apply(raw, gradient_scale)
+    # Widened first: in float16 the floor would be 0.06.
+    scale: Tensor = _Positive.apply(widened(raw), gradient_scale)
     return scale

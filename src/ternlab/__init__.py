@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ternlab.export.summary import Summary, summary
     from ternlab.quantizers.attach import codes, quantize, quantized_layers
     from ternlab.quantizers.base import Codes
 
@@ -16,11 +17,13 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Codes": "ternlab.quantizers.base",
+    "Summary": "ternlab.export.summary",
     "codes": "ternlab.quantizers.attach",
     "quantize": "ternlab.quantizers.attach",
     "quantized_layers": "ternlab.quantizers.attach",
+    "summary": "ternlab.export.summary",
 }
-__all__ = ["Codes", "codes", "quantize", "quantized_layers"]
+__all__ = ["Codes", "Summary", "codes", "quantize", "quantized_layers", "summary"]
 
 
 def __getattr__(name: str) -> Any:

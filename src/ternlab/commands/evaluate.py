@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from ternlab.errors import ExitCode, SettingsError
-from ternlab.runs.directory import RunDirectory, existing_run
+from ternlab.runs.directory import RunDirectory, trained_run
 from ternlab.settings.check import checked
 from ternlab.settings.evaluate import EvaluateSettings
 
@@ -35,16 +35,8 @@ def main(config: dict[str, Any]) -> ExitCode:
 def _source(settings: EvaluateSettings) -> tuple[RunDirectory, Path | None]:
     """Return the run, and the checkpoint when one was named; a checkpoint's run is the folder around it."""
     if settings.run is not None:
-        directory = existing_run(settings.paths.runs, settings.run)
-        if not directory.weights_file.exists():
-            status = (directory.record() or {}).get("status")
-            raise SettingsError(
-                "run",
-                value=directory.run_id,
-                rule=f"has no final weights; it is {status}",
-                instead="the command of its record, to finish it, or ckpt_path=FILE",
-            )
-        return directory, None
+        instead = "the command of its record, to finish it, or ckpt_path=FILE"
+        return trained_run(settings.paths.runs, settings.run, instead), None
     path = Path(str(settings.ckpt_path)).resolve()
     directory = RunDirectory(path.parent.parent)
     if not path.is_file():

@@ -21,6 +21,18 @@ def data_folder(settings: DataSettings, data_dir: Path) -> Path:
     return Path(settings.root).expanduser() if settings.root is not None else data_dir / settings.name
 
 
+def known_shape(settings: DataSettings) -> tuple[int, int, int] | None:
+    """Return channels, side in pixels and classes of the network's images; `None` when only the files can tell.
+
+    Files under a given `data.root` can: a part of ImageNet has fewer classes.
+    """
+    entry = DATA_SETS[settings.name]
+    if entry.shape is None or (entry.needs_root and settings.root is not None):
+        return None
+    channels, side, classes = entry.shape
+    return channels, settings.image_size or side, classes
+
+
 def data_fingerprint(settings: DataSettings) -> str | None:
     """Return what tells the user's own files apart in the run's identity; `None` for the public sets.
 

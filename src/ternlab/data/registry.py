@@ -25,6 +25,7 @@ class DataEntry:
         files: files inside the folder that exist once the set has been fetched.
         layout: how the files under `data.root` are arranged, for the checks without torch.
         storage: where the images live when `data.storage` is `auto`; `None` decides by size.
+        shape: channels, side in pixels and classes, where they can be told without the files.
     """
 
     loader: str
@@ -33,23 +34,31 @@ class DataEntry:
     files: tuple[str, ...] = ()
     layout: Literal["parquet", "folders"] | None = None
     storage: Literal["memory", "stream"] | None = None
+    shape: tuple[int, int, int] | None = None
 
 
-def _fetched(*files: str) -> DataEntry:
+_GREY, _COLOUR = (1, 28, 10), (3, 32, 10)
+
+
+def _fetched(*files: str, shape: tuple[int, int, int]) -> DataEntry:
     module = "ternlab.data.torchvision_sets"
-    return DataEntry(f"{module}:load", prepare=f"{module}:prepare", files=files, storage="memory")
+    return DataEntry(f"{module}:load", prepare=f"{module}:prepare", files=files, storage="memory", shape=shape)
 
 
 DATA_SETS: dict[str, DataEntry] = {
-    "digits": DataEntry("ternlab.data.digits:load", storage="memory"),
-    "cifar10": _fetched(*_CIFAR10, "cifar-10-batches-py/batches.meta"),
-    "cifar100": _fetched("cifar-100-python/train", "cifar-100-python/test", "cifar-100-python/meta"),
-    "mnist": _fetched(*(f"MNIST/raw/{name}" for name in _MNIST_FILES)),
-    "fashion_mnist": _fetched(*(f"FashionMNIST/raw/{name}" for name in _MNIST_FILES)),
-    "svhn": _fetched("train_32x32.mat", "test_32x32.mat"),
+    "digits": DataEntry("ternlab.data.digits:load", storage="memory", shape=(1, 8, 10)),
+    "cifar10": _fetched(*_CIFAR10, "cifar-10-batches-py/batches.meta", shape=_COLOUR),
+    "cifar100": _fetched(
+        "cifar-100-python/train", "cifar-100-python/test", "cifar-100-python/meta", shape=(3, 32, 100)
+    ),
+    "mnist": _fetched(*(f"MNIST/raw/{name}" for name in _MNIST_FILES), shape=_GREY),
+    "fashion_mnist": _fetched(*(f"FashionMNIST/raw/{name}" for name in _MNIST_FILES), shape=_GREY),
+    "svhn": _fetched("train_32x32.mat", "test_32x32.mat", shape=_COLOUR),
     "parquet": DataEntry("ternlab.data.parquet:load", needs_root=True, layout="parquet"),
     "image_folder": DataEntry("ternlab.data.image_folder:load", needs_root=True, layout="folders"),
-    "imagenet": DataEntry("ternlab.data.imagenet:load", needs_root=True, layout="folders", storage="stream"),
+    "imagenet": DataEntry(
+        "ternlab.data.imagenet:load", needs_root=True, layout="folders", storage="stream", shape=(3, 224, 1000)
+    ),
 }
 
 

@@ -157,3 +157,22 @@ def existing_run(runs: str | Path, name: str, setting: str = "run") -> RunDirect
         return run_directory(runs, fitting[0])
     rule = f"there is no such run below {runs}" if not fitting else f"{len(fitting)} runs fit: {', '.join(fitting)}"
     raise SettingsError(setting, value=name, rule=rule, instead=did_you_mean(name, ids) if ids else "train one first")
+
+
+def trained_run(runs: str | Path, name: str, instead: str) -> RunDirectory:
+    """Find a run as `existing_run` does that has its final weights.
+
+    Args:
+        runs: folder of the runs.
+        name: what was typed.
+        instead: what to do when the run has none, for the message.
+
+    Raises:
+        SettingsError: there is no such run, more than one, or it has no final weights.
+    """
+    directory = existing_run(runs, name)
+    if not directory.weights_file.exists():
+        status = (directory.record() or {}).get("status")
+        rule = f"has no final weights; it is {status}"
+        raise SettingsError("run", value=directory.run_id, rule=rule, instead=instead)
+    return directory

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import pytorch_lightning as pl
@@ -15,6 +14,7 @@ from ternlab.errors import DivergedError
 from ternlab.settings.root import Settings
 from ternlab.training.optimizers import build_optimizer, threshold_parameters
 from ternlab.training.schedule import factor
+from ternlab.training.seeds import batch_seed
 
 
 class Classifier(pl.LightningModule):
@@ -100,9 +100,3 @@ class Classifier(pl.LightningModule):
                 f"  instead: a smaller optim.lr (it is {lr:g}), optim.schedule.warmup_epochs, or "
                 "trainer.gradient_clip_val; the last good checkpoint is kept"
             )
-
-
-def batch_seed(*parts: int) -> int:
-    """Return a seed for torch from whole numbers, well mixed, below 2**63."""
-    digest = hashlib.sha256(",".join(map(str, parts)).encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1

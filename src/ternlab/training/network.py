@@ -16,7 +16,7 @@ from ternlab.models.weights import load_weights
 from ternlab.quantizers.attach import attach, chosen_layers
 from ternlab.runs.files import write_bytes
 from ternlab.settings.root import Settings
-from ternlab.training.module import batch_seed
+from ternlab.training.seeds import batch_seed
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,97 @@
+"""The summary command: what a network of given settings, or a trained one, takes and computes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.hydra_config import HydraConfig
+
+from ternlab.data.fingerprint import check_data, known_shape
+from ternlab.data.registry import DATA_SETS
+from ternlab.errors import ExitCode, SettingsError
+from ternlab.models.weights_file import check_weights
+from ternlab.runs.directory import RunDirectory, trained_run
+from ternlab.runs.identity import file_digest
+from ternlab.settings.check import checked
+from ternlab.settings.load import settings_from_config
+from ternlab.settings.root import Settings
+from ternlab.settings.summarize import SummarizeSettings
+
+if TYPE_CHECKING:
+    from ternlab.export.summary import Summary
+
+# A run brings all settings of its own but these.
+_BESIDE_RUN = ("run", "json", "paths")
+
+
+def main(config: dict[str, Any]) -> ExitCode:
+    """Summarize as the resolved configuration says, and print a table or JSON."""
+    own: dict[str, Any] = {name: config[name] for name in ("run", "json") if name in config}
+    wanted = checked(SummarizeSettings, own)
+    rest = {name: value for name, value in config.items() if name not in own}
+    if wanted.run is None:
+        settings = _settings(rest)
+        # Deferred: importing torch takes seconds, which a typo must not pay.
+        from ternlab.training.summarizing import summarize_settings
+
+        _show(summarize_settings(settings), settings, None, as_json=wanted.json_output)
+        return ExitCode.DONE
+    _refuse_ignored(HydraConfig.get().overrides.task if HydraConfig.initialized() else ())
+    paths = checked(Settings, {"paths": rest.get("paths") or {}}).paths
+    directory = trained_run(paths.runs, wanted.run, instead="the command of its record, to finish it")
+    settings = directory.settings()
+    from ternlab.training.summarizing import summarize_run
+
+    _show(summarize_run(directory, paths.data), settings, directory, as_json=wanted.json_output)
+    return ExitCode.DONE
+
+
+def _settings(config: dict[str, Any]) -> Settings:
+    """Check the settings of a training, and that the files are there that a summary reads."""
+    data = config.get("data") or {}
+    entry = DATA_SETS.get(str(data.get("name")))
+    # Training asks for the folder of the images; where their shape is known, a summary does not need them.
+    missing = entry is not None and entry.shape is not None and data.get("root") is None
+    settings = settings_from_config({**config, "data": {**data, "root": "not read"}} if missing else config)
+    if missing:
+        settings = settings.model_copy(update={"data": settings.data.model_copy(update={"root": None})})
+    if known_shape(settings.data) is None:
+        check_data(settings.data, Path(settings.paths.data))
+    check_weights(settings.model)
+    file_digest("ckpt_path", settings.ckpt_path)
+    return settings
+
+
+def _refuse_ignored(typed: Iterable[str]) -> None:
+    """Raise SettingsError when settings of a training are typed beside `run`, which would be ignored."""
+    for assignment in typed:
+        name = assignment.lstrip("+~").partition("=")[0]
+        if name.partition(".")[0] not in _BESIDE_RUN:
+            raise SettingsError(
+                name,
+                rule="a run has settings of its own, so this one would be ignored",
+                instead="run=ID alone, or the settings without run",
+            )
+
+
+def _show(found: Summary, settings: Settings, directory: RunDirectory | None, *, as_json: bool) -> None:
+    about = {
+        "run_id": directory.run_id if directory else None,
+        "model": settings.model.name,
+        "data": settings.data.name,
+        "quant": settings.quant.label if settings.quant.active else "none",
+    }
+    if as_json:
+        print(json.dumps({**about, **found.to_dict()}))
+        return
+    weights = directory.weights_file if directory else _first_weights(settings)
+    print(f"{about['model']} on {about['data']}, {about['quant']}, {weights}\n")
+    print(found)
+
+
+def _first_weights(settings: Settings) -> str:
+    given = settings.ckpt_path or settings.quant.init_file or settings.model.weights
+    return given or "freshly initialized: zeros and entropy are those before training"

@@ -114,7 +114,7 @@ def test_a_run_needs_no_data_and_its_table_names_the_weights(
     def refuse(*_: Any) -> None:
         raise AssertionError("the data were read")
 
-    monkeypatch.setattr("ternlab.training.summarizing.shape_of_data", refuse)
+    monkeypatch.setattr("ternlab.training.trained.shape_of_data", refuse)
     code, out, err = here([f"run={record['run_id']}"], capsys, monkeypatch, folder)
     assert code == ExitCode.DONE, err
     assert f"{record['run_id']}/model.safetensors" in out

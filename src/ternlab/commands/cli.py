@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,17 +20,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help()
         return ExitCode.DONE
     try:
-        return int(_show(chosen))
+        return int(_COMMANDS[chosen.command](chosen))
     except TernlabError as error:
         print(f"error: {error}", file=sys.stderr)
         return int(error.exit_code)
+    except BrokenPipeError:
+        # The reader of the output (head, less) has left. Python would complain once more while it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.DONE
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ternlab",
         description="Train ternary-weight networks, and know what they cost. "
-        "Runs are trained by `python src/train.py` and evaluated by `python src/evaluate.py`.",
+        "Runs are trained by `python src/train.py`, evaluated by `python src/evaluate.py` and written to files by "
+        "`python src/export.py`.",
         epilog="exit codes: 0 done, 1 failed, 2 bad settings, 3 held by another process, 4 diverged, 5 interrupted "
         "(the same command goes on), 6 storage",
     )
@@ -38,6 +44,13 @@ def _parser() -> argparse.ArgumentParser:
     show = commands.add_parser("show", help="the table of one run", description="Print the table of one run.")
     show.add_argument("run", help="id of the run, a unique beginning or ending of it, or its folder")
     show.add_argument("--runs", type=Path, default=Path("logs/runs"), help="folder of the runs (default: logs/runs)")
+    tell = commands.add_parser(
+        "info",
+        help="what is inside of an exported file",
+        description="Print what is inside of a packed or an ONNX file of `python src/export.py`.",
+    )
+    tell.add_argument("file", type=Path, help="the file")
+    tell.add_argument("--json", action="store_true", help="print one JSON object in place of the table")
     return parser
 
 
@@ -55,3 +68,12 @@ def _show(chosen: argparse.Namespace) -> ExitCode:
         message = (record.get("error") or {}).get("message", "")
         print(f"{directory.run_id}: {record['status']}\n{message}\ncommand: {record['command']}\n{directory.path}")
     return ExitCode.DONE
+
+
+def _info(chosen: argparse.Namespace) -> ExitCode:
+    from ternlab.commands.info import show
+
+    return show(chosen.file, as_json=chosen.json)
+
+
+_COMMANDS = {"show": _show, "info": _info}

@@ -97,7 +97,7 @@ def _guarded(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.DONE
     except KeyboardInterrupt:
-        _say("stopped at once; the same command goes on from the last checkpoint")
+        _say("stopped at once (a training goes on from its last checkpoint with the same command)")
         return ExitCode.INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last frame before the terminal
         where = getattr(error, "__notes__", None) or [f"the traceback is in {_traceback_file()}"]

@@ -181,8 +181,8 @@ class ImageDataModule(pl.LightningDataModule):
     def preprocessing(self) -> dict[str, Any]:
         """Return what an image file must go through before the network, as plain JSON values.
 
-        Convert to `channels`, scale the shorter side to `resize` pixels, cut the central square of `crop`,
-        divide by 255, subtract `mean` and divide by `std`.
+        Convert to `channels` (1: grey, 3: RGB), scale the shorter side to `resize` pixels with `interpolation`, cut
+        the central square of `crop`, divide by 255, subtract `mean` and divide by `std`.
         """
         source = self._source
         resize = source.size if isinstance(source.train, MemoryPart) else source.train.resize
@@ -190,6 +190,7 @@ class ImageDataModule(pl.LightningDataModule):
             "channels": self.channels,
             "size": self.size,
             "resize": resize,
+            "interpolation": "bilinear, antialiased",
             "crop": self.size,
             "mean": list(self.mean),
             "std": list(self.std),

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from ternlab.export.coding import bits_for, entropy_bits, packed_bytes
 from ternlab.quantizers.attach import QUANTIZABLE, codes, latent_weight, quantized_layers, quantizer_of
 from ternlab.quantizers.base import Codes, Plane, Quantizer
 from ternlab.quantizers.registry import RULES
 from ternlab.quantizers.residual import Residual
 
 FLOAT_BITS = 32
-TRITS_A_BYTE = 5
 _MOST_BINS = 2**20
 
 
@@ -29,8 +29,8 @@ class CodeSize:
         weights: number of weights.
         planes: summands of the weight; more than one for residual expansion.
         bits: whole bits of one weight's codes, over all planes: 2 for ternary codes, 1 for binary ones.
-        packed_bits: of all the weights, five trits a byte and whole bytes for each ternary plane; planes of other
-            alphabets take whole bits.
+        packed_bits: of all the weights, whole bytes for each plane: five trits a byte for ternary planes, whole bits a
+            code for other alphabets.
         entropy: bits of one weight, from the frequencies of the joint codes of all planes. No code that treats
             weights one by one is shorter; its table is not counted.
         zeros: weights whose code is 0 in every plane.
@@ -176,11 +176,6 @@ class Sizes:
         return math.ceil((sum(bits) + FLOAT_BITS * self.other_parameters) / 8)
 
 
-def bits_of(plane: Plane) -> int:
-    """Return the whole bits that hold any code of the plane: 2 for ternary codes, 1 for binary ones."""
-    return (len(plane.alphabet) - 1).bit_length()
-
-
 def scales_of(plane: Plane) -> int:
     """Return the number of the plane's scales."""
     return plane.scale.numel() * (1 if plane.negative_scale is None else 2)
@@ -191,8 +186,8 @@ def code_size(found: Codes) -> CodeSize:
     return CodeSize(
         weights=found.planes[0].codes.numel(),
         planes=len(found.planes),
-        bits=sum(bits_of(plane) for plane in found.planes),
-        packed_bits=sum(_packed_bits(plane) for plane in found.planes),
+        bits=sum(bits_for(len(plane.alphabet)) for plane in found.planes),
+        packed_bits=8 * sum(packed_bytes(plane.codes.numel(), len(plane.alphabet)) for plane in found.planes),
         entropy=entropy(found),
         zeros=found.zeros(),
         nonzeros=sum(int(plane.codes.count_nonzero()) for plane in found.planes),
@@ -202,17 +197,10 @@ def code_size(found: Codes) -> CodeSize:
     )
 
 
-def _packed_bits(plane: Plane) -> int:
-    count = plane.codes.numel()
-    return 8 * -(-count // TRITS_A_BYTE) if len(plane.alphabet) == 3 else bits_of(plane) * count
-
-
 def entropy(found: Codes) -> float:
     """Return the entropy of one weight's codes in bits, from the frequencies of the joint codes of all planes."""
     counts = _joint_counts(found)
-    shares = counts[counts > 0].double() / counts.sum()
-    # 0 and not -0 when all codes are the same.
-    return max(0.0, -float((shares * shares.log2()).sum()))
+    return entropy_bits(counts[counts > 0].tolist()) / int(counts.sum())
 
 
 def _joint_counts(found: Codes) -> Tensor:

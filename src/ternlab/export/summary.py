@@ -11,6 +11,7 @@ from torch import nn
 
 from ternlab.export.accounting import FLOAT_BITS, LayerSize, Sizes, sizes
 from ternlab.export.operations import Use, uses
+from ternlab.text import aligned
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ class Summary(Sizes):
         return {"input_shape": shape, **totals, "layers": [layer.to_dict() for layer in self.layers]}
 
     def __str__(self) -> str:
-        return "\n".join([*_aligned(_layer_rows(self)), "", *_aligned(_total_rows(self))])
+        return "\n".join([*aligned(_layer_rows(self)), "", *aligned(_total_rows(self))])
 
     def _total(self, numbers: Any) -> int | None:
         return None if self.input_shape is None else sum(number for number in numbers if number is not None)
@@ -219,21 +220,3 @@ def _size_row(found: Summary, title: str, size: int) -> tuple[str, ...]:
 
 def _count(number: int | None) -> str:
     return "-" if number is None else f"{number:,}"
-
-
-def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
-    """Return lines in which words stand to the left and columns of numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    right = [all(_is_number(cell) for cell in column[1:]) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(
-            cell.rjust(width) if number else cell.ljust(width)
-            for cell, width, number in zip(row, widths, right, strict=True)
-        )
-        for row in rows
-    ]
-    return [line.rstrip() for line in lines]
-
-
-def _is_number(cell: str) -> bool:
-    return cell == "-" or cell.removesuffix(" %").replace(",", "").replace(".", "").isdigit()

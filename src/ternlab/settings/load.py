@@ -25,7 +25,7 @@ def settings_from_config(config: Mapping[str, Any]) -> Settings:
         SettingsError: anything that cannot be used; the first problem found.
     """
     _refuse_targets(config)
-    _import_plugins(config.get("plugins") or ())
+    import_plugins(config.get("plugins") or ())
     values = dict(config)
     quant = quant_settings(values.pop("quant", None) or {})
     settings = checked(Settings, values).model_copy(update={"quant": quant})
@@ -107,7 +107,12 @@ def _keys(value: Any, name: str = "") -> Iterator[str]:
             yield from _keys(inner, name)
 
 
-def _import_plugins(names: Any) -> None:
+def import_plugins(names: Any) -> None:
+    """Import modules that register networks, data sets and rules.
+
+    Raises:
+        SettingsError: there is no such module.
+    """
     for name in names:
         try:
             importlib.import_module(str(name))

@@ -16,6 +16,7 @@ from ternlab.training.module import Classifier
 from ternlab.training.network import Shape, build_network, load_trained
 from ternlab.training.resume import load_checkpoint_weights
 from ternlab.training.tally import Tally
+from ternlab.training.trained import settings_without_start
 
 
 def evaluate_run(directory: RunDirectory, checkpoint: Path | None, wanted: EvaluateSettings) -> dict[str, float]:
@@ -29,9 +30,7 @@ def evaluate_run(directory: RunDirectory, checkpoint: Path | None, wanted: Evalu
     Raises:
         SettingsError: weights, checkpoint or data cannot be used, or there are no images in the split.
     """
-    settings = directory.settings()
-    # The network is built without the files it started from: all its weights are loaded afterwards.
-    settings = settings.model_copy(update={"model": settings.model.model_copy(update={"weights": None})})
+    settings = settings_without_start(directory)
     data_settings = settings.data.model_copy(update={"eval_batch_size": wanted.batch_size})
     data = build_data(data_settings, data_dir=Path(wanted.paths.data), seed=settings.seed)
     data.prepare_data()

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from torch import nn
 
-from ternlab.data.fingerprint import known_shape
 from ternlab.export.summary import Summary, summary
 from ternlab.runs.directory import RunDirectory
 from ternlab.settings.root import Settings
-from ternlab.training.network import Shape, build_network, load_trained
+from ternlab.training.network import Shape, build_network
+from ternlab.training.trained import shape_of_data, trained_network
 
 
 def summarize_settings(settings: Settings) -> Summary:
@@ -26,7 +26,7 @@ def summarize_settings(settings: Settings) -> Summary:
     start = settings.quant.init_file
     model = build_network(settings, shape, None if start is None else Path(start).expanduser())
     if settings.ckpt_path is not None:
-        # Deferred, as below: Lightning takes seconds to import, and most summaries do without it.
+        # Deferred: Lightning takes seconds to import, and most summaries do without it.
         from ternlab.training.resume import load_checkpoint_weights
 
         load_checkpoint_weights(model, Path(settings.ckpt_path).expanduser())
@@ -43,39 +43,8 @@ def summarize_run(directory: RunDirectory, data_dir: str) -> Summary:
     Raises:
         SettingsError: the weights are damaged or of another network.
     """
-    settings = directory.settings()
-    # The network is built without the files it started from: all its weights are loaded afterwards.
-    bare = settings.model.model_copy(update={"weights": None})
-    paths = settings.paths.model_copy(update={"data": data_dir})
-    settings = settings.model_copy(update={"model": bare, "paths": paths})
-    shape = _recorded_shape(directory) or shape_of_data(settings)
-    model = build_network(settings, shape, None)
-    load_trained(model, directory.weights_file)
-    return _summary(model, shape)
-
-
-def shape_of_data(settings: Settings) -> Shape:
-    """Return what the data decide of the network; files are read only where the data set does not fix it.
-
-    Raises:
-        SettingsError: the files are needed and cannot be used.
-    """
-    known = known_shape(settings.data)
-    if known is not None:
-        return Shape(*known)
-    from ternlab.data.module import build_data
-
-    data = build_data(settings.data, data_dir=Path(settings.paths.data), seed=settings.seed)
-    data.prepare_data()
-    data.setup()
-    return Shape(data.channels, data.size, len(data.classes))
-
-
-def _recorded_shape(directory: RunDirectory) -> Shape | None:
-    facts = (directory.record() or {}).get("facts") or {}
-    if not {"preprocessing", "classes"} <= facts.keys():
-        return None
-    return Shape(facts["preprocessing"]["channels"], facts["preprocessing"]["size"], len(facts["classes"]))
+    trained = trained_network(directory, data_dir)
+    return _summary(trained.model, trained.shape)
 
 
 def _summary(model: nn.Module, shape: Shape) -> Summary:

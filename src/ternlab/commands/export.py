@@ -1,0 +1,34 @@
+"""The export command: a run's network to a file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+
+from ternlab.errors import ExitCode
+from ternlab.runs.directory import trained_run
+from ternlab.settings.check import checked
+from ternlab.settings.export import ExportSettings
+
+
+def main(config: dict[str, Any]) -> ExitCode:
+    """Export as the resolved configuration says, and print the file and its sizes."""
+    wanted = checked(ExportSettings, config)
+    directory = trained_run(wanted.paths.runs, wanted.run, instead="the command of its record, to finish it")
+    # Deferred: importing torch takes seconds, which a typo must not pay.
+    from ternlab.export.exporting import export_run, target
+
+    found = export_run(directory, wanted)
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(f"{target(directory, wanted)}")
+    metrics = (directory.record() or {})["metrics"]
+    for name, value in found.items():
+        shown = f"{value:,.0f}" if name.endswith("bytes") else f"{value:.4f}"
+        console.print(f"{name.removeprefix('export/'):18} {shown}")
+    if "export/ratio" in found:
+        console.print(
+            f"\nThe parameters take {metrics['size/float_bytes']:,.0f} bytes in float32. As published tables count "
+            f"(2 bits a ternary weight, no header), they shrink {metrics['compression/ratio']:.2f} times."
+        )
+    return ExitCode.DONE

@@ -1,0 +1,78 @@
+"""`ternlab info`: what an exported file says of itself, as a table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ternlab.errors import ExitCode
+from ternlab.export.info import info
+from ternlab.text import aligned
+
+
+def show(path: Path, *, as_json: bool) -> ExitCode:
+    """Print what is inside of a packed or an ONNX file.
+
+    Raises:
+        FileFormatError: the file is damaged, of a later version, or none of ternlab's.
+    """
+    found = info(path)
+    if as_json:
+        print(json.dumps(found))
+        return ExitCode.DONE
+    print(*aligned([("", ""), *_totals(found)])[1:], sep="\n")
+    print("", *aligned([_HEAD, *map(_layer, found["layers"])]), sep="\n")
+    return ExitCode.DONE
+
+
+_HEAD = ("layer", "shape", "levels", "packing", "bytes", "bits a weight")
+
+
+def _totals(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    metrics = found["metrics"]
+    yield "file", _format(found)
+    if found.get("architecture"):
+        yield "network", _network(found["architecture"])
+    yield "rule", found["rule"] or "-"
+    yield "run", found["run_id"] or "-"
+    if "test/top1" in metrics:
+        yield "test top-1", _accuracy(metrics)
+    if "export/int8_top1" in metrics:
+        yield "of this file", f"{metrics['export/int8_top1']:.2f} % (int8 activations, in ONNX Runtime)"
+    yield "bytes", f"{found['bytes']:,}"
+    if found["ratio"]:
+        yield "ratio", f"{found['ratio']:.2f} (parameters in float32 over the whole file)"
+    if "bits_per_weight" in found:
+        yield "bits a weight", f"{found['bits_per_weight']:.4f} (codes alone, {found['weights']:,} quantized weights)"
+    if found.get("folded"):
+        yield "BatchNorm", f"{len(found['folded'])} folded into convolutions"
+
+
+def _format(found: dict[str, Any]) -> str:
+    if found["format"] == "onnx":
+        return f"ONNX, opset {found['opset']}, activations in {found.get('activations', 'float32')}"
+    return f"packed network, version {found['version']}, by ternlab {found['ternlab']}"
+
+
+def _network(found: dict[str, Any]) -> str:
+    size = found["size"]
+    return f"{found['model'].get('name')} for {found['channels']}x{size}x{size}, {len(found['classes'])} classes"
+
+
+def _accuracy(metrics: dict[str, float]) -> str:
+    found = f"{metrics['test/top1']:.2f} %"
+    baseline = metrics.get("baseline/top1")
+    return found if baseline is None else f"{found} (full precision: {baseline:.2f} %)"
+
+
+def _layer(layer: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        layer["name"],
+        "x".join(map(str, layer["shape"])),
+        "+".join(map(str, layer.get("levels", ()))),
+        layer["packing"],
+        f"{layer['bytes']:,}",
+        f"{layer['bits_per_weight']:.4f}",
+    )

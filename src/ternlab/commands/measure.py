@@ -1,0 +1,95 @@
+"""The measurement command: a packed network in every runtime."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ternlab.data.fingerprint import check_data
+from ternlab.errors import ExitCode, SettingsError
+from ternlab.export.info import info
+from ternlab.runs.directory import RunDirectory, existing_run, trained_run
+from ternlab.settings.check import checked
+from ternlab.settings.data import DataSettings
+from ternlab.settings.load import import_plugins
+from ternlab.settings.measure import MeasureSettings
+from ternlab.text import aligned
+
+
+def main(config: dict[str, Any]) -> ExitCode:
+    """Measure as the resolved configuration says, and print a table or JSON."""
+    wanted = checked(MeasureSettings, config)
+    import_plugins(wanted.plugins)
+    path = Path(wanted.model).expanduser()
+    data = _data_settings(wanted, path)
+    against = None if wanted.against is None else _full_precision(wanted)
+    check_data(data, Path(wanted.paths.data))
+    # Deferred: importing torch takes seconds, which a typo must not pay.
+    from ternlab.data.module import build_data
+    from ternlab.export.measuring import measure
+    from ternlab.training.trained import trained_network
+
+    module = build_data(data, data_dir=Path(wanted.paths.data), seed=0)
+    module.prepare_data()
+    module.setup()
+    beside = None if against is None else trained_network(against, wanted.paths.data).model
+    found = measure(path, module, wanted, beside)
+    if wanted.json_output:
+        print(json.dumps(found))
+    else:
+        _print(found)
+    return ExitCode.DONE
+
+
+def _data_settings(wanted: MeasureSettings, path: Path) -> DataSettings:
+    if wanted.data is not None:
+        return checked(DataSettings, wanted.data, prefix="data")
+    run_id = info(path).get("run_id")
+    if run_id is None:
+        raise SettingsError("data", rule=f"{path} names no run", instead="'data={name: NAME, root: FOLDER}'")
+    try:
+        return existing_run(wanted.paths.runs, run_id).settings().data
+    except SettingsError:
+        raise SettingsError(
+            "data",
+            rule=f"{path} is of run {run_id}, which is not below {wanted.paths.runs}",
+            instead="'data={name: NAME, root: FOLDER}', or paths.runs=FOLDER",
+        ) from None
+
+
+def _full_precision(wanted: MeasureSettings) -> RunDirectory:
+    directory = trained_run(wanted.paths.runs, str(wanted.against), instead="a finished run")
+    if directory.settings().quant.active:
+        raise SettingsError(
+            "against", value=directory.run_id, rule="is quantized", instead="a run in full precision (quant=none)"
+        )
+    return directory
+
+
+def _print(found: dict[str, Any]) -> None:
+    file = found["file"]
+    ratio = f", {file['ratio']:.2f} times smaller than float32" if file["ratio"] else ""
+    print(f"{file['path']}: {file['rule']}, {file['bytes']:,} bytes{ratio}")
+    print(f"{file['bits_per_weight']:.4f} bits a quantized weight, entropy {file['entropy_bits_per_weight']:.4f}")
+    batches = list(found["runtimes"][0]["latency"])
+    head = ["runtime", "top-1", "difference"]
+    for batch in batches:
+        head += [f"batch {batch}: ms", "smallest", "largest", "speed"]
+    rows = [tuple(head)]
+    for row in found["runtimes"]:
+        cells = [row["runtime"], _percent(row["top1"]), "" if row["difference"] is None else f"{row['difference']:.1e}"]
+        for batch in batches:
+            latency = row["latency"][batch]
+            cells += [f"{1000 * latency[key]:.2f}" for key in ("median", "smallest", "largest")]
+            cells.append(f"{latency['speed']:.2f}x")
+        rows.append(tuple(cells))
+    print("", *aligned(rows), "", sep="\n")
+    print(f"{found['threads']} threads, runtimes in turns; speed: over the first row, median of the rounds")
+    slower = [row["runtime"] for row in found["runtimes"] if all(row["latency"][b]["speed"] < 1 for b in batches)]
+    if slower:
+        print(f"slower than {found['runtimes'][0]['runtime']} here: {', '.join(slower)}")
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f} %"

@@ -1,0 +1,112 @@
+"""The prediction command: an exported network on image files."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ternlab.data.listing import STANDARD_INPUT, listed
+from ternlab.errors import ExitCode, SettingsError, TernlabError
+from ternlab.export.described import Described, described
+from ternlab.models.registry import MODELS
+from ternlab.settings.check import checked
+from ternlab.settings.load import import_plugins
+from ternlab.settings.predict import PredictSettings
+
+if TYPE_CHECKING:
+    from ternlab.export.prediction import Predicted
+
+
+class _Names:
+    """The names of the images, of which the first may be counted before they are used."""
+
+    def __init__(self, names: Iterator[str], *, countable: bool) -> None:
+        self._names = names
+        self._countable = countable
+
+    def __iter__(self) -> Iterator[str]:
+        return self._names
+
+    def count(self, limit: int) -> int | None:
+        """Return the number of names, at most `limit`; `None` where asking would wait for a writer."""
+        if not self._countable:
+            return None
+        first = list(itertools.islice(self._names, limit))
+        self._names = itertools.chain(first, self._names)
+        return len(first)
+
+
+def main(config: dict[str, Any]) -> ExitCode:
+    """Predict as the resolved configuration says; print a table or JSON lines.
+
+    Raises:
+        SettingsError: the file, the images or the runtime cannot be used.
+        TernlabError: some images could not be read; the others have been predicted.
+    """
+    wanted = checked(PredictSettings, config)
+    import_plugins(wanted.plugins)
+    about = described(Path(wanted.model).expanduser())
+    _check(wanted, about)
+    names = _Names(listed(wanted.images), countable=STANDARD_INPUT not in wanted.images)
+    # Deferred: importing torch takes seconds, which a typo must not pay.
+    from ternlab.export.choosing import runtime_for
+    from ternlab.export.prediction import predictions
+
+    runtime = runtime_for(about, wanted.runtime, wanted.threads, names.count)
+    show = _JsonLines() if wanted.json_output else _Table(wanted.top, about.classes)
+    count = broken = 0
+    for batch in predictions(names, runtime, about, top=wanted.top, batch_size=wanted.batch_size):
+        for found in batch:
+            if found.error:
+                print(f"{_shown(found.image)}: {found.error}", file=sys.stderr, flush=True)
+            show(found)
+        sys.stdout.flush()
+        count += len(batch)
+        broken += sum(bool(found.error) for found in batch)
+    if broken:
+        raise TernlabError(f"{broken} of {count} images could not be read")
+    return ExitCode.DONE
+
+
+def _check(wanted: PredictSettings, about: Described) -> None:
+    if not about.onnx and about.model not in MODELS:
+        raise SettingsError(
+            "model",
+            value=wanted.model,
+            rule=f"is of the network {about.model}, which is not known here",
+            instead="plugins=[the module that registers it]",
+        )
+    if wanted.top > len(about.classes):
+        raise SettingsError(
+            "top",
+            value=wanted.top,
+            rule=f"the network has {len(about.classes)} classes",
+            instead=f"top={len(about.classes)}",
+        )
+
+
+class _JsonLines:
+    def __call__(self, found: Predicted) -> None:
+        print(json.dumps(found.to_dict(), allow_nan=False))
+
+
+class _Table:
+    """Lines of one width, so that each batch is printed when it is there; the name, of any length, comes last."""
+
+    def __init__(self, top: int, classes: tuple[str, ...]) -> None:
+        self._width = max(len("class"), *(len(_shown(name)) for name in classes))
+        print("  ".join([f"{'class':{self._width}}  probability"] * top + ["image"]))
+
+    def __call__(self, found: Predicted) -> None:
+        if not found.error:
+            cells = [f"{_shown(name):{self._width}}  {100 * share:9.2f} %" for name, share in found.top]
+            print("  ".join([*cells, _shown(found.image)]))
+
+
+def _shown(name: str) -> str:
+    """Return a name on one line and without commands for the terminal."""
+    return name if name.isprintable() else name.encode("unicode_escape").decode()

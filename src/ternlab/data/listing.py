@@ -1,0 +1,76 @@
+"""Names of image files from what a person types; free of torch, and never a list of all of them."""
+
+from __future__ import annotations
+
+import glob
+import itertools
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from ternlab.data.layout import image_files, no_images
+from ternlab.errors import SettingsError
+
+STANDARD_INPUT = "-"
+
+
+def listed(wanted: Sequence[str]) -> Iterator[str]:
+    """Return the names of image files, in the order of `wanted`, each as it was typed or found.
+
+    A folder gives the images below it, a pattern (`*`, `?`, `[...]`, `**`) what it fits, both sorted by name; `-` the
+    lines of standard input. Files that are named are taken whatever their suffix.
+
+    Raises:
+        SettingsError: a name is not there, a pattern fits nothing, or there is no image.
+    """
+    for entry in wanted:
+        _check(entry)
+    names = itertools.chain.from_iterable(map(_names, wanted))
+    first = next(names, None)
+    if first is None:
+        raise _none(wanted)
+    return itertools.chain([first], names)
+
+
+def _check(entry: str) -> None:
+    if entry == STANDARD_INPUT or Path(entry).exists():
+        return
+    if not glob.has_magic(entry):
+        raise SettingsError(
+            "images", value=entry, rule="there is no such file or folder", instead="images=FILE, FOLDER or -"
+        )
+    if not _fitting(entry):
+        raise SettingsError("images", value=entry, rule="no file fits this pattern", instead="images=FOLDER")
+
+
+def _names(entry: str) -> Iterator[str]:
+    if entry == STANDARD_INPUT:
+        yield from _lines(sys.stdin.buffer)
+    elif Path(entry).is_dir():
+        yield from (os.path.join(entry, name) for name in image_files(Path(entry)))
+    elif Path(entry).exists():
+        yield entry
+    else:
+        yield from _fitting(entry)
+
+
+def _fitting(pattern: str) -> list[str]:
+    # Unlike Path.glob, it takes a pattern from the root and leaves names as they are typed.
+    found = glob.glob(pattern, recursive=True)  # noqa: PTH207
+    return sorted(name for name in found if os.path.isfile(name))
+
+
+def _lines(stream: Iterable[bytes]) -> Iterator[str]:
+    """Yield the lines that are not empty, decoded as the file system decodes names."""
+    for line in stream:
+        if name := line.rstrip(b"\r\n"):
+            yield os.fsdecode(name)
+
+
+def _none(wanted: Sequence[str]) -> SettingsError:
+    folders = [entry for entry in wanted if Path(entry).is_dir()]
+    if folders:
+        return no_images(Path(folders[0])).about("images", instead_of="data.root")
+    rule = "no names on standard input" if STANDARD_INPUT in wanted else "no image files"
+    return SettingsError("images", value=", ".join(wanted), rule=rule, instead="images=FILE or FOLDER")

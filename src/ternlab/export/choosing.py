@@ -1,0 +1,132 @@
+"""Which runtime predicts: the fastest that is installed and agrees with torch."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ternlab.errors import SettingsError
+from ternlab.export.described import Described
+from ternlab.export.packed import load
+from ternlab.export.runtimes import Images, Runtime, installed, need, onnx_runtime, openvino_runtime, torch_runtime
+from ternlab.export.summary import summary
+
+log = logging.getLogger(__name__)
+
+CONVERSION_MACS = 250_000_000_000
+"""Multiply-accumulates for each thread from which converting a packed network pays.
+
+Measured on one core of a CPU with AVX-512: converting takes 4 to 8 s, in which torch computes about 1e11
+multiply-accumulates (ResNet-18 at 224 pixels: 24 a nanosecond); converted, the network takes 0.49 (ResNet-18), 0.56
+(ResNet-20 at 32 pixels) and 0.3 (at 8 pixels) of torch's time. So it pays from about 6 s / (1 - 0.5) = 12 s of torch.
+"""
+AGREEMENT = 1e-4
+"""Largest difference between a runtime's logits and torch's that `auto` accepts, over the largest logit."""
+_RUNTIMES = ("openvino", "onnxruntime")
+
+
+def runtime_for(about: Described, wanted: str, threads: int | None, images: Callable[[int], int | None]) -> Runtime:
+    """Return the runtime that predicts; `auto` says on the log which and why.
+
+    Args:
+        about: the file.
+        wanted: `auto`, `torch`, `onnxruntime` or `openvino`.
+        threads: of the runtime; `None` is its own choice.
+        images: takes a number and returns how many images there are, counting no further; `None` when that is not
+            known.
+
+    Raises:
+        SettingsError: the runtime is not installed, cannot run the file, or the network cannot be built.
+    """
+    if wanted not in ("auto", "torch"):
+        need(wanted, "runtime", wanted)
+    if about.onnx:
+        return _of_onnx(about, wanted, threads)
+    network = load(about.path)
+    if wanted == "auto":
+        return _of_packed(network, about, threads, images)
+    return _torch(network, threads) if wanted == "torch" else _converted(network, about, wanted, threads)
+
+
+def _of_onnx(about: Described, wanted: str, threads: int | None) -> Runtime:
+    if wanted == "torch":
+        raise SettingsError(
+            "runtime", value="torch", rule="torch cannot run ONNX files", instead="runtime=auto, or a packed file"
+        )
+    name = next((name for name in _RUNTIMES if wanted in (name, "auto") and installed(name)), None)
+    if name is None:
+        raise SettingsError(
+            "model",
+            value=str(about.path),
+            rule="is an ONNX file, and neither openvino nor onnxruntime is installed",
+            instead="pip install 'ternlab[export]', or a packed file",
+        )
+    if wanted == "auto":
+        why = "it is the faster one" if name == "openvino" else "openvino is not installed"
+        log.info("runtime: %s; the file is in ONNX, and %s", name, why)
+    return _opened(about.path, name, threads)
+
+
+def _of_packed(
+    network: nn.Module, about: Described, threads: int | None, images: Callable[[int], int | None]
+) -> Runtime:
+    """Convert when there is so much to compute that it pays, and when the converted network agrees."""
+    plain = _torch(network, threads)
+    name = next((name for name in _RUNTIMES if installed(name)), None)
+    if name is None or not installed("onnx") or not installed("onnxscript"):
+        return _said(plain, "a packed file in the runtime that is installed")
+    few = CONVERSION_MACS * torch.get_num_threads() // max(1, summary(network, about.shape).macs or 0)
+    count = images(few + 1)
+    if count is None:
+        return _said(plain, f"how many names come is not known (runtime={name} is faster from about {few:,} on)")
+    if count <= few:
+        return _said(plain, f"converting to {name} would take longer than it saves (up to about {few:,} images)")
+    try:
+        faster = _converted(network, about, name, threads)
+    except SettingsError as error:
+        return _said(plain, f"the network cannot be converted ({str(error).splitlines()[0]})")
+    if (difference := _difference(plain, faster, about.shape)) > AGREEMENT:
+        return _said(plain, f"{name} differs by {difference:.1e} of the largest logit")
+    return _said(faster, f"converted, since more than about {few:,} images make it pay")
+
+
+def _said(runtime: Runtime, why: str) -> Runtime:
+    log.info("runtime: %s; %s", runtime.name, why)
+    return runtime
+
+
+def _torch(network: nn.Module, threads: int | None) -> Runtime:
+    return torch_runtime(network, bfloat16=False, threads=threads)
+
+
+def _converted(network: nn.Module, about: Described, name: str, threads: int | None) -> Runtime:
+    """Return a packed file's network in a runtime that takes ONNX."""
+    for package in ("onnx", "onnxscript"):
+        need(package, "runtime", name)
+    # Deferred: optional packages.
+    from ternlab.export.onnx_file import onnx_model, write_onnx
+
+    proto = onnx_model(network, about.shape, integers=False)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        write_onnx(proto, path, {})
+        return _opened(path, name, threads)
+
+
+def _opened(path: Path, name: str, threads: int | None) -> Runtime:
+    open_file: Any = openvino_runtime if name == "openvino" else onnx_runtime
+    runtime: Runtime = open_file(path, "", threads=threads)
+    return Runtime(name, runtime.logits)
+
+
+def _difference(plain: Runtime, other: Runtime, shape: tuple[int, int, int]) -> float:
+    images: Images = np.random.default_rng(0).standard_normal((2, *shape), dtype=np.float32)
+    expected = plain.logits(images)
+    return float(np.abs(other.logits(images) - expected).max() / max(np.abs(expected).max(), 1e-30))

@@ -1,0 +1,101 @@
+"""What an exported file says of its input and output; free of torch, so that a wrong file is refused at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from ternlab.errors import SettingsError
+from ternlab.export.container import FileFormatError
+from ternlab.export.header import Architecture
+from ternlab.export.info import info
+from ternlab.settings.check import checked
+from ternlab.settings.fields import PositiveInt, Section
+
+
+class Preprocessing(Section):
+    """What an image goes through before the network, as `ImageDataModule.preprocessing` tells it.
+
+    Attributes:
+        channels: 1 (grey) or 3 (RGB).
+        size: side of the network's input.
+        resize: the shorter side is scaled to so many pixels.
+        interpolation: how it is scaled.
+        crop: side of the central square that is cut.
+        mean, std: of each channel, of pixels between 0 and 1.
+    """
+
+    channels: Literal[1, 3]
+    size: PositiveInt
+    resize: PositiveInt
+    interpolation: Literal["bilinear, antialiased"] = "bilinear, antialiased"
+    crop: PositiveInt
+    mean: tuple[float, ...]
+    std: tuple[Annotated[float, Field(gt=0)], ...]
+
+    @model_validator(mode="after")
+    def _belongs_together(self) -> Preprocessing:
+        if not len(self.mean) == len(self.std) == self.channels:
+            raise ValueError(f"must have mean and std of {self.channels} channels")
+        if self.crop != self.size or self.resize < self.crop:
+            raise ValueError("must have a crop of the network's size, and resize to no less")
+        return self
+
+
+@dataclass(frozen=True)
+class Described:
+    """An exported file that can predict.
+
+    Attributes:
+        path: of the file.
+        onnx: whether it is an ONNX file; a packed one otherwise.
+        model: name of the network.
+        classes: names, in the order of the logits.
+        preprocessing: of an image.
+    """
+
+    path: Path
+    onnx: bool
+    model: str
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of the network's input."""
+        return self.preprocessing.channels, self.preprocessing.size, self.preprocessing.size
+
+
+def described(path: Path) -> Described:
+    """Return what a packed or an ONNX file says of itself.
+
+    Raises:
+        FileFormatError: the file is neither, or damaged, or what it says is wrong.
+        SettingsError: it does not say which network it is of, or how images are prepared.
+    """
+    found = info(path)
+    for name in ("architecture", "preprocessing"):
+        if found.get(name) is None:
+            raise SettingsError(
+                "model",
+                value=str(path),
+                rule=f"does not say its {name}, so no image can be prepared and no class named",
+                instead="a file made by python src/export.py run=ID",
+            )
+    architecture = _checked(Architecture, found["architecture"], path, "architecture")
+    preprocessing = _checked(Preprocessing, found["preprocessing"], path, "preprocessing")
+    if (architecture.channels, architecture.size) != (preprocessing.channels, preprocessing.size):
+        raise FileFormatError(f"{path}: prepares images that its network does not take\n  instead: export it again")
+    name = str(architecture.model.get("name"))
+    return Described(path, found["format"] == "onnx", name, architecture.classes, preprocessing)
+
+
+def _checked(section: Any, values: Any, path: Path, name: str) -> Any:
+    try:
+        return checked(section, values if isinstance(values, dict) else {}, prefix=name)
+    except SettingsError as error:
+        first = str(error).splitlines()[0]
+        raise FileFormatError(f"{path}: its header is wrong ({first})\n  instead: export it again") from None

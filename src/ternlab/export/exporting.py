@@ -1,0 +1,149 @@
+"""From a finished run to a file, and the file's sizes into the run's record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ternlab.errors import SettingsError
+from ternlab.export.folding import inference_network
+from ternlab.export.header import Architecture, Packing
+from ternlab.export.info import info
+from ternlab.export.packed import save
+from ternlab.export.runtimes import need, onnx_runtime
+from ternlab.runs.directory import RunDirectory
+from ternlab.runs.record import write_record
+from ternlab.settings.export import ExportSettings
+from ternlab.training.network import save_weights
+from ternlab.training.trained import Trained, trained_network
+
+_NAMES = {"packed": "packed.safetensors", "onnx": "model.onnx", "state_dict": "state_dict.safetensors"}
+_PACKINGS: dict[str, Packing] = {"trit5": "trit5", "2bit": "bits", "entropy": "entropy"}
+_KEPT = (
+    "test/top1",
+    "test/top5",
+    "baseline/top1",
+    "degradation/top1",
+    "quant/sparsity",
+    "size/float_bytes",
+    "size/quantized_bytes",
+)
+
+
+def export_run(directory: RunDirectory, wanted: ExportSettings) -> dict[str, float]:
+    """Write the file, and return its metrics (`export/...`), which the run's record then holds.
+
+    Raises:
+        SettingsError: the run, the format or the data cannot be used; a package is not installed.
+    """
+    if wanted.format == "onnx":
+        for package in ("onnx", "onnxscript", "onnxruntime"):
+            need(package, "format", "onnx")
+    trained = trained_network(directory, wanted.paths.data)
+    path = target(directory, wanted)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if wanted.format == "packed":
+        found = _packed(directory, trained, wanted, path)
+    elif wanted.format == "onnx":
+        found = _onnx(directory, trained, wanted, path)
+    else:
+        save_weights(inference_network(trained.model).network, path)
+        found = {"export/state_dict_bytes": float(path.stat().st_size)}
+    _keep(directory, found)
+    return found
+
+
+def target(directory: RunDirectory, wanted: ExportSettings) -> Path:
+    """Return the file that is written."""
+    if wanted.out is not None:
+        return Path(wanted.out).expanduser()
+    name = "model.int8.onnx" if wanted.activations == "int8" else _NAMES[wanted.format]
+    return directory.path / "export" / name
+
+
+def _packed(directory: RunDirectory, trained: Trained, wanted: ExportSettings, path: Path) -> dict[str, float]:
+    _refuse_full_precision(trained, directory)
+    header = _header(directory, trained)
+    save(
+        trained.model,
+        path,
+        packing=_PACKINGS[wanted.packing],
+        fold=wanted.fold_batchnorm,
+        rule=header["rule"],
+        architecture=Architecture.model_validate(header["architecture"]),
+        preprocessing=header["preprocessing"],
+        run_id=header["run_id"],
+        metrics=header["metrics"],
+    )
+    found = info(path)
+    return {
+        "export/bytes": float(found["bytes"]),
+        "export/ratio": found["ratio"],
+        "export/bits_per_weight": found["bits_per_weight"],
+    }
+
+
+def _onnx(directory: RunDirectory, trained: Trained, wanted: ExportSettings, path: Path) -> dict[str, float]:
+    # Deferred: optional packages.
+    from ternlab.export.integer import with_integer_activations
+    from ternlab.export.onnx_file import onnx_model, write_onnx
+
+    shape = trained.shape.channels, trained.shape.size, trained.shape.size
+    header = {**_header(directory, trained), "activations": wanted.activations}
+    if wanted.activations == "float32":
+        size = write_onnx(onnx_model(trained.model, shape, integers=True), path, header)
+        return {"export/onnx_bytes": float(size)}
+    # Deferred: Lightning takes seconds to import.
+    from ternlab.data.module import build_data
+    from ternlab.export.calibration import calibration_batches
+    from ternlab.export.scoring import top1
+
+    settings = trained.settings
+    data = build_data(settings.data, data_dir=Path(settings.paths.data), seed=settings.seed)
+    data.prepare_data()
+    data.setup()
+    proto = onnx_model(trained.model, shape, integers=False)
+    proto = with_integer_activations(proto, calibration_batches(data, wanted.images), wanted.calibration)
+    write_onnx(proto, path, header)
+    found = top1(onnx_runtime(path, "int8"), data.test_dataloader())
+    header["metrics"] = {**header["metrics"], "export/int8_top1": found}
+    size = write_onnx(proto, path, header)
+    return {"export/int8_bytes": float(size), "export/int8_top1": found}
+
+
+def _header(directory: RunDirectory, trained: Trained) -> dict[str, Any]:
+    record = directory.record() or {}
+    facts = record["facts"]
+    settings = trained.settings
+    model = settings.model.model_dump(mode="json", include={"name", "stem", "dropout"})
+    metrics = record["metrics"]
+    return {
+        "run_id": directory.run_id,
+        "rule": settings.quant.label,
+        "architecture": {
+            "model": model,
+            "channels": trained.shape.channels,
+            "size": trained.shape.size,
+            "classes": facts["classes"],
+        },
+        "preprocessing": facts["preprocessing"],
+        "metrics": {name: metrics[name] for name in _KEPT if name in metrics},
+    }
+
+
+def _refuse_full_precision(trained: Trained, directory: RunDirectory) -> None:
+    if not trained.settings.quant.active:
+        raise SettingsError(
+            "format",
+            value="packed",
+            rule=f"{directory.run_id} is in full precision and has no codes to pack",
+            instead="a quantized run, or format=state_dict or format=onnx",
+        )
+
+
+def _keep(directory: RunDirectory, found: dict[str, float]) -> None:
+    """Add what was found to the record of the run."""
+    with directory.lock():
+        record = directory.record() or {}
+        record["metrics"] = {**record["metrics"], **found}
+        write_record(directory.record_file, record)

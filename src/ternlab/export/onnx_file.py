@@ -1,0 +1,137 @@
+"""ONNX files: ternary weights as int8 integers with their scales, BatchNorm folded, a free batch size.
+
+Each weight is an int8 initializer behind a DequantizeLinear with one scale a filter; residual expansion and two scales
+(TTQ) are the sum of several. Runtimes fold these to constants when they load the file.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+
+from ternlab.errors import SettingsError
+from ternlab.export.folding import inference_network
+from ternlab.export.onnx_names import INPUT, OUTPUT
+from ternlab.quantizers.base import Codes, Plane
+from ternlab.runs.files import write_bytes
+
+
+def save_onnx(model: nn.Module, path: Path, shape: tuple[int, int, int], header: Mapping[str, Any]) -> int:
+    """Write a quantized network for ONNX runtimes and return the file's bytes.
+
+    Args:
+        model: as `ternlab.quantize` made it.
+        path: of the file; replaced when it exists.
+        shape: channels, height and width of the images.
+        header: plain JSON values, kept in the file's metadata as `ternlab`.
+    """
+    proto = onnx_model(model, shape, integers=True)
+    return write_onnx(proto, path, header)
+
+
+def onnx_model(model: nn.Module, shape: tuple[int, int, int], *, integers: bool) -> ModelProto:
+    """Return the network in ONNX, with weights as integers or in float32; see `save_onnx`.
+
+    Raises:
+        SettingsError: torch's exporter cannot trace the network.
+    """
+    inference = inference_network(model, fold=True)
+    proto = _exported(inference.network, shape)
+    if integers:
+        for name, found in inference.codes.items():
+            _replace_weight(proto, f"{name}.weight" if name else "weight", found)
+    onnx.checker.check_model(proto, full_check=True)
+    return proto
+
+
+def write_onnx(proto: ModelProto, path: Path, header: Mapping[str, Any]) -> int:
+    """Write `proto` with `header` in its metadata; return the file's bytes."""
+    helper.set_model_props(proto, {"ternlab": json.dumps(header, allow_nan=False)})
+    data = proto.SerializeToString()
+    write_bytes(path, data)
+    return len(data)
+
+
+def _exported(network: nn.Module, shape: tuple[int, int, int]) -> ModelProto:
+    # Two images: a batch of one would be taken for a constant.
+    images = torch.zeros(2, *shape)
+    try:
+        program: Any = torch.onnx.export(
+            network,
+            (images,),
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
+            dynamo=True,
+            verbose=False,
+        )
+    except torch.onnx.OnnxExporterError as error:
+        raise SettingsError(
+            "format", value="onnx", rule=f"torch cannot export this network ({error})", instead="format=packed"
+        ) from error
+    buffer = io.BytesIO()
+    program.save(buffer)
+    proto = onnx.load_from_string(buffer.getvalue())
+    # The exporter writes where in the source each operation came from, with paths of this machine.
+    for node in proto.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    return proto
+
+
+def _replace_weight(proto: ModelProto, name: str, found: Codes) -> None:
+    """Put integers and scales in the place of the initializer `name`."""
+    graph = proto.graph
+    kept = [initializer for initializer in graph.initializer if initializer.name != name]
+    if len(kept) != len(graph.initializer) - 1:
+        raise SettingsError(
+            "format", value="onnx", rule=f"torch's exporter has renamed the weight {name}", instead="format=packed"
+        )
+    nodes: list[NodeProto] = []
+    terms: list[str] = []
+    for number, (integers, scale) in enumerate(_terms(found)):
+        stem = f"{name}.{number}"
+        kept += [_initializer(f"{stem}.codes", integers), _initializer(f"{stem}.scale", scale)]
+        terms.append(f"{stem}.effective")
+        nodes.append(
+            helper.make_node("DequantizeLinear", [f"{stem}.codes", f"{stem}.scale"], [terms[-1]], stem, axis=0)
+        )
+    if len(terms) == 1:
+        nodes[0].output[0] = name
+    else:
+        nodes.append(helper.make_node("Sum", terms, [name], f"{name}.sum"))
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+    for node in reversed(nodes):
+        graph.node.insert(0, node)
+
+
+def _terms(found: Codes) -> Iterator[tuple[NDArray[np.int8], NDArray[np.float32]]]:
+    """Yield (codes, scale of each filter) whose products add up to the weight."""
+    for plane in found.planes:
+        codes = plane.codes.cpu()
+        if plane.negative_scale is None:
+            yield codes.numpy(), _of_filters(plane.scale, plane)
+        else:
+            yield codes.clamp(min=0).numpy(), _of_filters(plane.scale, plane)
+            yield codes.clamp(max=0).numpy(), _of_filters(plane.negative_scale, plane)
+
+
+def _of_filters(scale: Tensor, plane: Plane) -> NDArray[np.float32]:
+    filters = plane.codes.shape[0]
+    values: NDArray[np.float32] = scale.float().cpu().reshape(-1).expand(filters).contiguous().numpy()
+    return values
+
+
+def _initializer(name: str, values: NDArray[Any]) -> TensorProto:
+    return numpy_helper.from_array(np.ascontiguousarray(values), name)

@@ -1,0 +1,424 @@
+"""Packed networks: integer codes as few bytes, everything else in full precision."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from ternlab import __version__
+from ternlab.errors import SettingsError, TernlabError
+from ternlab.export import coding
+from ternlab.export.container import Arrays, FileFormatError, as_array, read_container, shown, write_container
+from ternlab.export.folding import foldable_pairs, inference_network, replace_by_identity
+from ternlab.export.header import Architecture, LayerHeader, PackedHeader, Packing, PlaneHeader, checked_header
+from ternlab.models.build import build_model
+from ternlab.models.registry import MODELS
+from ternlab.quantizers.base import TERNARY, Codes, Plane
+from ternlab.settings.check import checked
+from ternlab.settings.model import ModelSettings
+
+_FLOATS = (torch.float16, torch.float32, torch.float64)
+_DTYPES = frozenset((*_FLOATS, torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64))
+# Of a network that is built from a header: 4 GiB in float32. Larger ones are loaded with `model=`.
+_MOST_PARAMETERS = 2**30
+
+
+def save(
+    model: nn.Module,
+    path: Path | str,
+    *,
+    packing: Packing = "trit5",
+    fold: bool = False,
+    rule: str = "",
+    architecture: Architecture | None = None,
+    **origin: Any,
+) -> int:
+    """Write a quantized network to a file and return its bytes.
+
+    Weights and scales must be finite. Everything else is stored as it is, NaN and infinity included: a mask of -inf is
+    as good as any buffer, and a NaN there is seen in the logits of the loaded network as in those of the trained one.
+
+    Args:
+        model: as `ternlab.quantize` made it; not changed.
+        path: of the file; replaced when it exists, and kept as it is on an error.
+        packing: `trit5` is 1.6 bits a ternary weight, `bits` 2, `entropy` what their frequencies allow. Codes that
+            are not ternary take whole bits under `trit5`.
+        fold: fold BatchNorm into scale and bias (see `ternlab.export.folding`).
+        rule: what the rule is called in tables.
+        architecture: how ternlab builds the network; without it `load` needs the network.
+        origin: `preprocessing`, `run_id` and `metrics` of the header.
+
+    Raises:
+        SettingsError: nothing is quantized, a weight or scale is not finite, a parameter is of a kind that the file
+            does not hold (bfloat16), an entry of `origin` is not known, or `path` cannot be written.
+        StorageError: the disk is full.
+    """
+    inference = inference_network(model, fold=fold)
+    if not inference.codes:
+        raise SettingsError("model", rule="no layer is quantized", instead="ternlab.quantize(model, 'tga') first")
+    quantized = {inference.network.get_submodule(name): name for name in inference.codes}
+    arrays: Arrays = {}
+    for name, value in _kept_state(inference.network, set(quantized)).items():
+        arrays[f"state/{name}"] = _numpy(name, value)
+    headers = []
+    for name, found in inference.codes.items():
+        planes = [_write_plane(arrays, f"{name}/{number}", plane, packing) for number, plane in enumerate(found.planes)]
+        shape = tuple(found.planes[0].codes.shape)
+        headers.append({"name": name, "shape": shape, "planes": planes})
+    if architecture is not None:
+        _one_precision(arrays, SettingsError("model", rule=_MIXED, instead="save without architecture"))
+    header = checked(
+        PackedHeader,
+        {
+            "ternlab": __version__,
+            "rule": rule,
+            "layers": headers,
+            "folded": inference.folded,
+            "architecture": architecture,
+            **origin,
+        },
+    )
+    try:
+        return write_container(Path(path), arrays, header.model_dump(mode="json"))
+    except OSError as error:
+        raise SettingsError(
+            "file", value=str(path), rule=f"cannot be written ({error.strerror})", instead="a file in a folder of yours"
+        ) from error
+
+
+def load(path: Path | str, model: nn.Module | None = None) -> nn.Module:
+    """Return the network of a file that `save` wrote, ready for inference.
+
+    Its logits are those of the trained network in evaluation mode, bit for bit on the same machine and in the same
+    memory format (but for rounding when BatchNorm is folded); it is a plain network whose weights are codes times
+    scale.
+
+    Args:
+        path: of the file.
+        model: the network without quantization, for networks that ternlab does not build; changed in place, and left
+            alone on an error. Its parameters are replaced by new ones on the same devices.
+
+    Raises:
+        FileFormatError: the file is damaged, forged, of a later version, no packed network, or that of another
+            network than `model`.
+        SettingsError: the network is not known, or `model` is quantized already.
+    """
+    file = _opened(Path(path), model)
+    state = file.state()
+    network = file.network
+    if model is None and _has_unsaved_buffers(network):
+        network = _build(file.header, file.path, "cpu")
+    for convolution, norm in file.header.folded:
+        layer: Any = network.get_submodule(convolution)
+        layer.bias = nn.Parameter(layer.weight.new_empty(layer.out_channels))
+        replace_by_identity(network, norm)
+    own = network.state_dict()
+    for name, value in own.items():
+        given = state.get(name)
+        # What is left is BatchNorm's count of batches, which has no meaning in inference.
+        there = torch.zeros((), dtype=value.dtype) if given is None else given
+        state[name] = there if value.is_meta else there.to(value.device)
+    # Assigned and not copied: layers that share a parameter may differ in their codes.
+    network.load_state_dict(state, strict=True, assign=True)
+    return network.eval()
+
+
+def read_codes(path: Path | str, model: nn.Module | None = None) -> dict[str, Codes]:
+    """Return integer codes and scales of every quantized layer of a packed file, by name; arguments as `load`.
+
+    `model` is only compared with the file and is left as it is. The scales of a folded file hold BatchNorm's factors.
+
+    Raises:
+        FileFormatError, SettingsError: as `load`.
+    """
+    return dict(_opened(Path(path), model).codes())
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A file whose header and arrays fit its network; nothing is decoded yet.
+
+    Attributes:
+        names: those of each quantized weight in the network's state; several where a layer has several names.
+    """
+
+    path: Path
+    header: PackedHeader
+    arrays: Arrays
+    network: nn.Module
+    names: dict[str, list[str]]
+
+    def codes(self) -> Iterator[tuple[str, Codes]]:
+        """Yield name and codes of every layer."""
+        for layer in self.header.layers:
+            try:
+                yield layer.name, _read_layer(self.arrays, layer)
+            except coding.CodingError as error:
+                raise FileFormatError(
+                    f"{self.path}: the codes of {shown(layer.name)} are not what its header says ({error})\n"
+                    "  instead: export it again"
+                ) from None
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what the file holds as the entries of the network's state."""
+        state = {
+            name.removeprefix("state/"): torch.from_numpy(value.copy())
+            for name, value in self.arrays.items()
+            if name.startswith("state/")
+        }
+        for layer, found in self.codes():
+            weight = found.effective()
+            state |= dict.fromkeys(self.names[layer], weight)
+        return state
+
+
+def _opened(path: Path, model: nn.Module | None) -> _Opened:
+    """Read the file and compare it with its network before anything is decoded: a forged size allocates nothing."""
+    values, arrays = read_container(path)
+    header = checked_header(values, path)
+    network = _build(header, path, "meta") if model is None else model
+    names = _quantized_names(header, network, path)
+    _check_folded(header, network, path)
+    expected = _expected(header, network)
+    missing, additional = sorted(expected.keys() - arrays.keys()), sorted(arrays.keys() - expected.keys())
+    if missing or additional:
+        what = f"has no {shown(missing[0])}" if missing else f"has {shown(additional[0])}, which the network has not"
+        raise _misfit(path, what)
+    for name, like in expected.items():
+        if like is not None:
+            _check_array(path, name, arrays[name], like, built=model is None)
+    if model is None:
+        _one_precision(arrays, _misfit(path, _MIXED))
+    return _Opened(path, header, arrays, network, names)
+
+
+def _expected(header: PackedHeader, network: nn.Module) -> dict[str, tuple[tuple[int, ...], torch.dtype] | None]:
+    """Return the names of all arrays of the file; with shape and dtype for those of the network's state."""
+    quantized = {network.get_submodule(layer.name) for layer in header.layers}
+    norms = {network.get_submodule(norm) for _, norm in header.folded}
+    convolutions = {network.get_submodule(convolution) for convolution, _ in header.folded}
+    expected: dict[str, tuple[tuple[int, ...], torch.dtype] | None] = {
+        # What is no tensor (a module's extra state) is in no file, and so found missing.
+        f"state/{name}": (tuple(value.shape), value.dtype) if isinstance(value, Tensor) else None
+        for name, value in _kept_state(network, quantized, norms).items()
+    }
+    for name, module in network.named_modules(remove_duplicate=False):
+        if module in convolutions:
+            like: Any = module
+            expected[f"state/{_entry(name, 'bias')}"] = (like.out_channels,), like.weight.dtype
+    for layer in header.layers:
+        for number, plane in enumerate(layer.planes):
+            kinds = ("codes", "scale", "negative_scale") if plane.negative_scale else ("codes", "scale")
+            expected |= {f"{kind}/{layer.name}/{number}": None for kind in kinds}
+    return expected
+
+
+def _check_array(
+    path: Path, name: str, array: NDArray[Any], like: tuple[tuple[int, ...], torch.dtype], *, built: bool
+) -> None:
+    shape, dtype = like
+    found = torch.from_numpy(array).dtype if array.dtype.kind in "fiub" else None
+    # A network that ternlab builds takes the precision of the file.
+    fits = found == dtype or (built and found is not None and found.is_floating_point and dtype.is_floating_point)
+    if array.shape != shape or not fits:
+        raise _misfit(path, f"has {shown(name)} as {array.dtype} {array.shape}, but the network has {dtype} {shape}")
+
+
+_MIXED = "holds numbers of several precisions"
+
+
+def _one_precision(arrays: Arrays, error: TernlabError) -> None:
+    if len({array.dtype for array in arrays.values() if array.dtype.kind == "f"}) > 1:
+        raise error
+
+
+def _misfit(path: Path, what: str) -> FileFormatError:
+    return FileFormatError(f"{path}: does not fit the network: it {what}\n  instead: the network that the file is of")
+
+
+def _kept_state(
+    network: nn.Module, quantized: set[nn.Module], left_out: set[nn.Module] | frozenset[nn.Module] = frozenset()
+) -> dict[str, Tensor]:
+    """Return what the network's state holds beside the quantized weights and BatchNorm's counts of batches."""
+    state = network.state_dict()
+    for name, module in network.named_modules(remove_duplicate=False):
+        if module in quantized:
+            state.pop(_entry(name, "weight"), None)
+        if module in left_out:
+            for own in module.state_dict():
+                state.pop(_entry(name, own), None)
+        if isinstance(module, _NormBase):
+            state.pop(_entry(name, "num_batches_tracked"), None)
+    return state
+
+
+def _numpy(name: str, value: Any) -> NDArray[Any]:
+    if not isinstance(value, Tensor) or value.dtype not in _DTYPES:
+        kind = str(value.dtype).removeprefix("torch.") if isinstance(value, Tensor) else type(value).__name__
+        raise SettingsError(name, value=kind, rule="packed files hold float32", instead="model.float() first")
+    return value.detach().cpu().contiguous().numpy()
+
+
+def _write_plane(arrays: Arrays, place: str, plane: Plane, packing: Packing) -> PlaneHeader:
+    alphabet = plane.alphabet
+    levels = len(alphabet)
+    numbers = plane.codes.numpy().reshape(-1).astype(np.int16)
+    places = (numbers - alphabet.start) // alphabet.step
+    symbols = places.astype(np.uint8)
+    if places.min() < 0 or places.max() >= levels or ((numbers - alphabet.start) % alphabet.step).any():
+        raise SettingsError(place, rule=f"has codes outside of its alphabet {alphabet}", instead="a rule that keeps it")
+    counts: list[int] = []
+    if packing == "trit5" and levels == len(TERNARY):
+        data = coding.pack_trits(symbols)
+    elif packing == "entropy":
+        counts = coding.histogram(symbols, levels)
+        data = coding.pack_entropy(symbols, counts)
+    else:
+        packing, data = "bits", coding.pack_bits(symbols, levels)
+    arrays[f"codes/{place}"] = as_array(data)
+    for name, scale in (("scale", plane.scale), ("negative_scale", plane.negative_scale)):
+        if scale is None:
+            continue
+        arrays[f"{name}/{place}"] = _numpy(place, scale)
+        if reason := _wrong_scale(scale, tuple(plane.codes.shape)):
+            raise SettingsError(place, rule=reason, instead="a network that is trained to the end")
+    return PlaneHeader(
+        alphabet=(alphabet.start, alphabet.stop, alphabet.step),
+        packing=packing,
+        negative_scale=plane.negative_scale is not None,
+        counts=tuple(counts),
+    )
+
+
+def _read_layer(arrays: Arrays, layer: LayerHeader) -> Codes:
+    return Codes(
+        tuple(_read_plane(arrays, f"{layer.name}/{number}", layer, plane) for number, plane in enumerate(layer.planes))
+    )
+
+
+def _read_plane(arrays: Arrays, place: str, layer: LayerHeader, header: PlaneHeader) -> Plane:
+    alphabet = header.codes
+    levels, count = len(alphabet), layer.weights
+    # The scales first: they are small.
+    scale = _scale(arrays[f"scale/{place}"], layer.shape)
+    negative = _scale(arrays[f"negative_scale/{place}"], layer.shape) if header.negative_scale else None
+    stored = arrays[f"codes/{place}"]
+    if stored.dtype != np.uint8 or stored.ndim != 1:
+        raise coding.CodingError(f"they are {stored.dtype} {stored.shape} and not bytes")
+    data = stored.tobytes()
+    if header.packing == "entropy":
+        symbols = coding.unpack_entropy(data, count, list(header.counts))
+    elif header.packing == "trit5":
+        symbols = coding.unpack_trits(data, count)
+    else:
+        symbols = coding.unpack_bits(data, count, levels)
+    values = np.array(alphabet, dtype=np.int8)
+    return Plane(torch.from_numpy(values[symbols].reshape(layer.shape)), scale, alphabet, negative)
+
+
+def _scale(array: NDArray[Any], shape: tuple[int, ...]) -> Tensor:
+    if array.dtype.kind != "f":
+        raise coding.CodingError(f"the scale is {array.dtype}")
+    scale = torch.from_numpy(array.copy())
+    if reason := _wrong_scale(scale, shape):
+        raise coding.CodingError(reason)
+    return scale
+
+
+def _wrong_scale(scale: Tensor, shape: tuple[int, ...]) -> str:
+    """Return what is wrong with the scale of a weight, or nothing."""
+    if tuple(scale.shape) not in ((), (shape[0], *(1 for _ in shape[1:]))):
+        return f"the scale has the shape {tuple(scale.shape)}, and is neither of the layer nor of its filters"
+    return "" if scale.isfinite().all() else "the scale is not finite"
+
+
+def _build(header: PackedHeader, path: Path, device: str) -> nn.Module:
+    """Return the network; on the meta device it takes no memory until its arrays are known to fit."""
+    found = header.architecture
+    if found is None:
+        raise SettingsError(
+            "file", value=str(path), rule="does not say which network it is", instead="load(file, model=your_network)"
+        )
+    if found.model["name"] not in MODELS:
+        raise SettingsError(
+            "model.name",
+            value=shown(found.model["name"]),
+            rule=f"the network of {path} is not known here",
+            instead="import the module that registers it first, or load(file, model=your_network)",
+        )
+    settings = checked(ModelSettings, found.model, prefix="model")
+    try:
+        # Drawing first weights must not change what the caller draws next.
+        with torch.random.fork_rng(devices=[]), torch.device(device):
+            network = build_model(settings, channels=found.channels, size=found.size, classes=len(found.classes))
+    except TernlabError:
+        raise
+    except Exception as error:  # builders raise what they like
+        raise FileFormatError(
+            f"{path}: its network cannot be built ({type(error).__name__})\n  instead: load(file, model=your_network)"
+        ) from error
+    elements = sum(value.numel() for value in itertools.chain(network.parameters(), network.buffers()))
+    if elements > _MOST_PARAMETERS:
+        raise FileFormatError(
+            f"{path}: says that its network has {elements} parameters\n  instead: load(file, model=your_network)"
+        )
+    return network
+
+
+def _quantized_names(header: PackedHeader, network: nn.Module, path: Path) -> dict[str, list[str]]:
+    """Return the names of each quantized weight in the network's state, by the layer's name in the header."""
+    own = {name: tuple(value.shape) for name, value in network.state_dict().items() if isinstance(value, Tensor)}
+    modules = dict(network.named_modules(remove_duplicate=False))
+    every: dict[nn.Module, list[str]] = {}
+    for name, module in modules.items():
+        every.setdefault(module, []).append(_entry(name, "weight"))
+    if any("parametrizations" in name.split(".") for name in own) and _has_quantized(modules, header):
+        raise SettingsError("model", rule="is quantized already", instead="the network as it was before quantize()")
+    names = {}
+    for layer in header.layers:
+        there = own.get(_entry(layer.name, "weight")) if layer.name in modules else None
+        if there != layer.shape:
+            raise FileFormatError(
+                f"{path}: has weights of shape {shown(layer.shape)} for the layer {shown(layer.name)}, but the network "
+                f"has {there or 'no such layer'}\n  instead: the network that the file is of"
+            )
+        names[layer.name] = every.pop(modules[layer.name], [])
+        if not names[layer.name]:
+            raise FileFormatError(f"{path}: has the layer {shown(layer.name)} twice\n  instead: export it again")
+    return names
+
+
+def _has_quantized(modules: dict[str, nn.Module], header: PackedHeader) -> bool:
+    layers = [modules[layer.name] for layer in header.layers if layer.name in modules]
+    return any(nn.utils.parametrize.is_parametrized(layer, "weight") for layer in layers)
+
+
+def _check_folded(header: PackedHeader, network: nn.Module, path: Path) -> None:
+    known = set(foldable_pairs(network)) if header.folded else set()
+    for pair in header.folded:
+        if pair not in known:
+            raise FileFormatError(
+                f"{path}: folds {shown(pair[1])} into {shown(pair[0])}, which the network does not have so\n"
+                "  instead: the network that the file is of"
+            )
+        known.remove(pair)
+
+
+def _has_unsaved_buffers(network: nn.Module) -> bool:
+    """Return whether the network computes with tensors that its state does not hold."""
+    saved = network.state_dict()
+    tensors = itertools.chain(network.named_buffers(), network.named_parameters())
+    return any(name not in saved for name, _ in tensors)
+
+
+def _entry(layer: str, name: str) -> str:
+    return f"{layer}.{name}" if layer else name

@@ -1,0 +1,114 @@
+"""Classes of image files, batch by batch, as the evaluation would find them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from ternlab.data.augment import Normalise
+from ternlab.data.decode import CorruptImage, decode, fit_square, is_grey, open_image, to_tensor
+from ternlab.errors import TernlabError
+from ternlab.export.container import FileFormatError
+from ternlab.export.described import Described, Preprocessing
+from ternlab.export.runtimes import Runtime
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What a network says of one image.
+
+    Attributes:
+        image: name of the file.
+        top: (class, probability), the most probable first; empty when the image cannot be read.
+        error: why it cannot; empty when it can.
+    """
+
+    image: str
+    top: tuple[tuple[str, float], ...] = ()
+    error: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        if self.error:
+            return {"image": self.image, "error": self.error}
+        top = [{"class": name, "probability": share} for name, share in self.top]
+        return {"image": self.image, **top[0], "top": top}
+
+
+def predictions(
+    names: Iterable[str], runtime: Runtime, about: Described, *, top: int, batch_size: int
+) -> Iterator[list[Predicted]]:
+    """Yield what the network says of the images, in their order, a batch at a time.
+
+    Args:
+        names: of image files; read as batches are asked for.
+        runtime: of the network.
+        about: its classes, and what an image goes through.
+        top: number of classes to name.
+        batch_size: images that are in memory at once.
+
+    Raises:
+        TernlabError: a logit is not a finite number, or there are not as many as classes.
+    """
+    normalise = Normalise(about.preprocessing.mean, about.preprocessing.std)
+    rest = iter(names)
+    while batch := list(itertools.islice(rest, batch_size)):
+        read = [_read(name, about.preprocessing) for name in batch]
+        pixels = [image for image in read if isinstance(image, Tensor)]
+        found = iter(_probabilities(runtime, normalise(torch.stack(pixels)), about) if pixels else ())
+        yield [
+            Predicted(name, error=image) if isinstance(image, str) else Predicted(name, _best(next(found), about, top))
+            for name, image in zip(batch, read, strict=True)
+        ]
+
+
+def _read(name: str, wanted: Preprocessing) -> Tensor | str:
+    """Return the pixels that the network takes, or why there are none."""
+    try:
+        with open(name, "rb") as file:
+            image = _decoded(file.read(), wanted.channels)
+        return to_tensor(fit_square(image, wanted.resize, wanted.crop))
+    except CorruptImage as error:
+        return str(error)
+    except (OSError, ValueError, MemoryError) as error:
+        return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def _decoded(data: bytes, channels: int) -> Image.Image:
+    """Decode as the data sets do, but turn colour into grey where the network takes grey.
+
+    A set of grey images in which one is in colour is likely to be wrong, so loading it refuses; here a person shows
+    one picture, and scanners and screenshots store grey ones in colour.
+    """
+    if channels == 1 and not is_grey(open_image(data)):
+        return decode(data, 3).convert("L")
+    return decode(data, channels)
+
+
+def _probabilities(runtime: Runtime, images: Tensor, about: Described) -> NDArray[np.float64]:
+    logits = runtime.logits(np.ascontiguousarray(images.numpy())).astype(np.float64)
+    if logits.shape != (len(images), len(about.classes)):
+        raise FileFormatError(
+            f"{about.path}: names {len(about.classes)} classes for {logits.shape[-1]} outputs\n"
+            "  instead: export it again"
+        )
+    if not np.isfinite(logits).all():
+        raise TernlabError(
+            f"{runtime.name}: an output of the network is not a finite number\n  instead: train and export it again"
+        )
+    shares = np.exp(logits - logits.max(1, keepdims=True))
+    normed: NDArray[np.float64] = shares / shares.sum(1, keepdims=True)
+    return normed
+
+
+def _best(shares: NDArray[np.float64], about: Described, top: int) -> tuple[tuple[str, float], ...]:
+    order = np.argsort(-shares, kind="stable")[:top]
+    return tuple((about.classes[place], float(shares[place])) for place in order)

@@ -1,0 +1,77 @@
+"""The network of a finished run, with its final weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from ternlab.data.fingerprint import known_shape
+from ternlab.runs.directory import RunDirectory
+from ternlab.settings.root import Settings
+from ternlab.training.network import Shape, build_network, load_trained
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run's network.
+
+    Attributes:
+        settings: of the run, without the files that its weights started from.
+        shape: what the data decide of the network.
+        model: with the final weights, its quantizers attached.
+    """
+
+    settings: Settings
+    shape: Shape
+    model: nn.Module
+
+
+def settings_without_start(directory: RunDirectory) -> Settings:
+    """Return a run's settings without the files that its weights started from: all weights are loaded afterwards."""
+    settings = directory.settings()
+    return settings.model_copy(update={"model": settings.model.model_copy(update={"weights": None})})
+
+
+def trained_network(directory: RunDirectory, data_dir: str) -> Trained:
+    """Return the network of a run with its final weights.
+
+    Args:
+        directory: the run.
+        data_dir: folder of the data sets (`paths.data`); needed only where the record does not say the shape.
+
+    Raises:
+        SettingsError: the weights are damaged or of another network.
+    """
+    settings = settings_without_start(directory)
+    settings = settings.model_copy(update={"paths": settings.paths.model_copy(update={"data": data_dir})})
+    shape = _recorded_shape(directory) or shape_of_data(settings)
+    model = build_network(settings, shape, None)
+    load_trained(model, directory.weights_file)
+    return Trained(settings, shape, model)
+
+
+def shape_of_data(settings: Settings) -> Shape:
+    """Return what the data decide of the network; files are read only where the data set does not fix it.
+
+    Raises:
+        SettingsError: the files are needed and cannot be used.
+    """
+    known = known_shape(settings.data)
+    if known is not None:
+        return Shape(*known)
+    # Deferred: Lightning takes seconds to import, and most networks do without it.
+    from ternlab.data.module import build_data
+
+    data = build_data(settings.data, data_dir=Path(settings.paths.data), seed=settings.seed)
+    data.prepare_data()
+    data.setup()
+    return Shape(data.channels, data.size, len(data.classes))
+
+
+def _recorded_shape(directory: RunDirectory) -> Shape | None:
+    facts = (directory.record() or {}).get("facts") or {}
+    if not {"preprocessing", "classes"} <= facts.keys():
+        return None
+    return Shape(facts["preprocessing"]["channels"], facts["preprocessing"]["size"], len(facts["classes"]))

@@ -1,0 +1,84 @@
+"""A finished run and its files, made once for the tests of the commands that read them."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ternlab.commands.entry import run as run_entry
+from ternlab.commands.export import main as export
+from ternlab.commands.train import _train
+from ternlab.errors import ExitCode
+from ternlab.runs.directory import RunDirectory, run_directory
+from ternlab.runs.identity import run_id
+from ternlab.runs.lifecycle import complete
+from ternlab.settings.load import twin_of
+from ternlab.training.signals import StopRequest
+from tests.commands.run_command import ROOT
+from tests.settings_for_tests import tiny_settings
+
+Here = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="session")
+def digits_run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    """A finished TGA run on the digits, with its baseline beside it; its network tells most of them apart."""
+    runs = tmp_path_factory.mktemp("project") / "logs" / "runs"
+    changes = {"data__limit_train": None, "trainer__max_epochs": 4, "quant__init": "baseline", "quant__update": "joint"}
+    settings = tiny_settings(runs, model__dropout=0.1, **changes)
+    with StopRequest() as stop:
+        return complete(settings, "python src/train.py", lambda *run: _train(*run, stop), stop)
+
+
+@pytest.fixture(scope="session")
+def baseline_run(digits_run: RunDirectory) -> RunDirectory:
+    """The full-precision twin of `digits_run`."""
+    return run_directory(digits_run.path.parent, run_id(twin_of(digits_run.settings())))
+
+
+@dataclass(frozen=True)
+class Files:
+    """The same network in every format."""
+
+    packed: Path
+    onnx: Path
+    int8: Path
+
+
+@pytest.fixture(scope="session")
+def files(digits_run: RunDirectory, tmp_path_factory: pytest.TempPathFactory) -> Files:
+    """The files of `digits_run`, by names that say nothing of what they are."""
+    folder = tmp_path_factory.mktemp("files")
+    # A copy: an export adds to the record.
+    run = shutil.copytree(digits_run.path, folder / digits_run.run_id)
+    wanted: dict[str, dict[str, Any]] = {
+        "packed": {},
+        "onnx": {"format": "onnx"},
+        "int8": {"format": "onnx", "activations": "int8", "images": 128},
+    }
+    for name, options in wanted.items():
+        config = {"run": str(run), "out": str(folder / name), **options}
+        assert export(config) == ExitCode.DONE
+    return Files(*(folder / name for name in wanted))
+
+
+@pytest.fixture
+def here(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Here:
+    """A function that runs a command in this process, through Hydra, as its script does."""
+
+    def run_here(script: str, command: Any, *typed: str, folder: Path | None = None) -> tuple[int, str, str]:
+        if folder is not None:
+            monkeypatch.chdir(folder)
+        monkeypatch.setattr(sys, "argv", [f"{Path(script).stem}.py", *typed])
+        capfd.readouterr()
+        code = run_entry(ROOT / "conf" / script, command)
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return run_here

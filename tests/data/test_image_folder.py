@@ -87,6 +87,6 @@ def test_imagenet_streams_224_pixels_and_keeps_val_for_testing(ready: Ready, tmp
     assert next(iter(data.train_dataloader()))[0].shape == (4, 3, 224, 224)
     assert next(iter(data.test_dataloader()))[0].shape == (4, 3, 224, 224)
     assert data.preprocessing() == {
-        "channels": 3, "size": 224, "resize": 256, "crop": 224,
+        "channels": 3, "size": 224, "resize": 256, "interpolation": "bilinear, antialiased", "crop": 224,
         "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225],
     }  # fmt: skip

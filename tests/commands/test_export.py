@@ -139,11 +139,28 @@ def test_the_same_run_gives_the_same_bytes(copied: RunDirectory, here: Here, tmp
 
 
 def test_out_is_taken_as_it_is_typed(copied: RunDirectory, here: Here, tmp_path: Path) -> None:
-    out, added = exported(copied, here, "out=made/on/the/way/net.tern")
-    path = tmp_path / "made" / "on" / "the" / "way" / "net.tern"
-    assert out.startswith("made/on/the/way/net.tern\n")
+    (tmp_path / "there").mkdir()
+    out, added = exported(copied, here, "out=there/net.tern")
+    path = tmp_path / "there" / "net.tern"
+    assert out.startswith("there/net.tern\n")
     assert added["export/bytes"] == path.stat().st_size
     assert not (copied.path / "export").exists()
+
+
+def test_a_folder_that_is_not_there_is_not_made(copied: RunDirectory, here: Here, tmp_path: Path) -> None:
+    code, _, err = here(EXPORT, export, f"run={copied.run_id}", "out=mistyped/net.tern", folder=project(copied))
+    assert code == ExitCode.BAD_SETTINGS
+    assert "out = mistyped/net.tern" in err and "no folder mistyped" in err
+    assert not (tmp_path / "mistyped").exists()
+
+
+def test_the_record_tells_the_files_apart(copied: RunDirectory, here: Here, tmp_path: Path) -> None:
+    _, first = exported(copied, here, "packing=2bit")
+    _, second = exported(copied, here, "packing=entropy", "out=other.tern")
+    files = (copied.record() or {})["exports"]
+    inside, outside = str(copied.path / "export" / "packed.safetensors"), str(tmp_path / "other.tern")
+    assert files[inside]["packing"] == "2bit" and files[inside]["export/bytes"] == first["export/bytes"]
+    assert files[outside]["packing"] == "entropy" and files[outside]["export/bytes"] == second["export/bytes"]
 
 
 # --- the other formats

@@ -710,3 +710,9 @@ def test_a_file_of_the_first_version_is_still_read() -> None:
         [[1.25, -1.0, 0.0, 1.25], [0.25, 0.0, -1.0, 0.0]],
     ]
     assert network[1].bias.tolist() == [0.5, -0.5]
+
+
+def test_an_unknown_packing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="packing = zip: there is no such packing"):
+        save(quantize(nn.Linear(3, 4), "twn"), tmp_path / "net", packing="zip")  # type: ignore[arg-type]
+    assert not (tmp_path / "net").exists()

@@ -32,7 +32,6 @@ BASE: dict[str, Any] = {"model": {"name": "alexnet"}, "data": {"name": "digits"}
 COUNTS: dict[str, Any] = {
     "seed": 1,
     "ckpt_path": "FILE",
-    "plugins": ["tests.tiny"],
     "model.name": "resnet18",
     "model.stem": "imagenet",
     "model.weights": "FILE",
@@ -116,6 +115,8 @@ FREE: dict[str, list[Any]] = {
     "paths.sweeps": ["/sweeps"],
     "force": [True],
     "tags": [["a"], ["a", "b"]],
+    # What a plugin registers is in the id by its name.
+    "plugins": [["tests.tiny"]],
 }
 
 

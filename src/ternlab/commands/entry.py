@@ -67,7 +67,21 @@ def _with_own_overrides(arguments: list[str]) -> list[str]:
     own = [override for override in _HYDRA_OVERRIDES if override.partition("=")[0] not in names]
     overrides = [argument for argument in arguments if _OVERRIDE.match(argument)]
     options = [argument for argument in arguments if not _OVERRIDE.match(argument)]
-    return [*options, *own, *overrides]
+    return [*_with_whole_paths(options), *own, *overrides]
+
+
+def _with_whole_paths(options: list[str]) -> list[str]:
+    """Make the folder of `--config-path` absolute: Hydra would look for a relative one beside the script."""
+    whole = []
+    for before, option in zip(["", *options], options, strict=False):
+        name, equals, value = option.partition("=")
+        if before in ("--config-path", "-cp") and Path(option).is_dir():
+            whole.append(str(Path(option).resolve()))
+        elif name == "--config-path" and equals and Path(value).is_dir():
+            whole.append(f"{name}={Path(value).resolve()}")
+        else:
+            whole.append(option)
+    return whole
 
 
 def _none(_: object) -> ExitCode:

@@ -28,7 +28,7 @@ def main(config: dict[str, Any]) -> ExitCode:
         console.print(f"{name.removeprefix('export/'):18} {shown}")
     if "export/ratio" in found:
         console.print(
-            f"\nThe parameters take {metrics['size/float_bytes']:,.0f} bytes in float32. As published tables count "
-            f"(2 bits a ternary weight, no header), they shrink {metrics['compression/ratio']:.2f} times."
+            f"\nThe parameters take {metrics['size/float_bytes']:,.0f} bytes in float32. Counted as in published "
+            f"tables (whole bits a code, 2 for ternary ones), they shrink {metrics['compression/ratio']:.2f} times."
         )
     return ExitCode.DONE

@@ -16,6 +16,8 @@ from ternlab.errors import SettingsError, did_you_mean, near_matches
 
 _NO_KEY = re.compile(r"Key '([^']+)' is not in struct")
 _FULL_KEY = re.compile(r"full_key: (\S+)")
+_MISSING = re.compile(r"Missing mandatory value: (\S+)")
+_NOT_PARSED = re.compile(r"Error parsing override '(.*)'")
 _COULD_NOT = re.compile(r"Could not override '([^']+)'")
 
 
@@ -24,6 +26,18 @@ def settings_error(error: Exception, overrides: list[str], config: Path | None) 
     if isinstance(error, MissingConfigException) and error.options:
         return _unknown_choice(error)
     text = _chain(error)
+    if missing := _MISSING.search(text):
+        return SettingsError(
+            missing.group(1), rule="must be given", instead=f"{missing.group(1)}=...; --help has examples"
+        )
+    if "override_grammar" in text or "Error parsing override" in text:
+        words = _NOT_PARSED.search(text)
+        return SettingsError(
+            "command line",
+            value=words.group(1) if words else None,
+            rule="is not name=value in Hydra's grammar",
+            instead="name=value; quote twice what has spaces, commas, brackets or '=': \"name='a, b'\"",
+        )
     name = _first(_COULD_NOT, text) or _first(_FULL_KEY, text)
     if name and (_NO_KEY.search(text) or _COULD_NOT.search(text)):
         return _unknown_key(name, overrides, config)
@@ -42,10 +56,11 @@ def _unknown_key(name: str, overrides: list[str], config: Path | None) -> Settin
     name = name.split("@")[0]
     known = _known_keys(overrides, config)
     section, _, leaf = name.rpartition(".")
-    choice = _choice_that_has(name, config)
-    if choice is not None:
+    choices = _choices_that_have(name, config)
+    if choices:
         group = name.partition(".")[0]
-        return SettingsError(name, rule=f"is a setting of {group}={choice}", instead=f"{group}={choice} {name}=...")
+        rule = f"is not a setting of this {group}, but of {group}={','.join(choices)}"
+        return SettingsError(name, rule=rule, instead=f"{group}={choices[0]} {name}=..., or another of them")
     same = [key for key in known if key.rpartition(".")[2] == leaf]
     beside = [key for key in known if key.rpartition(".")[0] == section]
     near = (
@@ -60,15 +75,13 @@ def _unknown_key(name: str, overrides: list[str], config: Path | None) -> Settin
     return SettingsError(name, rule="there is no such setting", instead=instead)
 
 
-def _choice_that_has(name: str, config: Path | None) -> str | None:
-    """Return the choice of the setting's group under which the setting exists, `None` when there is none."""
+def _choices_that_have(name: str, config: Path | None) -> list[str]:
+    """Return the choices of the setting's group under which the setting exists."""
     group = name.partition(".")[0]
     if config is None or "." not in name or not (config.parent / group).is_dir():
-        return None
-    for path in sorted((config.parent / group).glob("[!_]*.yaml")):
-        if name in _known_keys([f"{group}={path.stem}"], config):
-            return path.stem
-    return None
+        return []
+    paths = sorted((config.parent / group).glob("[!_]*.yaml"))
+    return [path.stem for path in paths if name in _known_keys([f"{group}={path.stem}"], config)]
 
 
 def _known_keys(overrides: list[str], config: Path | None) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 from ternlab.data.fingerprint import check_data
 from ternlab.errors import ExitCode, SettingsError
 from ternlab.export.info import info
+from ternlab.export.runtimes import installed
 from ternlab.runs.directory import RunDirectory, existing_run, trained_run
 from ternlab.settings.check import checked
 from ternlab.settings.data import DataSettings
@@ -87,8 +88,11 @@ def _print(found: dict[str, Any]) -> None:
     print("", *aligned(rows), "", sep="\n")
     print(f"{found['threads']} threads, runtimes in turns; speed: over the first row, median of the rounds")
     slower = [row["runtime"] for row in found["runtimes"] if all(row["latency"][b]["speed"] < 1 for b in batches)]
+    missing = [name for name in ("onnx", "onnxscript", "onnxruntime", "openvino") if not installed(name)]
+    if missing:
+        print(f"not measured, not installed: {', '.join(missing)}; pip install 'ternlab[export]'")
     if slower:
-        print(f"slower than {found['runtimes'][0]['runtime']} here: {', '.join(slower)}")
+        print(f"slower than {found['runtimes'][0]['runtime']} at every batch size: {', '.join(slower)}")
 
 
 def _percent(value: float | None) -> str:

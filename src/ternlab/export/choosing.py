@@ -69,8 +69,8 @@ def _of_onnx(about: Described, wanted: str, threads: int | None) -> Runtime:
             instead="pip install 'ternlab[export]', or a packed file",
         )
     if wanted == "auto":
-        why = "it is the faster one" if name == "openvino" else "openvino is not installed"
-        log.info("runtime: %s; the file is in ONNX, and %s", name, why)
+        why = "openvino is asked first" if name == "openvino" else "openvino is not installed"
+        log.info("runtime: %s; the file is in ONNX, and %s (runtime= decides otherwise)", name, why)
     return _opened(about.path, name, threads)
 
 

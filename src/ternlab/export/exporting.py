@@ -41,7 +41,7 @@ def export_run(directory: RunDirectory, wanted: ExportSettings) -> dict[str, flo
             need(package, "format", "onnx")
     trained = trained_network(directory, wanted.paths.data)
     path = target(directory, wanted)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path, wanted)
     if wanted.format == "packed":
         found = _packed(directory, trained, wanted, path)
     elif wanted.format == "onnx":
@@ -49,8 +49,18 @@ def export_run(directory: RunDirectory, wanted: ExportSettings) -> dict[str, flo
     else:
         save_weights(inference_network(trained.model).network, path)
         found = {"export/state_dict_bytes": float(path.stat().st_size)}
-    _keep(directory, found)
+    _keep(directory, found, path, wanted)
     return found
+
+
+def _make_folder(path: Path, wanted: ExportSettings) -> None:
+    """Make the folder in the run; one that was typed must be there, or it may have been mistyped."""
+    if wanted.out is None:
+        path.parent.mkdir(exist_ok=True)
+    elif not path.parent.is_dir():
+        raise SettingsError(
+            "out", value=wanted.out, rule=f"there is no folder {path.parent}", instead="a file in a folder that exists"
+        )
 
 
 def target(directory: RunDirectory, wanted: ExportSettings) -> Path:
@@ -141,9 +151,13 @@ def _refuse_full_precision(trained: Trained, directory: RunDirectory) -> None:
         )
 
 
-def _keep(directory: RunDirectory, found: dict[str, float]) -> None:
-    """Add what was found to the record of the run."""
+def _keep(directory: RunDirectory, found: dict[str, float], path: Path, wanted: ExportSettings) -> None:
+    """Add what was found to the record of the run: the metrics are of the newest file, `exports` has every file."""
+    options = wanted.model_dump(
+        mode="json", include={"format", "packing", "fold_batchnorm", "activations", "calibration"}
+    )
     with directory.lock():
         record = directory.record() or {}
         record["metrics"] = {**record["metrics"], **found}
+        record["exports"] = {**record.get("exports", {}), str(path.absolute()): {**options, **found}}
         write_record(directory.record_file, record)

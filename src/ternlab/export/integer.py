@@ -7,6 +7,8 @@ planes and two scales are rounded to 255 levels a filter.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -45,17 +47,20 @@ def with_integer_activations(proto: ModelProto, batches: Iterable[Images], metho
         onnx.save(proto, source)
         # It advises a pre-processing that torch's exporter has done already.
         logging.getLogger().disabled = True
+        # And it prints how it collects percentiles.
+        silent = contextlib.redirect_stdout(io.StringIO())
         try:
-            quantize_static(
-                str(source),
-                str(target),
-                _Batches(batches),
-                quant_format=QuantFormat.QDQ,
-                per_channel=True,
-                weight_type=QuantType.QInt8,
-                activation_type=QuantType.QUInt8,
-                calibrate_method=METHODS[method],
-            )
+            with silent:
+                quantize_static(
+                    str(source),
+                    str(target),
+                    _Batches(batches),
+                    quant_format=QuantFormat.QDQ,
+                    per_channel=True,
+                    weight_type=QuantType.QInt8,
+                    activation_type=QuantType.QUInt8,
+                    calibrate_method=METHODS[method],
+                )
         finally:
             logging.getLogger().disabled = False
         return onnx.load(target)

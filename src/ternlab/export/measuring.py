@@ -21,6 +21,7 @@ from ternlab.export.calibration import calibration_batches
 from ternlab.export.info import info
 from ternlab.export.packed import load, read_codes
 from ternlab.export.runtimes import Images, Runtime, installed, onnx_runtime, openvino_runtime, torch_runtime
+from ternlab.quantizers.base import Codes
 from ternlab.settings.measure import MeasureSettings
 
 REFERENCE = "torch float32"
@@ -94,7 +95,9 @@ def measure(
 def _file(path: Path, about: dict[str, Any]) -> dict[str, Any]:
     found = read_codes(path).values()
     weights = about["weights"]
-    bound = sum(entropy(codes) * codes.planes[0].codes.numel() for codes in found) / weights
+    # Of each plane by itself, as they are packed; the joint entropy of residual expansion is smaller.
+    planes = [plane for codes in found for plane in codes.planes]
+    bound = sum(entropy(Codes((plane,))) * plane.codes.numel() for plane in planes) / weights
     kept = ("run_id", "rule", "bytes", "ratio", "weights", "bits_per_weight")
     return {"path": str(path), **{key: about[key] for key in kept}, "entropy_bits_per_weight": bound}
 

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from ternlab import __version__
-from ternlab.errors import SettingsError, TernlabError
+from ternlab.errors import SettingsError, TernlabError, did_you_mean
 from ternlab.export import coding
 from ternlab.export.container import Arrays, FileFormatError, as_array, read_container, shown, write_container
 from ternlab.export.folding import foldable_pairs, inference_network, replace_by_identity
@@ -62,6 +62,10 @@ def save(
             does not hold (bfloat16), an entry of `origin` is not known, or `path` cannot be written.
         StorageError: the disk is full.
     """
+    if packing not in get_args(Packing):
+        raise SettingsError(
+            "packing", value=packing, rule="there is no such packing", instead=did_you_mean(packing, get_args(Packing))
+        )
     inference = inference_network(model, fold=fold)
     if not inference.codes:
         raise SettingsError("model", rule="no layer is quantized", instead="ternlab.quantize(model, 'tga') first")
@@ -346,7 +350,10 @@ def _build(header: PackedHeader, path: Path, device: str) -> nn.Module:
     found = header.architecture
     if found is None:
         raise SettingsError(
-            "file", value=str(path), rule="does not say which network it is", instead="load(file, model=your_network)"
+            "file",
+            value=str(path),
+            rule="does not say which network it is",
+            instead="model=, with the plain network",
         )
     if found.model["name"] not in MODELS:
         raise SettingsError(

@@ -80,6 +80,19 @@ class TernaryOptions(RuleOptions):
 
     rel: RelOptions = RelOptions()
 
+    @model_validator(mode="after")
+    def _expansion_replaces_its_option(self) -> TernaryOptions:
+        """Refuse an option that would be ignored: two runs would differ in name and not in result."""
+        if self.rel.factors and self._expanded() != type(self)()._expanded():
+            raise ValueError(f"rel.factors takes the place of {self.expanded_option}; leave that at its default")
+        return self
+
+    def _expanded(self) -> Any:
+        found: Any = self
+        for name in self.expanded_option.split("."):
+            found = getattr(found, name)
+        return found
+
     def label(self, name: str) -> str:
         """Return the name, with the number of summands of a residual expansion (`sws-rel2`)."""
         return f"{name}-rel{len(self.rel.factors)}" if self.rel.factors else name

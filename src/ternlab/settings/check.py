@@ -39,9 +39,17 @@ def _settings_error(section: type[BaseModel], error: ValidationError, prefix: st
     if first["type"] == "extra_forbidden":
         known = list(holder.model_fields) if holder else []
         return SettingsError(name, rule="there is no such setting", instead=did_you_mean(key, known))
+    if first["type"] == "model_type":
+        return _group_given_a_value(section, location, name, first["input"])
     rule = first["msg"].removeprefix("Value error, ")
     value = None if isinstance(first["input"], dict) else first["input"]
     return SettingsError(name or "settings", value=value, rule=_plain(rule), instead=_instead(holder, key, name, first))
+
+
+def _group_given_a_value(section: type[BaseModel], location: list[str], name: str, value: Any) -> SettingsError:
+    inside = _section_at(section, location)
+    settings = [f"{name}.{field}=..." for field in inside.model_fields] if inside else []
+    return SettingsError(name, value=value, rule="is a group of settings", instead=" or ".join(settings))
 
 
 def _plain(rule: str) -> str:

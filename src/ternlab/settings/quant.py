@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field, SerializeAsAny
+from pydantic import Field, SerializeAsAny, field_validator
 
 from ternlab.errors import SettingsError, did_you_mean
 from ternlab.quantizers.options import RuleOptions
@@ -26,6 +26,12 @@ class LayerChoice(Section):
     first_last: Literal["ternary", "full"] = "ternary"
     include: tuple[str, ...] = ("*",)
     exclude: tuple[str, ...] = ()
+
+    @field_validator("include", "exclude", mode="before")
+    @classmethod
+    def _one_pattern(cls, patterns: Any) -> Any:
+        """Take a single pattern for a list of one."""
+        return (patterns,) if isinstance(patterns, str) else patterns
 
 
 class QuantSettings(LayerChoice):
@@ -87,7 +93,14 @@ def quant_settings(values: Mapping[str, Any]) -> QuantSettings:
 
 
 def _start_checked(settings: QuantSettings) -> QuantSettings:
-    if (settings.init == "file") != (settings.init_file is not None):
+    if settings.init == "file" and settings.init_file is None:
+        raise SettingsError(
+            "quant.init",
+            value="file",
+            rule="needs the file with the first weights",
+            instead="quant.init=file quant.init_file=PATH",
+        )
+    if settings.init != "file" and settings.init_file is not None:
         raise SettingsError(
             "quant.init_file",
             value=settings.init_file,

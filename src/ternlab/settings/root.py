@@ -64,7 +64,7 @@ class Settings(Section):
         ckpt_path: checkpoint of the same network to go on from, when the run has none of its own yet.
         force: move an existing run of the same id aside and start afresh.
         tags: free words for W&B and the record.
-        plugins: modules to import first; they register models, data sets and rules.
+        plugins: modules to import first; they register models, data sets and rules, whose names are in the id.
     """
 
     seed: NonNegativeInt = 0
@@ -80,4 +80,4 @@ class Settings(Section):
     ckpt_path: str | None = None
     force: bool = free(False)
     tags: tuple[str, ...] = free(())
-    plugins: tuple[str, ...] = ()
+    plugins: tuple[str, ...] = free(())

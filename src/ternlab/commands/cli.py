@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ternlab import __version__
 from ternlab.errors import ExitCode, TernlabError
@@ -51,7 +52,36 @@ def _parser() -> argparse.ArgumentParser:
     )
     tell.add_argument("file", type=Path, help="the file")
     tell.add_argument("--json", action="store_true", help="print one JSON object in place of the table")
+    _add_sweep(commands)
     return parser
+
+
+def _add_sweep(commands: Any) -> None:
+    sweep = commands.add_parser(
+        "sweep", help="where a sweep stands; wait for it, stop it", description="Look at a sweep of sweeps/launch.py."
+    )
+    actions = sweep.add_subparsers(dest="action", metavar="ACTION", required=True)
+    for name, text in (
+        ("status", "where every run stands"),
+        ("wait", "wait for its end and print the results; code 3 when a trial is not finished"),
+        ("cancel", "stop it; running trials save first"),
+        ("logs", "the last lines of what is not finished, or of one run"),
+    ):
+        action = actions.add_parser(name, help=text, description=text)
+        action.add_argument("sweep", help="id of the sweep, a unique beginning or ending of it, or its folder")
+        action.add_argument("--sweeps", type=Path, default=Path("logs/sweeps"), help="default: logs/sweeps")
+        if name == "logs":
+            action.add_argument("run", nargs="?", help="id of one run")
+            action.add_argument("--lines", type=int, default=20, help="of each log (default: 20)")
+
+
+def _sweep(chosen: argparse.Namespace) -> int:
+    from ternlab.commands import sweeps
+
+    if chosen.action == "logs":
+        return sweeps.logs(chosen.sweeps, chosen.sweep, chosen.run, chosen.lines)
+    actions = {"status": sweeps.status, "wait": sweeps.wait, "cancel": sweeps.cancel}
+    return int(actions[chosen.action](chosen.sweeps, chosen.sweep))
 
 
 def _show(chosen: argparse.Namespace) -> ExitCode:
@@ -76,4 +106,4 @@ def _info(chosen: argparse.Namespace) -> ExitCode:
     return show(chosen.file, as_json=chosen.json)
 
 
-_COMMANDS = {"show": _show, "info": _info}
+_COMMANDS = {"show": _show, "info": _info, "sweep": _sweep}

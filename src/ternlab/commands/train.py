@@ -23,7 +23,20 @@ _log = logging.getLogger(__name__)
 
 def main(config: dict[str, Any]) -> ExitCode:
     """Train the run of a resolved configuration, or say that it is finished; print its table."""
-    settings = settings_from_config(config)
+    directory, trained = train_run(settings_from_config(config), provenance.command())
+    if not trained:
+        _log.info("this run is finished already (force=true trains it afresh)")
+    print_table(directory)
+    return ExitCode.DONE
+
+
+def train_run(settings: Settings, command: str) -> tuple[RunDirectory, bool]:
+    """Train a run, and its baseline first, to the end; return its folder and whether there was anything to do.
+
+    Args:
+        settings: of the run.
+        command: what a person types to go on; kept in the record.
+    """
     trained: list[str] = []
 
     def train(settings: Settings, directory: RunDirectory, start: Path | None) -> tuple[Metrics, Facts]:
@@ -32,11 +45,8 @@ def main(config: dict[str, Any]) -> ExitCode:
         return _train(settings, directory, start, stop)
 
     with StopRequest() as stop:
-        directory = complete(settings, provenance.command(), train, stop, _check_layers)
-    if not trained:
-        _log.info("this run is finished already (force=true trains it afresh)")
-    print_table(directory)
-    return ExitCode.DONE
+        directory = complete(settings, command, train, stop, _check_layers)
+    return directory, bool(trained)
 
 
 def _check_layers(settings: Settings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from pathlib import Path
@@ -51,19 +52,27 @@ def identity(settings: Settings) -> dict[str, Any]:
 
 
 def _values(section: Section) -> dict[str, Any]:
-    left_out = free_fields(type(section))
     values: dict[str, Any] = {}
-    for name, field in type(section).model_fields.items():
+    for name, default in _defaults(type(section)):
         value = getattr(section, name)
-        if name in left_out:
-            continue
         if isinstance(value, Section):
             inner = _values(value)
             if inner:
                 values[name] = inner
-        elif name == "name" or value != field.get_default(call_default_factory=True, validated_data={}):
+        elif name == "name" or value != default:
             values[name] = value
     return values
+
+
+@functools.cache
+def _defaults(section: type[Section]) -> tuple[tuple[str, Any], ...]:
+    # Asked once a class: a plan of a sweep has the ids of ten thousand runs.
+    left_out = free_fields(section)
+    return tuple(
+        (name, field.get_default(call_default_factory=True, validated_data={}))
+        for name, field in section.model_fields.items()
+        if name not in left_out
+    )
 
 
 def file_digest(setting: str, path: str | None) -> str | None:

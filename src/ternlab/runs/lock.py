@@ -8,11 +8,15 @@ import fcntl
 import json
 import os
 import socket
+import struct
 import time
 from pathlib import Path
 from types import TracebackType
 
 from ternlab.errors import RunHeldError, StorageError
+
+# struct flock of 64-bit Linux: type, whence, start, length, process.
+_FLOCK = "hhqqi4x"
 
 
 class RunLock:
@@ -50,6 +54,32 @@ class RunLock:
             os.write(descriptor, json.dumps(_this_process()).encode())
         self._descriptor = descriptor
         return self
+
+    def held(self) -> bool:
+        """Return whether another process holds the lock; takes nothing, so that it disturbs nobody."""
+        return self.holder() is not None
+
+    def holder(self) -> dict[str, str | int] | None:
+        """Return `pid`, `host` and `since` of the process that holds the lock, `None` when nobody does."""
+        try:
+            descriptor = os.open(self.path, os.O_RDWR)
+        except OSError:
+            return None
+        try:
+            # The kernel answers with the lock that is in the way, or with "unlocked" in its place.
+            asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+            kind = struct.unpack(_FLOCK, fcntl.fcntl(descriptor, fcntl.F_GETLK, asked))[0]
+            if kind == fcntl.F_UNLCK:
+                return None
+            found: dict[str, str | int] = json.loads(os.read(descriptor, 4096))
+            return found
+        except OSError:
+            return None
+        except ValueError:
+            # It has the lock and has not written yet who it is.
+            return {"pid": 0, "host": "", "since": ""}
+        finally:
+            os.close(descriptor)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -87,6 +87,8 @@ def _assign(config: dict[str, Any], assignment: str) -> None:
 
 
 def _refuse_targets(config: Mapping[str, Any]) -> None:
+    if not _has_private_key(config):
+        return
     for name in _keys(config):
         if name.rpartition(".")[2].startswith("_"):
             raise SettingsError(
@@ -94,6 +96,18 @@ def _refuse_targets(config: Mapping[str, Any]) -> None:
                 rule="settings name things, they never run code, so keys such as _target_ are refused",
                 instead="register the part in a module of your own and name it with plugins=[your_module]",
             )
+
+
+def _has_private_key(value: Any) -> bool:
+    """Return whether a key begins with an underscore; without the names, which cost more than the look."""
+    if isinstance(value, dict):
+        return any(str(key).rpartition(".")[2].startswith("_") for key in value) or any(
+            _has_private_key(inner) for inner in value.values() if isinstance(inner, dict | list | Mapping)
+        )
+    if isinstance(value, list):
+        return any(_has_private_key(inner) for inner in value if isinstance(inner, dict | list | Mapping))
+    # Rarer mappings: the slow way looks closer.
+    return isinstance(value, Mapping)
 
 
 def _keys(value: Any, name: str = "") -> Iterator[str]:

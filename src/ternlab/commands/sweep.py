@@ -1,0 +1,285 @@
+"""The sweep command: a plan from a space, carried out by a launcher."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from ternlab.commands.sweeps import found_plan, runs_of
+from ternlab.errors import ExitCode, RunHeldError, SettingsError
+from ternlab.runs import provenance
+from ternlab.runs.lock import RunLock
+from ternlab.settings.check import checked
+from ternlab.settings.sweep import SweepSettings
+from ternlab.sweeps.local import LocalLauncher, cores, share
+from ternlab.sweeps.plan import Composed, Config, Plan, make_plan, plan_file, read_plan, write_plan
+from ternlab.sweeps.schedule import Progress, carry_out
+from ternlab.sweeps.space import Space, space_of
+from ternlab.sweeps.states import State
+from ternlab.sweeps.table import failure_lines, look, result_lines, status_lines, summary_line
+from ternlab.training.signals import StopRequest
+
+# Of a sweep: some trials have failed.
+SOME_FAILED = 3
+# Group choices without a value of their own; what they stand for is merged already.
+_NOT_OF_A_TRIAL = ("experiment", "debug")
+# Options of Hydra that say where else configuration is; a trial's own command needs them too.
+_OPTIONS_OF_CONFIG = ("--config-dir", "-cd")
+
+
+def main(
+    loader: ConfigLoader, config: DictConfig, typed: list[str], default: Sequence[str], params: Sequence[str] = ()
+) -> int:
+    """Sweep over the overrides of a command line.
+
+    Args:
+        loader: of Hydra; composes the configuration of a trial.
+        config: the composed configuration of the sweep.
+        typed: overrides, with those of the sweep itself.
+        default: the space that is taken when there is no other.
+        params: the space of an experiment.
+    """
+    whole = _plain(config)
+    wanted = checked(SweepSettings, {name: whole[name] for name in SweepSettings.model_fields if name in whole})
+    runs, sweeps = Path(whole["paths"]["runs"]), Path(whole["paths"]["sweeps"])
+    of_trials = [word for word in typed if not _of_the_sweep(word)]
+    _refuse_axes_of_the_sweep(word for word in typed if _of_the_sweep(word))
+    if wanted.sweep is not None:
+        return _go_on(wanted.sweep, [word for word in of_trials if not word.startswith("paths.")], wanted, sweeps)
+    space = space_of(of_trials, default, params, loader)
+    _refuse_paths(space)
+    groups = set(loader.list_groups(""))
+    space = replace(space, fixed=(*_choices_of_sweeps(loader, space), *space.fixed))
+
+    def compose(overrides: list[str]) -> Composed:
+        # As `src/train.py` does with the same words: a trial's own command makes the same run.
+        found = loader.load_configuration(config_name="train", overrides=overrides, run_mode=RunMode.RUN)
+        return Composed(
+            {key: value for key, value in _plain(found).items() if key not in _NOT_OF_A_TRIAL}, _linked(found)
+        )
+
+    plan = make_plan(space, compose, groups.__contains__, provenance.command(), _options(sys.orig_argv))
+    return run_sweep(plan, wanted, runs, sweeps)
+
+
+def _go_on(name: str, others: list[str], wanted: SweepSettings, sweeps: Path) -> int:
+    if others:
+        raise SettingsError(
+            "sweep",
+            value=name,
+            rule=f"has its settings already, so {' '.join(others)} cannot be one of them",
+            instead=f"sweep={name} without settings of trials, or the settings without sweep=",
+        )
+    plan, folder = found_plan(sweeps, name)
+    return run_sweep(plan, wanted, runs_of(plan), folder.parent)
+
+
+def _refuse_axes_of_the_sweep(typed: Iterable[str]) -> None:
+    for override in OverridesParser.create().parse_overrides(list(typed)):
+        if override.is_sweep_override():
+            raise SettingsError(
+                override.key_or_group, rule="is of the whole sweep, so it has one value", instead="one sweep for each"
+            )
+
+
+def _refuse_paths(space: Space) -> None:
+    for axis in space.axes:
+        if axis.name.lstrip("+").split(".")[0] == "paths":
+            raise SettingsError(axis.name, rule="is of the whole sweep, so it has one value", instead="one folder")
+
+
+def _choices_of_sweeps(loader: ConfigLoader, space: Space) -> list[str]:
+    """Return the group choices that sweep.yaml makes otherwise than train.yaml, as they must be typed there.
+
+    Where the space says, or an experiment of it, theirs counts.
+    """
+    words = [*space.fixed, *(axis.typed[0] for axis in space.axes)]
+    names = {word.lstrip("+~").partition("=")[0] for word in words}
+    experiments = [word for word in words if word.lstrip("+").startswith("experiment=")]
+    ours, before, theirs = (
+        loader.load_configuration(config_name=name, overrides=chosen, run_mode=RunMode.RUN).hydra.runtime.choices
+        for name, chosen in (("sweep", []), ("train", []), ("train", experiments))
+    )
+    return [
+        f"{group}={choice}"
+        for group, choice in ours.items()
+        if group not in names
+        and not group.startswith("hydra/")
+        and before.get(group) != choice
+        and theirs.get(group) == before.get(group)
+    ]
+
+
+def _linked(config: DictConfig) -> bool:
+    """Return whether a value is taken from another one."""
+    own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    return "${" in str(OmegaConf.to_container(own, resolve=False))
+
+
+def _options(words: Sequence[str]) -> list[str]:
+    """Return the options of a command line that say where configuration is."""
+    found: list[str] = []
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        name, equals, _ = word.partition("=")
+        if name in _OPTIONS_OF_CONFIG:
+            found += [word] if equals else [word, following]
+    return found
+
+
+def _plain(config: DictConfig) -> Config:
+    own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    values: Any = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
+    return dict(values)
+
+
+def _of_the_sweep(override: str) -> bool:
+    name = override.lstrip("+~").partition("=")[0]
+    return name.partition(".")[0] in SweepSettings.model_fields
+
+
+def run_sweep(plan: Plan, wanted: SweepSettings, runs: Path, sweeps: Path) -> int:
+    """Carry out a plan, or go on with it, and print what came of it.
+
+    Returns:
+        0 when all trials are finished, 3 when some have failed, 5 when it was asked to stop.
+
+    Raises:
+        SettingsError: the code is not that of the plan.
+        RunHeldError: another process carries out this sweep.
+    """
+    if wanted.dry_run:
+        _print_plan(plan, runs)
+        return ExitCode.DONE
+    folder = sweeps / plan.sweep_id
+    _make(folder)
+    with _held(folder), StopRequest() as stop:
+        plan = _agreed(plan, folder, runs, wanted)
+        workers, threads = share(wanted.cluster.workers, cores(), _processes(plan))
+        launcher = LocalLauncher(folder, workers, wanted.cluster.threads or threads)
+        count = f"{len(plan.trials)} trials, {len(plan.baselines)} baselines, {workers} at a time"
+        print(f"{plan.sweep_id}: {count}\n{folder}", flush=True)
+        try:
+            progress = carry_out(
+                plan,
+                plan_file(folder).resolve(),
+                runs,
+                launcher,
+                retries=wanted.retries,
+                asked_to_stop=lambda: stop.signal is not None,
+                look=_Lines(plan),
+            )
+            launcher.tidy(progress.done)
+        finally:
+            launcher.close()
+    return _close(plan, runs, folder, progress, stop)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            "paths.sweeps",
+            value=str(folder.parent),
+            rule=f"the sweep's folder cannot be written there ({error.strerror})",
+            instead="paths.sweeps=FOLDER, with a folder that you may write",
+        ) from error
+
+
+def _agreed(plan: Plan, folder: Path, runs: Path, wanted: SweepSettings) -> Plan:
+    """Return the plan that is carried out: the one that was written when the sweep was begun, or now this one."""
+    path = plan_file(folder)
+    if not path.exists():
+        write_plan(plan, folder)
+        return read_plan(path)
+    begun, now = read_plan(path), provenance.git_state()
+    if begun.code == now:
+        return begun
+    if all(one.state == State.WAITING for one in look(begun, runs)):
+        # Nothing of it was begun: what is begun now is of this code.
+        write_plan(replace(plan, code=now), folder)
+        return read_plan(path)
+    _check_code(begun.code, now, wanted)
+    return begun
+
+
+def _processes(plan: Plan) -> int:
+    return max(plan.configs[trial.run_id].get("trainer", {}).get("devices") or 1 for trial in plan.trials)
+
+
+def _close(plan: Plan, runs: Path, folder: Path, progress: Progress, stop: StopRequest) -> int:
+    if stop.signal is not None:
+        print(summary_line(plan, look(plan, runs)))
+        print(f"stopped by {stop.signal}; all running trials are saved. To go on:\n  {plan.command}")
+        return ExitCode.INTERRUPTED
+    print("", *result_lines(plan, runs), sep="\n")
+    if progress.failed:
+        print(
+            "",
+            *failure_lines(plan, runs, folder, progress.failed),
+            "",
+            f"To try them again:\n  {plan.command}",
+            sep="\n",
+        )
+        return SOME_FAILED
+    return ExitCode.DONE
+
+
+def _held(folder: Path) -> RunLock:
+    lock = RunLock(folder / "lock")
+    if lock.held():
+        raise RunHeldError(
+            f"The sweep in {folder} is being carried out by another process.\n"
+            f"  instead: ternlab sweep status {folder.name}, or stop that process"
+        )
+    return lock
+
+
+def _check_code(begun: dict[str, Any] | None, now: dict[str, Any] | None, wanted: SweepSettings) -> None:
+    # Outside of git nobody can tell.
+    if wanted.allow_other_code or begun is None or now is None:
+        return
+    raise SettingsError(
+        "code",
+        value=_named(now),
+        rule=f"the sweep was begun by {_named(begun)}: its trials would differ in more than their settings",
+        instead="that code, or allow_other_code=true",
+    )
+
+
+def _named(code: dict[str, Any]) -> str:
+    changes = f" with changes {code['diff_sha256'][:6]}" if code["dirty"] else ""
+    return f"commit {code['commit'][:10]}{changes}"
+
+
+def _print_plan(plan: Plan, runs: Path) -> None:
+    found = look(plan, runs)
+    print(summary_line(plan, found), "", *status_lines(plan, found), "", sep="\n")
+    for trial in plan.trials:
+        print(trial.command)
+
+
+class _Lines:
+    """Prints a line when a run begins or ends."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._total = len(plan.trials) + len(plan.baselines)
+        self._seen: Progress | None = None
+
+    def __call__(self, progress: Progress) -> None:
+        before = self._seen or Progress([])
+        for run in sorted(progress.done - before.done if self._seen else ()):
+            print(f"[{len(progress.done) + len(progress.failed)}/{self._total}] finished {run}", flush=True)
+        for run in sorted(progress.failed.keys() - before.failed.keys()):
+            print(f"[{len(progress.done) + len(progress.failed)}/{self._total}] failed {run}", flush=True)
+        if self._seen is None and progress.done:
+            print(f"{len(progress.done)} of {self._total} runs are finished already", flush=True)
+        self._seen = Progress([], set(progress.running), set(progress.done), dict(progress.failed))

@@ -1,0 +1,133 @@
+"""The local launcher: processes on this machine, as many as its cores carry, without paying the imports again."""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterable, Sequence
+from multiprocessing.context import ForkServerProcess
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from ternlab.sweeps.launcher import Task
+
+_PR_SET_PDEATHSIG = 1
+# Imported once, in the process from which all trials are forked; torch starts no threads before it computes.
+_PRELOADED = [
+    "ternlab.commands.entry",
+    "ternlab.commands.train",
+    "ternlab.sweeps.trial",
+    "ternlab.training.running",
+    "ternlab.training.launch",
+]
+
+
+class LocalLauncher:
+    """Runs beside one another on this machine.
+
+    Args:
+        folder: of the sweep; what a run prints goes to `output/<run id>.txt` in it, which is deleted when it ends well.
+        workers: runs at a time.
+        threads: of each run.
+    """
+
+    name = "local"
+
+    def __init__(self, folder: Path, workers: int, threads: int) -> None:
+        self._folder = folder / "output"
+        self._workers = workers
+        self._threads = threads
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(_PRELOADED)
+        self._processes: dict[str, ForkServerProcess] = {}
+
+    def free(self) -> int:
+        """Return how many more runs this machine carries."""
+        return self._workers - len(self._processes)
+
+    def start(self, task: Task) -> None:
+        """Fork a process for the run."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        output = self.output(task.run_id)
+        process = self._context.Process(
+            target=_trial, args=(str(task.plan), task.run_id, self._threads, str(output), str(Path.cwd())), daemon=False
+        )
+        process.start()
+        self._processes[task.run_id] = process
+
+    def ended(self) -> Sequence[tuple[str, int]]:
+        """Return the runs whose processes have ended, with their exit codes."""
+        gone = [(run, process) for run, process in self._processes.items() if process.exitcode is not None]
+        for run, process in gone:
+            del self._processes[run]
+            process.join()
+            if process.exitcode == 0:
+                self.output(run).unlink(missing_ok=True)
+        return [(run, process.exitcode or 0) for run, process in gone]
+
+    def stop(self) -> None:
+        """Send SIGTERM to all runs and wait until they have saved."""
+        for process in self._processes.values():
+            process.terminate()
+        for process in self._processes.values():
+            process.join()
+
+    def tidy(self, finished: Iterable[str]) -> None:
+        """Remove what runs printed that have finished; some did so after an earlier launcher was killed."""
+        for run in finished:
+            self.output(run).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Remove the folder of the outputs when nothing is left in it."""
+        if self._folder.is_dir() and not any(self._folder.iterdir()):
+            self._folder.rmdir()
+
+    def output(self, run: str) -> Path:
+        """Return the file with what a run printed."""
+        return self._folder / f"{run}.txt"
+
+
+def share(workers: int | None, cores: int, processes: int = 1) -> tuple[int, int]:
+    """Return how many runs go beside one another and the threads of each, so that no core has two of them.
+
+    Args:
+        workers: as set (`None`: one for each core).
+        cores: that this process may use.
+        processes: of the run that has the most (`trainer.devices`).
+    """
+    chosen = workers or max(1, cores // processes)
+    return chosen, max(1, cores // (chosen * processes))
+
+
+def cores() -> int:
+    """Return the cores that this process may use; containers and SLURM give fewer than the machine has."""
+    return len(os.sched_getaffinity(0))
+
+
+def _leave_with(launcher: BaseProcess | None) -> None:
+    if launcher is not None:
+        launcher.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _trial(plan: str, run: str, threads: int, output: str, folder: str) -> None:
+    # Its own group: Ctrl-C at the terminal reaches the launcher alone, which passes it on once.
+    os.setpgid(0, 0)
+    # The launcher dies: the run saves and leaves, so that the same command can go on with it. The kernel tells of the
+    # death of the fork server, which is the parent; that one lives as long as any run does, so the launcher is watched.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    threading.Thread(target=_leave_with, args=(multiprocessing.parent_process(),), daemon=True).start()
+    os.chdir(folder)
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(descriptor, stream.fileno())
+    from ternlab.logs import log_to_terminal
+    from ternlab.sweeps.trial import run_trial
+
+    log_to_terminal()
+    sys.exit(run_trial(Path(plan), run, threads))

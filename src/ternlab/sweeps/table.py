@@ -1,0 +1,141 @@
+"""Tables of a sweep: where it stands, what came of it, what failed."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ternlab.errors import ExitCode
+from ternlab.sweeps.plan import Plan, Trial
+from ternlab.sweeps.states import Standing, State, standing
+from ternlab.text import aligned
+
+_SEED = "seed"
+
+
+def look(plan: Plan, runs: Path) -> list[Standing]:
+    """Return where every run of the plan stands, baselines first."""
+    return [standing(runs, run) for run in (*plan.baselines, *(trial.run_id for trial in plan.trials))]
+
+
+def status_lines(plan: Plan, found: Iterable[Standing]) -> list[str]:
+    """Return a table with a row for each run: state, epoch, validation accuracy, degradation."""
+    points = {trial.run_id: _words(trial.point) for trial in plan.trials}
+    rows = [("run", "state", "epoch", "val/top1", "degradation", "settings")]
+    for one in found:
+        metrics = (one.record or {}).get("metrics") or {}
+        rows.append(
+            (
+                one.run_id,
+                str(one.state),
+                f"{one.epoch}/{one.epochs}" if one.epochs else "",
+                _number(one.last.get("val/top1")),
+                _number(metrics.get("degradation/top1"), sign=True),
+                points.get(one.run_id, "baseline"),
+            )
+        )
+    return aligned(rows)
+
+
+def summary_line(plan: Plan, found: Iterable[Standing]) -> str:
+    """Return how many runs are in each state, in one line."""
+    counts = Counter(one.state for one in found)
+    said = ", ".join(f"{counts[state]} {state}" for state in State if counts[state])
+    return f"{plan.sweep_id}: {len(plan.trials)} trials, {len(plan.baselines)} baselines ({said})"
+
+
+def result_lines(plan: Plan, runs: Path) -> list[str]:
+    """Return the settings with the mean over their seeds, best first, and the command of the best.
+
+    Settings are compared by validation accuracy; what is shown of the test images is no choice.
+    """
+    groups: dict[str, list[tuple[Trial, dict[str, Any]]]] = {}
+    for trial in plan.trials:
+        one = standing(runs, trial.run_id)
+        if one.state == State.FINISHED and one.record:
+            groups.setdefault(_words(trial.point, without=_SEED), []).append((trial, one.record["metrics"]))
+    if not groups:
+        return ["no trial is finished"]
+    order = sorted(groups.items(), key=lambda entry: -_mean(entry[1], "val/top1"))
+    names = ("val/top1", "test/top1", "degradation/top1")
+    rows = [("settings", "n", *(column for name in names for column in (name, "deviation")))]
+    for words, members in order:
+        cells = [words or "(all)", str(len(members))]
+        for name in names:
+            cells += [_number(_mean(members, name)), _number(_deviation(members, name))]
+        rows.append(tuple(cells))
+    best = order[0][1][0][0]
+    if not _values(order[0][1], "val/top1"):
+        return [*aligned(rows), "", "no best setting: without validation images (data.val_fraction) there is no choice"]
+    return [*aligned(rows), "", "best by val/top1, mean over seeds; one of its runs:", f"  {best.command}"]
+
+
+def failure_lines(plan: Plan, runs: Path, sweep: Path, failed: dict[str, int]) -> list[str]:
+    """Return a table of the runs that ended without being finished: class, last words, where to read on.
+
+    Args:
+        plan: of the sweep.
+        runs: folder of the runs.
+        sweep: folder of the sweep; holds what runs printed that could not even begin.
+        failed: their exit codes.
+    """
+    baselines = {trial.run_id: trial.baseline for trial in plan.trials}
+    points = {trial.run_id: _words(trial.point) for trial in plan.trials}
+    rows = [("failed run", "class", "settings", "last words", "log")]
+    for run, code in failed.items():
+        baseline = baselines.get(run)
+        printed = sweep / "output" / f"{run}.txt"
+        if baseline in failed and not printed.is_file():
+            words, log = f"its baseline {baseline} failed", runs / str(baseline) / "log.txt"
+        else:
+            words, log = _last_words(runs / run, printed)
+        rows.append((run, _class(code), points.get(run, "baseline"), words, str(log)))
+    return aligned(rows) if failed else []
+
+
+def _last_words(run: Path, printed: Path) -> tuple[str, Path]:
+    """Return why a run ended, in one line, and the file in which the rest stands."""
+    log = run / "log.txt" if (run / "log.txt").is_file() else printed
+    record = standing(run.parent, run.name).record or {}
+    said = ((record.get("error") or {}).get("message") or "").splitlines()[:1]
+    if not said and printed.is_file():
+        # The traceback's last line, or a message that begins with the setting and ends with what to type instead.
+        lines = [line for line in printed.read_text(errors="replace").splitlines() if line.strip()]
+        said = [line for line in lines if not line.startswith(" ")][-1:]
+    return (said or [""])[0][:80], log
+
+
+def _class(code: int) -> str:
+    if code < 0:
+        return f"killed by signal {-code}"
+    try:
+        return ExitCode(code).name.lower().replace("_", " ")
+    except ValueError:
+        return f"exit code {code}"
+
+
+def _words(point: dict[str, Any], without: str | None = None) -> str:
+    return " ".join(f"{name}={value}" for name, value in point.items() if name != without)
+
+
+def _values(members: list[tuple[Trial, dict[str, Any]]], name: str) -> list[float]:
+    return [metrics[name] for _, metrics in members if metrics.get(name) is not None]
+
+
+def _mean(members: list[tuple[Trial, dict[str, Any]]], name: str) -> float:
+    values = _values(members, name)
+    return statistics.fmean(values) if values else float("-inf")
+
+
+def _deviation(members: list[tuple[Trial, dict[str, Any]]], name: str) -> float | None:
+    values = _values(members, name)
+    return statistics.stdev(values) if len(values) > 1 else None
+
+
+def _number(value: Any, *, sign: bool = False) -> str:
+    if value is None or value == "" or value == float("-inf"):
+        return ""
+    return f"{float(value):+.2f}" if sign else f"{float(value):.2f}"

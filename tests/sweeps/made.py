@@ -1,0 +1,44 @@
+"""Plans and records of runs that nobody trains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ternlab.runs.directory import run_directory
+from ternlab.runs.record import write_record
+from ternlab.sweeps.plan import Composed, Plan, make_plan
+from ternlab.sweeps.space import space_of
+from tests.settings_for_tests import tiny_config
+
+
+def compose_in(runs: Path) -> Any:
+    """Return what stands for Hydra: `name=value` over the tiny configuration, `quant` is its only group."""
+
+    def compose(words: list[str]) -> Composed:
+        config = tiny_config(runs)
+        for name, text in (word.split("=", 1) for word in words):
+            *parents, leaf = name.split(".")
+            branch = config
+            for parent in parents:
+                branch = branch.setdefault(parent, {})
+            value: Any = int(text) if text.lstrip("-").isdigit() else float(text) if text[0] in "-.0123456789" else text
+            if name == "quant":
+                value = {"name": text, **({"init": "scratch"} if text != "none" else {})}
+            branch[leaf] = value
+        return Composed(config)
+
+    return compose
+
+
+def plan_of(runs: Path, *typed: str) -> Plan:
+    """Return the plan of a space over tiny runs."""
+    return make_plan(space_of(typed), compose_in(runs), {"quant"}.__contains__, "python sweeps/launch.py")
+
+
+def write_status(runs: Path, run: str, status: str, **more: Any) -> None:
+    """Write the record of a run, as a training would leave it."""
+    directory = run_directory(runs, run)
+    directory.create()
+    metrics = {"val/top1": 50.0, "test/top1": 40.0, "degradation/top1": 1.0} if status == "finished" else {}
+    write_record(directory.record_file, {"run_id": run, "status": status, "epochs": 2, "metrics": metrics, **more})

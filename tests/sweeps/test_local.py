@@ -1,0 +1,186 @@
+"""The local launcher with real processes."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from ternlab.errors import ExitCode
+from ternlab.runs.directory import run_directory
+from ternlab.sweeps.launcher import Task
+from ternlab.sweeps.local import LocalLauncher, share
+from ternlab.sweeps.plan import write_plan
+from tests.commands.run_command import ROOT
+from tests.sweeps.made import plan_of
+
+# One launcher process of a test: starts the runs of a plan, says so, and stays.
+STAYS = """
+import sys, time
+from pathlib import Path
+from ternlab.sweeps.launcher import Task
+from ternlab.sweeps.local import LocalLauncher
+if __name__ == "__main__":
+    folder, plan, *runs = sys.argv[1:]
+    launcher = LocalLauncher(Path(folder), len(runs), 1)
+    for run in runs:
+        launcher.start(Task(run, Path(plan)))
+    print("started", flush=True)
+    time.sleep(100)
+"""
+
+
+@pytest.fixture
+def launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalLauncher]:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    launcher = LocalLauncher(tmp_path / "sweep", 2, 1)
+    yield launcher
+    launcher.stop()
+
+
+def until(true: Callable[[], object], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
+
+
+def all_ended(launcher: LocalLauncher, count: int) -> dict[str, int]:
+    found: dict[str, int] = {}
+
+    def look() -> bool:
+        found.update(launcher.ended())
+        return len(found) == count
+
+    until(look)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("workers", "cores", "processes", "shared"),
+    [
+        (None, 8, 1, (8, 1)),
+        (2, 8, 1, (2, 4)),
+        (3, 8, 1, (3, 2)),
+        (None, 8, 2, (4, 1)),
+        (2, 8, 2, (2, 2)),
+        (None, 2, 4, (1, 1)),
+        (16, 2, 1, (16, 1)),
+    ],
+)
+def test_cores_are_divided(workers: int | None, cores: int, processes: int, shared: tuple[int, int]) -> None:
+    assert share(workers, cores, processes) == shared
+    runs, threads = shared
+    if workers is None and processes <= cores:
+        assert runs * threads * processes <= cores
+
+
+def test_runs_end_finished_and_what_they_printed_is_removed(tmp_path: Path, launcher: LocalLauncher) -> None:
+    plan = plan_of(tmp_path / "runs", "quant=none", "seed=0,1")
+    path = write_plan(plan, tmp_path)
+    first, second = (trial.run_id for trial in plan.trials)
+    launcher._threads = 2
+    for run in (first, second):
+        launcher.start(Task(run, path))
+    assert launcher.free() == 0
+    assert all_ended(launcher, 2) == {first: 0, second: 0}
+    assert launcher.free() == 2
+    launcher.close()
+    assert not (tmp_path / "sweep" / "output").exists()
+    record = run_directory(tmp_path / "runs", first).record()
+    assert record is not None
+    assert record["status"] == "finished"
+    assert record["command"] == plan.trials[0].command
+    # They reach torch.
+    assert run_directory(tmp_path / "runs", first).settings().trainer.threads == 2
+
+
+def test_a_run_that_cannot_begin_leaves_its_words(tmp_path: Path, launcher: LocalLauncher) -> None:
+    plan = plan_of(tmp_path / "runs", "quant=none", "seed=0")
+    path = write_plan(plan, tmp_path)
+    found = json.loads(path.read_text())
+    found["bases"][0]["data.batch_size"] = -1
+    path.write_text(json.dumps(found))
+    run = plan.trials[0].run_id
+    launcher.start(Task(run, path))
+    assert all_ended(launcher, 1) == {run: ExitCode.BAD_SETTINGS}
+    launcher.close()
+    assert "data.batch_size = -1" in launcher.output(run).read_text()
+    launcher.tidy([run])
+    assert not launcher.output(run).exists()
+
+
+def test_asked_to_stop_runs_save_and_say_so(
+    tmp_path: Path, launcher: LocalLauncher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_of(tmp_path / "runs", "quant=none", "seed=0", "trainer.max_epochs=500", "checkpoint.every_steps=1")
+    run = plan.trials[0].run_id
+    launcher.start(Task(run, write_plan(plan, tmp_path)))
+    directory = run_directory(tmp_path / "runs", run)
+    until(lambda: list(directory.checkpoints.glob("*.json")))
+    launcher.stop()
+    assert launcher.ended() == [(run, ExitCode.INTERRUPTED)]
+    assert (directory.record() or {})["status"] == "interrupted"
+
+
+def test_a_run_that_is_killed_ends_with_its_signal(tmp_path: Path, launcher: LocalLauncher) -> None:
+    plan = plan_of(tmp_path / "runs", "quant=none", "seed=0", "trainer.max_epochs=500")
+    run = plan.trials[0].run_id
+    launcher.start(Task(run, write_plan(plan, tmp_path)))
+    lock = run_directory(tmp_path / "runs", run).lock()
+    until(lambda: (lock.holder() or {}).get("pid"))
+    os.kill(int((lock.holder() or {})["pid"]), signal.SIGKILL)
+    assert all_ended(launcher, 1) == {run: -signal.SIGKILL}
+
+
+def test_runs_save_and_leave_when_their_launcher_is_killed(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    plan = plan_of(runs, "quant=none", "seed=0,1", "trainer.max_epochs=500", "checkpoint.every_steps=1")
+    ids = [trial.run_id for trial in plan.trials]
+    script = tmp_path / "stays.py"
+    script.write_text(STAYS)
+    variables = {**os.environ, "PYTHONPATH": str(ROOT)}
+    path = write_plan(plan, tmp_path)
+    process = subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path / "sweep"), str(path), *ids], env=variables, cwd=tmp_path
+    )
+    try:
+        directories = [run_directory(runs, run) for run in ids]
+        until(lambda: all(list(directory.checkpoints.glob("*.json")) for directory in directories))
+        # Nobody is stopped by a Ctrl-C of the terminal but the launcher.
+        pids = [int((directory.lock().holder() or {})["pid"]) for directory in directories]
+        assert all(os.getpgid(pid) == pid for pid in pids)
+    finally:
+        process.kill()
+        process.wait()
+    until(lambda: not any(directory.lock().held() for directory in directories), seconds=20)
+    assert [(directory.record() or {})["status"] for directory in directories] == ["interrupted"] * 2
+
+
+def test_the_imports_are_paid_once(tmp_path: Path, launcher: LocalLauncher) -> None:
+    """The server from which runs are forked has torch already."""
+    context = multiprocessing.get_context("forkserver")
+    assert launcher._context is context
+    plan = plan_of(tmp_path / "runs", "quant=none", "seed=0")
+    launcher.start(Task(plan.trials[0].run_id, write_plan(plan, tmp_path)))
+    all_ended(launcher, 1)
+    mine, theirs = context.Pipe()
+    process = context.Process(target=_loaded, args=(theirs,))
+    process.start()
+    found = mine.recv()
+    process.join()
+    if "ternlab.sweeps.trial" not in found:
+        pytest.skip("another test of this process started the server first")
+    assert {"torch", "pytorch_lightning", "hydra", "ternlab.training.running"} <= set(found)
+
+
+def _loaded(talk: object) -> None:
+    talk.send(sorted(sys.modules))  # type: ignore[attr-defined]

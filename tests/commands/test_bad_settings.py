@@ -44,6 +44,7 @@ REFUSED: dict[str, tuple[list[str], list[str]]] = {
     ),
     "option that is replaced": (["quant=rel2", "quant.factor=0.1"], ["rel.factors takes the place of factor"]),
     "a value for a group": (["quant=twn", "quant.surrogate=stable"], ["quant.surrogate = stable", "surrogate.kind="]),
+    "plugins without brackets": (["plugins=my_rule"], ["plugins = my_rule", "'plugins=[my_rule]'"]),
     "no name=value": (["quant", "twn"], ["is not name=value"]),
     "unquoted list": (["quant=sws", "quant.rel.factors=[0.05, 0.1"], ["is not name=value", "quote"]),
     "bits": (["quant=lsq", "quant.bits=5"], ["quant.bits = 5"]),

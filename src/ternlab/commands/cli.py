@@ -25,6 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TernlabError as error:
         print(f"error: {error}", file=sys.stderr)
         return int(error.exit_code)
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
     except BrokenPipeError:
         # The reader of the output (head, less) has left. Python would complain once more while it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -23,12 +23,10 @@ from ternlab.sweeps.local import LocalLauncher, cores, share
 from ternlab.sweeps.plan import Composed, Config, Plan, make_plan, plan_file, read_plan, write_plan
 from ternlab.sweeps.schedule import Progress, carry_out
 from ternlab.sweeps.space import Space, space_of
-from ternlab.sweeps.states import State
+from ternlab.sweeps.states import SOME_FAILED, State
 from ternlab.sweeps.table import failure_lines, look, result_lines, status_lines, summary_line
 from ternlab.training.signals import StopRequest
 
-# Of a sweep: some trials have failed.
-SOME_FAILED = 3
 # Group choices without a value of their own; what they stand for is merged already.
 _NOT_OF_A_TRIAL = ("experiment", "debug")
 # Options of Hydra that say where else configuration is; a trial's own command needs them too.

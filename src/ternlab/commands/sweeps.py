@@ -9,9 +9,10 @@ import time
 from pathlib import Path
 
 from ternlab.errors import ExitCode, SettingsError, did_you_mean
+from ternlab.runs.directory import fitting_ids
 from ternlab.runs.lock import RunLock
 from ternlab.sweeps.plan import Plan, read_plan
-from ternlab.sweeps.states import State
+from ternlab.sweeps.states import SOME_FAILED, State
 from ternlab.sweeps.table import look, result_lines, status_lines, summary_line
 
 _POLL_SECONDS = 0.5
@@ -30,7 +31,7 @@ def found_plan(sweeps: Path, name: str) -> tuple[Plan, Path]:
     if (Path(name) / "plan.json").is_file():
         return read_plan(Path(name) / "plan.json"), Path(name)
     ids = sorted(path.parent.name for path in sweeps.glob("*/plan.json"))
-    fitting = [one for one in ids if one == name] or [one for one in ids if one.startswith(name) or one.endswith(name)]
+    fitting = fitting_ids(name, ids)
     if len(fitting) != 1:
         rule = (
             f"{len(fitting)} sweeps fit: {', '.join(fitting)}" if fitting else f"there is no such sweep below {sweeps}"
@@ -63,7 +64,7 @@ def wait(sweeps: Path, name: str) -> int:
         time.sleep(_POLL_SECONDS)
     found = look(plan, runs_of(plan))
     print(summary_line(plan, found), "", *result_lines(plan, runs_of(plan)), sep="\n")
-    return ExitCode.DONE if all(one.state == State.FINISHED for one in found) else ExitCode.HELD
+    return ExitCode.DONE if all(one.state == State.FINISHED for one in found) else SOME_FAILED
 
 
 def cancel(sweeps: Path, name: str) -> ExitCode:

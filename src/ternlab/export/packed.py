@@ -18,7 +18,7 @@ from ternlab import __version__
 from ternlab.errors import SettingsError, TernlabError, did_you_mean
 from ternlab.export import coding
 from ternlab.export.container import Arrays, FileFormatError, as_array, read_container, shown, write_container
-from ternlab.export.folding import foldable_pairs, inference_network, replace_by_identity
+from ternlab.export.folding import Inference, foldable_pairs, inference_network, replace_by_identity
 from ternlab.export.header import Architecture, LayerHeader, PackedHeader, Packing, PlaneHeader, checked_header
 from ternlab.models.build import build_model
 from ternlab.models.registry import MODELS
@@ -62,41 +62,41 @@ def save(
             does not hold (bfloat16), an entry of `origin` is not known, or `path` cannot be written.
         StorageError: the disk is full.
     """
-    if packing not in get_args(Packing):
-        raise SettingsError(
-            "packing", value=packing, rule="there is no such packing", instead=did_you_mean(packing, get_args(Packing))
-        )
+    _check_packing(packing)
     inference = inference_network(model, fold=fold)
     if not inference.codes:
         raise SettingsError("model", rule="no layer is quantized", instead="ternlab.quantize(model, 'tga') first")
-    quantized = {inference.network.get_submodule(name): name for name in inference.codes}
-    arrays: Arrays = {}
-    for name, value in _kept_state(inference.network, set(quantized)).items():
-        arrays[f"state/{name}"] = _numpy(name, value)
-    headers = []
-    for name, found in inference.codes.items():
-        planes = [_write_plane(arrays, f"{name}/{number}", plane, packing) for number, plane in enumerate(found.planes)]
-        shape = tuple(found.planes[0].codes.shape)
-        headers.append({"name": name, "shape": shape, "planes": planes})
+    arrays, layers = _written(inference, packing)
     if architecture is not None:
         _one_precision(arrays, SettingsError("model", rule=_MIXED, instead="save without architecture"))
-    header = checked(
-        PackedHeader,
-        {
-            "ternlab": __version__,
-            "rule": rule,
-            "layers": headers,
-            "folded": inference.folded,
-            "architecture": architecture,
-            **origin,
-        },
-    )
+    entries = {"rule": rule, "layers": layers, "folded": inference.folded, "architecture": architecture, **origin}
+    header = checked(PackedHeader, {"ternlab": __version__, **entries})
     try:
         return write_container(Path(path), arrays, header.model_dump(mode="json"))
     except OSError as error:
         raise SettingsError(
             "file", value=str(path), rule=f"cannot be written ({error.strerror})", instead="a file in a folder of yours"
         ) from error
+
+
+def _check_packing(packing: str) -> None:
+    known = get_args(Packing)
+    if packing not in known:
+        raise SettingsError(
+            "packing", value=packing, rule="there is no such packing", instead=did_you_mean(packing, known)
+        )
+
+
+def _written(inference: Inference, packing: Packing) -> tuple[Arrays, list[dict[str, Any]]]:
+    """Return the arrays of the file, and the entries of its header on the quantized layers."""
+    quantized = {inference.network.get_submodule(name) for name in inference.codes}
+    kept = _kept_state(inference.network, quantized)
+    arrays: Arrays = {f"state/{name}": _numpy(name, value) for name, value in kept.items()}
+    layers: list[dict[str, Any]] = []
+    for name, found in inference.codes.items():
+        planes = [_write_plane(arrays, f"{name}/{number}", plane, packing) for number, plane in enumerate(found.planes)]
+        layers.append({"name": name, "shape": tuple(found.planes[0].codes.shape), "planes": planes})
+    return arrays, layers
 
 
 def load(path: Path | str, model: nn.Module | None = None) -> nn.Module:

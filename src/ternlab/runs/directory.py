@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,12 @@ def run_directory(runs: str | Path, run_id: str) -> RunDirectory:
     return RunDirectory(Path(runs).resolve() / run_id)
 
 
+def fitting_ids(name: str, ids: Iterable[str]) -> list[str]:
+    """Return the id that is `name`, or else those that begin or end with it."""
+    known = list(ids)
+    return [one for one in known if one == name] or [one for one in known if one.startswith(name) or one.endswith(name)]
+
+
 def existing_run(runs: str | Path, name: str, setting: str = "run") -> RunDirectory:
     """Find a run by its id, by a unique beginning or ending of it, or by its folder's path.
 
@@ -150,9 +157,9 @@ def existing_run(runs: str | Path, name: str, setting: str = "run") -> RunDirect
     if (Path(name) / "record.json").is_file():
         return RunDirectory(Path(name).resolve())
     ids = sorted(path.parent.name for path in Path(runs).glob("*/record.json"))
-    parts = [run for run in ids if run.startswith(name) or run.endswith(name)]
+    fitting = fitting_ids(name, ids)
     # A run that `force` moved aside has the beginning of the run that took its place.
-    fitting = [run for run in ids if run == name] or [run for run in parts if _ASIDE not in run] or parts
+    fitting = [run for run in fitting if _ASIDE not in run] or fitting
     if len(fitting) == 1:
         return run_directory(runs, fitting[0])
     rule = f"there is no such run below {runs}" if not fitting else f"{len(fitting)} runs fit: {', '.join(fitting)}"

@@ -125,8 +125,10 @@ def import_plugins(names: Any) -> None:
     """Import modules that register networks, data sets and rules.
 
     Raises:
-        SettingsError: there is no such module.
+        SettingsError: not a list, or there is no such module.
     """
+    if isinstance(names, str):
+        raise SettingsError("plugins", value=names, rule="is a list of modules", instead=f"'plugins=[{names}]'")
     for name in names:
         try:
             importlib.import_module(str(name))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
 import signal
@@ -14,8 +13,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from ternlab.sweeps.launcher import Task
+from ternlab.training.signals import die_with_parent
 
-_PR_SET_PDEATHSIG = 1
 # Imported once, in the process from which all trials are forked; torch starts no threads before it computes.
 _PRELOADED = [
     "ternlab.commands.entry",
@@ -119,7 +118,7 @@ def _trial(plan: str, run: str, threads: int, output: str, folder: str) -> None:
     os.setpgid(0, 0)
     # The launcher dies: the run saves and leaves, so that the same command can go on with it. The kernel tells of the
     # death of the fork server, which is the parent; that one lives as long as any run does, so the launcher is watched.
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    die_with_parent()
     threading.Thread(target=_leave_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     os.chdir(folder)
     os.environ["OMP_NUM_THREADS"] = str(threads)

@@ -12,6 +12,9 @@ from ternlab.errors import StorageError
 from ternlab.runs.directory import RunDirectory, run_directory
 from ternlab.runs.record import Record, Status
 
+# Exit code of a sweep of which some trials are not finished.
+SOME_FAILED = 3
+
 
 class State(StrEnum):
     """What a run of a sweep is doing."""

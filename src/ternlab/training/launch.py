@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import logging
 import signal
@@ -24,11 +23,10 @@ from ternlab.errors import (
 from ternlab.logs import FOR_A_PERSON
 from ternlab.runs.directory import RunDirectory
 from ternlab.settings.root import Settings
-from ternlab.training.signals import StopRequest
+from ternlab.training.signals import StopRequest, die_with_parent
 
 # Not below "ternlab", so that its lines reach the log file and not the terminal.
 _torchrun = logging.getLogger("torchrun")
-_PR_SET_PDEATHSIG = 1
 _CLASSES: dict[int, type[TernlabError]] = {
     ExitCode.HELD: RunHeldError,
     ExitCode.DIVERGED: DivergedError,
@@ -60,7 +58,7 @@ def train_in_processes(
         [sys.executable, "-m", *launcher, "-m", "ternlab.training.rank", *arguments],
         # Its own session: a Ctrl-C at the terminal reaches this process alone, which passes it on once.
         start_new_session=True,
-        preexec_fn=_die_with_parent,
+        preexec_fn=die_with_parent,
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",
@@ -117,8 +115,3 @@ def _error(code: int, message: str) -> TernlabError:
     error = _CLASSES.get(code, TernlabError)(message)
     error.exit_code = ExitCode(code)
     return error
-
-
-def _die_with_parent() -> None:
-    """Ask the kernel for SIGTERM when the parent dies, so that no process trains on without its run's lock."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import signal
 import threading
 from types import FrameType, TracebackType
@@ -9,6 +10,7 @@ from typing import Any
 
 from ternlab.errors import RunInterrupted
 
+_PR_SET_PDEATHSIG = 1
 # USR1 and USR2 announce preemption or the end of the time limit on clusters; TERM and INT mean the same here.
 ASKING_TO_STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -55,3 +57,8 @@ class StopRequest:
         if self.signal is not None and number == signal.SIGINT:
             raise RunInterrupted("Stopped at once.\n  instead: the same command goes on from the last checkpoint")
         self.signal = self.signal or signal.Signals(number).name
+
+
+def die_with_parent() -> None:
+    """Ask the kernel for SIGTERM when the parent dies, so that no process trains on without its run's lock."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -14,7 +14,7 @@ demo: $(VENV)/installed ## train a ternary ResNet-34 and its baseline on the emb
 	$(BIN)/python src/train.py model=resnet34 quant=tga
 
 test: $(VENV)/installed-test ## install the test extra and run the tests
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 2 -m "not slow and not cluster"
 
 test-slow: $(VENV)/installed-test ## run the tests that take longer
 	$(BIN)/python -m pytest -m slow

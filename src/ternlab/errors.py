@@ -86,6 +86,10 @@ class StorageError(TernlabError):
     exit_code = ExitCode.STORAGE
 
 
+class InfrastructureError(TernlabError):
+    """What carries trials out (SLURM, Ray) does not answer any more; what was trained is kept."""
+
+
 class CheckpointCorruptError(TernlabError):
     """A checkpoint's bytes are not the ones that were written."""
 

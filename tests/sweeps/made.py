@@ -7,7 +7,7 @@ from typing import Any
 
 from ternlab.runs.directory import run_directory
 from ternlab.runs.record import write_record
-from ternlab.sweeps.plan import Composed, Plan, make_plan
+from ternlab.sweeps.plan import Composed, Plan, make_plan, write_plan
 from ternlab.sweeps.space import space_of
 from tests.settings_for_tests import tiny_config
 
@@ -42,3 +42,11 @@ def write_status(runs: Path, run: str, status: str, **more: Any) -> None:
     directory.create()
     metrics = {"val/top1": 50.0, "test/top1": 40.0, "degradation/top1": 1.0} if status == "finished" else {}
     write_record(directory.record_file, {"run_id": run, "status": status, "epochs": 2, "metrics": metrics, **more})
+
+
+def plan_for_contract(folder: Path) -> tuple[Plan, Path]:
+    """Return a plan for `LauncherContract`, written into `folder / "sweep"`: a short trial and an endless one."""
+    plan = plan_of(folder / "runs", "quant=none", "trainer.max_epochs=1,500", "checkpoint.every_steps=1")
+    sweep = folder / "sweep"
+    sweep.mkdir()
+    return plan, write_plan(plan, sweep)

@@ -15,11 +15,13 @@ import pytest
 
 from ternlab.errors import ExitCode
 from ternlab.runs.directory import run_directory
-from ternlab.sweeps.launcher import Task
-from ternlab.sweeps.local import LocalLauncher, share
-from ternlab.sweeps.plan import write_plan
+from ternlab.settings.sweep import LocalCluster
+from ternlab.sweeps.launcher import Launcher, Task
+from ternlab.sweeps.local import LocalLauncher, launcher_of, share
+from ternlab.sweeps.plan import Plan, write_plan
+from ternlab.testing.launcher import LauncherContract
 from tests.commands.run_command import ROOT
-from tests.sweeps.made import plan_of
+from tests.sweeps.made import plan_for_contract, plan_of
 
 # One launcher process of a test: starts the runs of a plan, says so, and stays.
 STAYS = """
@@ -30,8 +32,7 @@ from ternlab.sweeps.local import LocalLauncher
 if __name__ == "__main__":
     folder, plan, *runs = sys.argv[1:]
     launcher = LocalLauncher(Path(folder), len(runs), 1)
-    for run in runs:
-        launcher.start(Task(run, Path(plan)))
+    launcher.start([Task(run, Path(plan)) for run in runs])
     print("started", flush=True)
     time.sleep(100)
 """
@@ -87,8 +88,7 @@ def test_runs_end_finished_and_what_they_printed_is_removed(tmp_path: Path, laun
     path = write_plan(plan, tmp_path)
     first, second = (trial.run_id for trial in plan.trials)
     launcher._threads = 2
-    for run in (first, second):
-        launcher.start(Task(run, path))
+    launcher.start([Task(run, path) for run in (first, second)])
     assert launcher.free() == 0
     assert all_ended(launcher, 2) == {first: 0, second: 0}
     assert launcher.free() == 2
@@ -109,7 +109,7 @@ def test_a_run_that_cannot_begin_leaves_its_words(tmp_path: Path, launcher: Loca
     found["bases"][0]["data.batch_size"] = -1
     path.write_text(json.dumps(found))
     run = plan.trials[0].run_id
-    launcher.start(Task(run, path))
+    launcher.start([Task(run, path)])
     assert all_ended(launcher, 1) == {run: ExitCode.BAD_SETTINGS}
     launcher.close()
     assert "data.batch_size = -1" in launcher.output(run).read_text()
@@ -122,7 +122,7 @@ def test_asked_to_stop_runs_save_and_say_so(
 ) -> None:
     plan = plan_of(tmp_path / "runs", "quant=none", "seed=0", "trainer.max_epochs=500", "checkpoint.every_steps=1")
     run = plan.trials[0].run_id
-    launcher.start(Task(run, write_plan(plan, tmp_path)))
+    launcher.start([Task(run, write_plan(plan, tmp_path))])
     directory = run_directory(tmp_path / "runs", run)
     until(lambda: list(directory.checkpoints.glob("*.json")))
     launcher.stop()
@@ -133,7 +133,7 @@ def test_asked_to_stop_runs_save_and_say_so(
 def test_a_run_that_is_killed_ends_with_its_signal(tmp_path: Path, launcher: LocalLauncher) -> None:
     plan = plan_of(tmp_path / "runs", "quant=none", "seed=0", "trainer.max_epochs=500")
     run = plan.trials[0].run_id
-    launcher.start(Task(run, write_plan(plan, tmp_path)))
+    launcher.start([Task(run, write_plan(plan, tmp_path))])
     lock = run_directory(tmp_path / "runs", run).lock()
     until(lambda: (lock.holder() or {}).get("pid"))
     os.kill(int((lock.holder() or {})["pid"]), signal.SIGKILL)
@@ -177,3 +177,14 @@ process.join()
     subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True, timeout=120)
     found = (tmp_path / "loaded").read_text().split()
     assert {"torch", "pytorch_lightning", "hydra", "ternlab.training.running", "ternlab.sweeps.trial"} <= set(found)
+
+
+class TestContract(LauncherContract):
+    @pytest.fixture
+    def plan(self, tmp_path: Path) -> tuple[Plan, Path]:
+        return plan_for_contract(tmp_path)
+
+    @pytest.fixture
+    def make_launcher(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path, Plan], Launcher]:
+        monkeypatch.setenv("PYTHONPATH", str(ROOT))
+        return lambda folder, plan: launcher_of(folder, plan, LocalCluster(workers=2, threads=1))

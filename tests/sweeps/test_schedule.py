@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,35 +33,51 @@ class FakeLauncher:
     most: int = 0
     stopped: bool = False
     name: str = "fake"
+    queues: bool = False
 
     def __post_init__(self) -> None:
-        self.running: dict[str, float] = {}
+        self.started_at: dict[str, float] = {}
 
     def free(self) -> int:
-        return self.workers - len(self.running)
+        return self.workers - len(self.started_at)
 
-    def start(self, task: Task) -> None:
-        assert task.run_id not in self.running
-        assert self.free() > 0
-        self.started.append(task.run_id)
-        self.running[task.run_id] = self.now() + 1
-        self.most = max(self.most, len(self.running))
+    def describe(self, tasks: Sequence[Task]) -> list[str]:
+        return [task.run_id for task in tasks]
+
+    def running(self) -> Sequence[str]:
+        return ()
+
+    def start(self, tasks: Sequence[Task]) -> None:
+        assert len(tasks) <= self.free()
+        for task in tasks:
+            assert task.run_id not in self.started_at
+            self.started.append(task.run_id)
+            self.started_at[task.run_id] = self.now() + 1
+        self.most = max(self.most, len(self.started_at))
+
+    def stop_runs(self, runs: Iterable[str]) -> None:
+        for run in runs:
+            self.endings[run] = [("interrupted", ExitCode.INTERRUPTED)]
+            self.started_at[run] = self.now()
+
+    def tidy(self, finished: Iterable[str]) -> None:
+        pass
 
     def ended(self) -> Sequence[tuple[str, int]]:
-        over = [run for run, end in self.running.items() if end <= self.now()]
+        over = [run for run, end in self.started_at.items() if end <= self.now()]
         return [(run, self._end(run)) for run in over]
 
     def stop(self) -> None:
         self.stopped = True
-        for run in self.running:
+        for run in self.started_at:
             self.endings[run] = [("interrupted", ExitCode.INTERRUPTED)]
-            self.running[run] = 0
+            self.started_at[run] = 0
 
     def close(self) -> None:
         pass
 
     def _end(self, run: str) -> int:
-        del self.running[run]
+        del self.started_at[run]
         status, code = (self.endings.get(run) or [FINE]).pop(0)
         if status is not None:
             write_status(self.runs, run, status)
@@ -269,7 +285,7 @@ def test_asked_to_stop_it_starts_nothing_more_and_what_runs_may_save(world: Worl
     world.stop_at = 1.5
     progress = world.go()
     assert world.launcher.stopped
-    assert not world.launcher.running
+    assert not world.launcher.started_at
     assert not progress.running
     assert progress.done == set(world.plan.baselines)
     assert len(world.launcher.started) == 4

@@ -17,9 +17,8 @@ from ternlab.commands.sweeps import found_plan, runs_of
 from ternlab.errors import ExitCode, RunHeldError, SettingsError
 from ternlab.runs import provenance
 from ternlab.runs.lock import RunLock
-from ternlab.settings.check import checked
-from ternlab.settings.sweep import SweepSettings
-from ternlab.sweeps.local import LocalLauncher, cores, share
+from ternlab.settings.sweep import SweepSettings, sweep_settings
+from ternlab.sweeps.launchers import build_launcher
 from ternlab.sweeps.plan import Composed, Config, Plan, make_plan, plan_file, read_plan, write_plan
 from ternlab.sweeps.schedule import Progress, carry_out
 from ternlab.sweeps.space import Space, space_of
@@ -46,7 +45,7 @@ def main(
         params: the space of an experiment.
     """
     whole = _plain(config)
-    wanted = checked(SweepSettings, {name: whole[name] for name in SweepSettings.model_fields if name in whole})
+    wanted = sweep_settings(whole)
     runs, sweeps = Path(whole["paths"]["runs"]), Path(whole["paths"]["sweeps"])
     of_trials = [word for word in typed if not _of_the_sweep(word)]
     _refuse_axes_of_the_sweep(word for word in typed if _of_the_sweep(word))
@@ -111,6 +110,7 @@ def _choices_of_sweeps(loader: ConfigLoader, space: Space) -> list[str]:
         for group, choice in ours.items()
         if group not in names
         and not group.startswith("hydra/")
+        and not _of_the_sweep(group)
         and before.get(group) != choice
         and theirs.get(group) == before.get(group)
     ]
@@ -160,10 +160,8 @@ def run_sweep(plan: Plan, wanted: SweepSettings, runs: Path, sweeps: Path) -> in
     _make(folder)
     with _held(folder), StopRequest() as stop:
         plan = _agreed(plan, folder, runs, wanted)
-        workers, threads = share(wanted.cluster.workers, cores(), _processes(plan))
-        launcher = LocalLauncher(folder, workers, wanted.cluster.threads or threads)
-        count = f"{len(plan.trials)} trials, {len(plan.baselines)} baselines, {workers} at a time"
-        print(f"{plan.sweep_id}: {count}\n{folder}", flush=True)
+        launcher = build_launcher(folder, plan, wanted.cluster)
+        print(f"{plan.sweep_id}: {len(plan.trials)} trials, {len(plan.baselines)} baselines\n{folder}", flush=True)
         try:
             progress = carry_out(
                 plan,
@@ -207,10 +205,6 @@ def _agreed(plan: Plan, folder: Path, runs: Path, wanted: SweepSettings) -> Plan
         return read_plan(path)
     _check_code(begun.code, now, wanted)
     return begun
-
-
-def _processes(plan: Plan) -> int:
-    return max(plan.configs[trial.run_id].get("trainer", {}).get("devices") or 1 for trial in plan.trials)
 
 
 def _close(plan: Plan, runs: Path, folder: Path, progress: Progress, stop: StopRequest) -> int:

@@ -12,7 +12,9 @@ from multiprocessing.context import ForkServerProcess
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from ternlab.settings.sweep import ClusterSettings, LocalCluster
 from ternlab.sweeps.launcher import Task
+from ternlab.sweeps.plan import Plan
 from ternlab.training.signals import die_with_parent
 
 # Imported once, in the process from which all trials are forked; torch starts no threads before it computes.
@@ -35,6 +37,7 @@ class LocalLauncher:
     """
 
     name = "local"
+    queues = False
 
     def __init__(self, folder: Path, workers: int, threads: int) -> None:
         self._folder = folder / "output"
@@ -44,12 +47,24 @@ class LocalLauncher:
         self._context.set_forkserver_preload(_PRELOADED)
         self._processes: dict[str, ForkServerProcess] = {}
 
+    def describe(self, tasks: Sequence[Task]) -> list[str]:
+        """Return how the runs share this machine."""
+        return [f"{len(tasks)} runs on this machine, {self._workers} at a time, {self._threads} threads each"]
+
+    def running(self) -> Sequence[str]:
+        """Return nothing: runs leave with the launcher that started them."""
+        return ()
+
     def free(self) -> int:
         """Return how many more runs this machine carries."""
         return self._workers - len(self._processes)
 
-    def start(self, task: Task) -> None:
-        """Fork a process for the run."""
+    def start(self, tasks: Sequence[Task]) -> None:
+        """Fork a process for each run."""
+        for task in tasks:
+            self._start(task)
+
+    def _start(self, task: Task) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         output = self.output(task.run_id)
         process = self._context.Process(
@@ -68,10 +83,14 @@ class LocalLauncher:
                 self.output(run).unlink(missing_ok=True)
         return [(run, process.exitcode or 0) for run, process in gone]
 
+    def stop_runs(self, runs: Iterable[str]) -> None:
+        """Send SIGTERM to some runs."""
+        for run in runs:
+            self._processes[run].terminate()
+
     def stop(self) -> None:
         """Send SIGTERM to all runs and wait until they have saved."""
-        for process in self._processes.values():
-            process.terminate()
+        self.stop_runs(self._processes)
         for process in self._processes.values():
             process.join()
 
@@ -88,6 +107,13 @@ class LocalLauncher:
     def output(self, run: str) -> Path:
         """Return the file with what a run printed."""
         return self._folder / f"{run}.txt"
+
+
+def launcher_of(folder: Path, plan: Plan, cluster: ClusterSettings) -> LocalLauncher:
+    """Return the launcher of this machine; without numbers in `cluster`, its cores are divided."""
+    assert isinstance(cluster, LocalCluster)
+    workers, threads = share(cluster.workers, cores(), plan.processes())
+    return LocalLauncher(folder, workers, cluster.threads or threads)
 
 
 def share(workers: int | None, cores: int, processes: int = 1) -> tuple[int, int]:

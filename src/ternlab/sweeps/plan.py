@@ -81,6 +81,10 @@ class Plan:
     code: dict[str, Any] | None
     command: str
 
+    def processes(self) -> int:
+        """Return the processes on one machine of the run that has the most (`trainer.devices`)."""
+        return max(self.configs[run].get("trainer", {}).get("devices") or 1 for run in self.configs)
+
     def settings(self, run: str) -> Settings:
         """Return the checked settings of a run of the plan."""
         return settings_from_config(self.configs[run])

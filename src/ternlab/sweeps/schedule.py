@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -74,7 +74,7 @@ def carry_out(
         clock: default: that of the machine.
     """
     clock = clock or Clock()
-    progress = _begun(plan, runs)
+    progress = _begun(plan, runs, launcher.running())
     needs = {trial.run_id: trial.baseline for trial in plan.trials}
     look(progress)
     while progress.waiting or progress.running:
@@ -91,10 +91,13 @@ def carry_out(
     return progress
 
 
-def _begun(plan: Plan, runs: Path) -> Progress:
+def _begun(plan: Plan, runs: Path, running: Collection[str]) -> Progress:
     progress = Progress([])
     for run in (*plan.baselines, *(trial.run_id for trial in plan.trials)):
-        if not _settled(progress, runs, run):
+        if run in running:
+            progress.running.add(run)
+            progress.tries[run] = 1
+        elif not _settled(progress, runs, run):
             progress.waiting.append(run)
     return progress
 
@@ -138,10 +141,12 @@ def _start(
     clock: Clock,
 ) -> bool:
     changed = False
+    tasks: list[Task] = []
+    free = launcher.free()
     # No run is in two of these, so a set tells what a trial must wait for.
     unfinished = {*progress.waiting, *progress.running}
     for run in list(progress.waiting):
-        if launcher.free() < 1:
+        if len(tasks) >= free:
             break
         baseline = needs.get(run)
         if baseline in progress.failed:
@@ -149,7 +154,9 @@ def _start(
             progress.failed[run] = progress.failed[baseline]
             changed = True
             continue
-        if baseline in unfinished or progress.held.get(run, 0.0) > clock.now():
+        # A queue keeps a trial until its baseline has ended; else it stays here.
+        queued = launcher.queues and baseline in progress.running
+        if (baseline in unfinished and not queued) or progress.held.get(run, 0.0) > clock.now():
             continue
         if _is_held(progress, runs, run, clock):
             continue
@@ -159,7 +166,9 @@ def _start(
             continue
         progress.running.add(run)
         progress.tries[run] = progress.tries.get(run, 0) + 1
-        launcher.start(Task(run, plan_file))
+        tasks.append(Task(run, plan_file, after=baseline if queued else None))
+    if tasks:
+        launcher.start(tasks)
     return changed
 
 

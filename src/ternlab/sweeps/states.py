@@ -12,8 +12,9 @@ from ternlab.errors import StorageError
 from ternlab.runs.directory import RunDirectory, run_directory
 from ternlab.runs.record import Record, Status
 
-# Exit code of a sweep of which some trials are not finished.
+# Exit codes of a sweep: some trials are not finished; what carries them out has failed.
 SOME_FAILED = 3
+INFRASTRUCTURE = 4
 
 
 class State(StrEnum):

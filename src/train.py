@@ -7,4 +7,4 @@ from ternlab.commands.entry import run
 from ternlab.commands.train import main
 
 if __name__ == "__main__":
-    sys.exit(run(Path(__file__).parents[1] / "conf" / "train.yaml", main))
+    sys.exit(run(Path(__file__).parents[1] / "conf" / "train.yaml", main, multirun="multirun"))

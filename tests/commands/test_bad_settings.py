@@ -230,7 +230,9 @@ def test_the_console_script_answers_help_without_heavy_imports() -> None:
     assert int(done.stdout.split()[-2]) < 250
 
 
-def test_multirun_ends_with_the_worst_exit_code(tmp_path: Path) -> None:
-    code, _, err = run(tmp_path, "quant=none", "-m", "optim.lr=-1,-2")
+def test_a_bad_value_in_a_list_is_told_before_anything_is_written(tmp_path: Path) -> None:
+    code, _, err = run(tmp_path, "quant=none", "-m", "optim.lr=0.1,-2")
     assert code == ExitCode.BAD_SETTINGS
-    assert err.count("must be greater than 0") == 2
+    assert err.count("must be greater than 0") == 1
+    assert "at: optim.lr=-2" in err
+    assert not list(tmp_path.iterdir())

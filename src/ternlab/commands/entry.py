@@ -33,21 +33,25 @@ _HYDRA_OVERRIDES = (
 )
 
 
+_MULTIRUN = frozenset(("-m", "--multirun"))
 _OVERRIDE = re.compile(r"[+~]*[A-Za-z_][\w./@:]*=")
 
 
-def run(config: Path, command: Command) -> int:
+def run(config: Path, command: Command, multirun: str | None = None) -> int:
     """Run `command` on the configuration that the command line composes, and return the exit code.
 
     Args:
         config: path of the primary configuration; its folder holds the groups.
         command: takes the resolved configuration as plain values.
+        multirun: name of the configuration that takes the place of `config` with `-m`, in the same folder.
     """
     log_to_terminal()
     # Without this, Hydra prints errors in its own words and exits with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     codes: list[ExitCode] = []
     typed = sys.argv[1:]
+    if multirun is not None and not _MULTIRUN.isdisjoint(typed):
+        config = config.with_stem(multirun)
 
     def task(composed: DictConfig) -> None:
         codes.append(_guarded(lambda: command(_plain(composed))))

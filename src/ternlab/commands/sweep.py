@@ -14,16 +14,18 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from ternlab.commands.sweeps import found_plan, runs_of
-from ternlab.errors import ExitCode, RunHeldError, SettingsError
+from ternlab.errors import ExitCode, InfrastructureError, RunHeldError, SettingsError
 from ternlab.runs import provenance
 from ternlab.runs.lock import RunLock
 from ternlab.settings.sweep import SweepSettings, sweep_settings
+from ternlab.sweeps.launcher import Launcher, Task
 from ternlab.sweeps.launchers import build_launcher
 from ternlab.sweeps.plan import Composed, Config, Plan, make_plan, plan_file, read_plan, write_plan
 from ternlab.sweeps.schedule import Progress, carry_out
 from ternlab.sweeps.space import Space, space_of
-from ternlab.sweeps.states import SOME_FAILED, State
+from ternlab.sweeps.states import INFRASTRUCTURE, SOME_FAILED, State
 from ternlab.sweeps.table import failure_lines, look, result_lines, status_lines, summary_line
+from ternlab.sweeps.watching import watcher
 from ternlab.training.signals import StopRequest
 
 # Group choices without a value of their own; what they stand for is merged already.
@@ -54,7 +56,7 @@ def main(
     space = space_of(of_trials, default, params, loader)
     _refuse_paths(space)
     groups = set(loader.list_groups(""))
-    space = replace(space, fixed=(*_choices_of_sweeps(loader, space), *space.fixed))
+    space = replace(space, fixed=(*_own_choices(loader, str(config.hydra.job.config_name), space), *space.fixed))
 
     def compose(overrides: list[str]) -> Composed:
         # As `src/train.py` does with the same words: a trial's own command makes the same run.
@@ -93,8 +95,8 @@ def _refuse_paths(space: Space) -> None:
             raise SettingsError(axis.name, rule="is of the whole sweep, so it has one value", instead="one folder")
 
 
-def _choices_of_sweeps(loader: ConfigLoader, space: Space) -> list[str]:
-    """Return the group choices that sweep.yaml makes otherwise than train.yaml, as they must be typed there.
+def _own_choices(loader: ConfigLoader, name: str, space: Space) -> list[str]:
+    """Return the group choices that the configuration `name` makes otherwise than train.yaml, as they are typed there.
 
     Where the space says, or an experiment of it, theirs counts.
     """
@@ -102,8 +104,8 @@ def _choices_of_sweeps(loader: ConfigLoader, space: Space) -> list[str]:
     names = {word.lstrip("+~").partition("=")[0] for word in words}
     experiments = [word for word in words if word.lstrip("+").startswith("experiment=")]
     ours, before, theirs = (
-        loader.load_configuration(config_name=name, overrides=chosen, run_mode=RunMode.RUN).hydra.runtime.choices
-        for name, chosen in (("sweep", []), ("train", []), ("train", experiments))
+        loader.load_configuration(config_name=one, overrides=chosen, run_mode=RunMode.RUN).hydra.runtime.choices
+        for one, chosen in ((name, []), ("train", []), ("train", experiments))
     )
     return [
         f"{group}={choice}"
@@ -147,32 +149,38 @@ def run_sweep(plan: Plan, wanted: SweepSettings, runs: Path, sweeps: Path) -> in
     """Carry out a plan, or go on with it, and print what came of it.
 
     Returns:
-        0 when all trials are finished, 3 when some have failed, 5 when it was asked to stop.
+        0 when all trials are finished, 3 when some have failed, 4 when what carries them out does not answer any
+        more, 5 when it was asked to stop.
 
     Raises:
         SettingsError: the code is not that of the plan.
         RunHeldError: another process carries out this sweep.
     """
-    if wanted.dry_run:
-        _print_plan(plan, runs)
-        return ExitCode.DONE
     folder = sweeps / plan.sweep_id
+    # Refuses what cannot run there before anything is written.
+    launcher = build_launcher(folder, plan, wanted.cluster)
+    if wanted.dry_run:
+        _print_plan(plan, runs, launcher, plan_file(folder).resolve())
+        return ExitCode.DONE
     _make(folder)
     with _held(folder), StopRequest() as stop:
         plan = _agreed(plan, folder, runs, wanted)
-        launcher = build_launcher(folder, plan, wanted.cluster)
         print(f"{plan.sweep_id}: {len(plan.trials)} trials, {len(plan.baselines)} baselines\n{folder}", flush=True)
         try:
-            progress = carry_out(
-                plan,
-                plan_file(folder).resolve(),
-                runs,
-                launcher,
-                retries=wanted.retries,
-                asked_to_stop=lambda: stop.signal is not None,
-                look=_Lines(plan),
-            )
+            with watcher(plan, runs) as look:
+                progress = carry_out(
+                    plan,
+                    plan_file(folder).resolve(),
+                    runs,
+                    launcher,
+                    retries=wanted.retries,
+                    asked_to_stop=lambda: stop.signal is not None,
+                    look=look,
+                )
             launcher.tidy(progress.done)
+        except InfrastructureError as error:
+            print(f"error: {error}\n  To go on:\n  {plan.command}", file=sys.stderr)
+            return INFRASTRUCTURE
         finally:
             launcher.close()
     return _close(plan, runs, folder, progress, stop)
@@ -252,26 +260,12 @@ def _named(code: dict[str, Any]) -> str:
     return f"commit {code['commit'][:10]}{changes}"
 
 
-def _print_plan(plan: Plan, runs: Path) -> None:
+def _print_plan(plan: Plan, runs: Path, launcher: Launcher, file: Path) -> None:
     found = look(plan, runs)
     print(summary_line(plan, found), "", *status_lines(plan, found), "", sep="\n")
+    baselines = {trial.run_id: trial.baseline for trial in plan.trials}
+    left = [one.run_id for one in found if one.state not in (State.FINISHED, State.DIVERGED)]
+    after = {run: baselines.get(run) if baselines.get(run) in left else None for run in left}
+    print(*launcher.describe([Task(run, file, after[run]) for run in left]), "", sep="\n")
     for trial in plan.trials:
         print(trial.command)
-
-
-class _Lines:
-    """Prints a line when a run begins or ends."""
-
-    def __init__(self, plan: Plan) -> None:
-        self._total = len(plan.trials) + len(plan.baselines)
-        self._seen: Progress | None = None
-
-    def __call__(self, progress: Progress) -> None:
-        before = self._seen or Progress([])
-        for run in sorted(progress.done - before.done if self._seen else ()):
-            print(f"[{len(progress.done) + len(progress.failed)}/{self._total}] finished {run}", flush=True)
-        for run in sorted(progress.failed.keys() - before.failed.keys()):
-            print(f"[{len(progress.done) + len(progress.failed)}/{self._total}] failed {run}", flush=True)
-        if self._seen is None and progress.done:
-            print(f"{len(progress.done)} of {self._total} runs are finished already", flush=True)
-        self._seen = Progress([], set(progress.running), set(progress.done), dict(progress.failed))

@@ -23,21 +23,27 @@ def look(plan: Plan, runs: Path) -> list[Standing]:
 
 def status_lines(plan: Plan, found: Iterable[Standing]) -> list[str]:
     """Return a table with a row for each run: state, epoch, validation accuracy, degradation."""
-    points = {trial.run_id: _words(trial.point) for trial in plan.trials}
+    trials = {trial.run_id: trial for trial in plan.trials}
     rows = [("run", "state", "epoch", "val/top1", "degradation", "settings")]
-    for one in found:
-        metrics = (one.record or {}).get("metrics") or {}
-        rows.append(
-            (
-                one.run_id,
-                str(one.state),
-                f"{one.epoch}/{one.epochs}" if one.epochs else "",
-                _number(one.last.get("val/top1")),
-                _number(metrics.get("degradation/top1"), sign=True),
-                points.get(one.run_id, "baseline"),
-            )
-        )
-    return aligned(rows)
+    return aligned([*rows, *(cells(one, trials.get(one.run_id)) for one in found)])
+
+
+def cells(one: Standing, trial: Trial | None) -> tuple[str, ...]:
+    """Return the row of a run: id, state, epoch, validation accuracy, degradation, settings.
+
+    Args:
+        one: where it stands.
+        trial: of the plan; `None` for a baseline.
+    """
+    metrics = (one.record or {}).get("metrics") or {}
+    return (
+        one.run_id,
+        str(one.state),
+        f"{one.epoch}/{one.epochs}" if one.epochs else "",
+        _number(one.last.get("val/top1")),
+        _number(metrics.get("degradation/top1"), sign=True),
+        _words(trial.point) if trial else "baseline",
+    )
 
 
 def summary_line(plan: Plan, found: Iterable[Standing]) -> str:
@@ -48,9 +54,9 @@ def summary_line(plan: Plan, found: Iterable[Standing]) -> str:
 
 
 def result_lines(plan: Plan, runs: Path) -> list[str]:
-    """Return the settings with the mean over their seeds, best first, and the command of the best.
+    """Return the settings with the mean over their seeds, least degradation first, and the command of the best.
 
-    Settings are compared by validation accuracy; what is shown of the test images is no choice.
+    The best setting is chosen by validation accuracy; what is shown of the test images is no choice.
     """
     groups: dict[str, list[tuple[Trial, dict[str, Any]]]] = {}
     for trial in plan.trials:
@@ -59,17 +65,21 @@ def result_lines(plan: Plan, runs: Path) -> list[str]:
             groups.setdefault(_words(trial.point, without=_SEED), []).append((trial, one.record["metrics"]))
     if not groups:
         return ["no trial is finished"]
-    order = sorted(groups.items(), key=lambda entry: -_mean(entry[1], "val/top1"))
+    # Runs in full precision lose nothing and stand first.
+    order = sorted(
+        groups.items(), key=lambda entry: (_mean(entry[1], "degradation/top1"), -_mean(entry[1], "test/top1"))
+    )
     names = ("val/top1", "test/top1", "degradation/top1")
     rows = [("settings", "n", *(column for name in names for column in (name, "deviation")))]
     for words, members in order:
-        cells = [words or "(all)", str(len(members))]
+        row = [words or "(all)", str(len(members))]
         for name in names:
-            cells += [_number(_mean(members, name)), _number(_deviation(members, name))]
-        rows.append(tuple(cells))
-    best = order[0][1][0][0]
-    if not _values(order[0][1], "val/top1"):
+            row += [_number(_mean(members, name)), _number(_deviation(members, name))]
+        rows.append(tuple(row))
+    members = max(groups.values(), key=lambda one: _mean(one, "val/top1"))
+    if not _values(members, "val/top1"):
         return [*aligned(rows), "", "no best setting: without validation images (data.val_fraction) there is no choice"]
+    best = members[0][0]
     return [*aligned(rows), "", "best by val/top1, mean over seeds; one of its runs:", f"  {best.command}"]
 
 

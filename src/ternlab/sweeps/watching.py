@@ -1,0 +1,169 @@
+"""What a person sees while a sweep is carried out: a live table on a terminal, a line for each event otherwise."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from ternlab.sweeps.plan import Plan, Trial
+from ternlab.sweeps.schedule import Progress
+from ternlab.sweeps.states import Standing, State, standing
+from ternlab.sweeps.table import cells
+
+_REFRESH_SECONDS = 1.0
+# Looking at the folders of thousands of queued runs must stay a small part of the time.
+_SHARE_OF_TIME = 0.05
+_COLUMNS = ("run", "state", "epoch", "val/top1", "degradation", "settings", "left")
+_STYLES = {State.RUNNING: "bold", State.FINISHED: "green", State.FAILED: "red", State.DIVERGED: "red"}
+
+
+class Watcher:
+    """Is called at every turn of the scheduler; a context, so that the terminal is left as it was."""
+
+    def __enter__(self) -> Watcher:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the terminal as it was."""
+
+    def __call__(self, progress: Progress) -> None:
+        """Show where the sweep stands."""
+        raise NotImplementedError
+
+
+def watcher(plan: Plan, runs: Path) -> Watcher:
+    """Return the live table on a terminal, else lines."""
+    return LiveTable(plan, runs) if sys.stdout.isatty() else Lines(plan)
+
+
+class Lines(Watcher):
+    """Prints a line when a run has ended."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._done: set[str] = set()
+        self._failed: set[str] = set()
+        self._begun = False
+
+    def __call__(self, progress: Progress) -> None:
+        """Print what is new since the last call."""
+        total = len(self._plan.trials) + len(self._plan.baselines)
+        count = f"[{len(progress.done) + len(progress.failed)}/{total}]"
+        if not self._begun and progress.done:
+            print(f"{len(progress.done)} of {total} runs are finished already", flush=True)
+        elif self._begun:
+            for run in sorted(progress.done - self._done):
+                print(f"{count} finished {run}", flush=True)
+        for run in sorted(progress.failed.keys() - self._failed):
+            print(f"{count} failed {run}", flush=True)
+        self._begun, self._done, self._failed = True, set(progress.done), set(progress.failed)
+
+
+class LiveTable(Watcher):
+    """Redraws a table: what runs, what has failed, what was finished last, and the time that is left.
+
+    Args:
+        plan: of the sweep.
+        runs: folder of the runs.
+        console: default: the terminal.
+        now: seconds that only grow; a test moves them.
+    """
+
+    def __init__(
+        self, plan: Plan, runs: Path, console: Console | None = None, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._plan = plan
+        self._runs = runs
+        self._console = console or Console()
+        self._now = now
+        self._trials = {trial.run_id: trial for trial in plan.trials}
+        self._settled: dict[str, Standing] = {}
+        self._began: tuple[float, float] | None = None
+        self._next = now()
+        self._live = Live(console=self._console, auto_refresh=False, transient=True)
+
+    def __enter__(self) -> LiveTable:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def __call__(self, progress: Progress) -> None:
+        """Draw the table, at most once a second."""
+        before = self._now()
+        if before < self._next:
+            return
+        self._live.update(self.render(progress), refresh=True)
+        self._next = self._now() + max(_REFRESH_SECONDS, (self._now() - before) / _SHARE_OF_TIME)
+
+    def render(self, progress: Progress) -> Group:
+        """Return the table and the line below it."""
+        running = [standing(self._runs, run) for run in sorted(progress.running)]
+        for run in (*progress.done, *progress.failed):
+            if run not in self._settled:
+                self._settled[run] = standing(self._runs, run)
+        failed = [self._settled[run] for run in progress.failed]
+        # The newest last words of the sweep, below those that still say something.
+        done = [one for run, one in self._settled.items() if run in progress.done][::-1]
+        room = max(5, self._console.size.height - 5)
+        # What trains before what waits in a queue.
+        shown = [*sorted(running, key=lambda one: one.state != State.RUNNING), *failed, *done][:room]
+        table = Table(box=None, pad_edge=False)
+        for name in _COLUMNS:
+            table.add_column(name, no_wrap=True, overflow="ellipsis")
+        for one in shown:
+            state = State.FAILED if one.run_id in progress.failed and one.state != State.DIVERGED else one.state
+            row = [*cells(one, self._trial(one)), self._left_of(one)]
+            table.add_row(*map(Text, row), style=_STYLES.get(state, ""))
+        return Group(table, Text(self._summary(progress, running)))
+
+    def _trial(self, one: Standing) -> Trial | None:
+        return self._trials.get(one.run_id)
+
+    def _summary(self, progress: Progress, running: list[Standing]) -> str:
+        total = len(self._plan.trials) + len(self._plan.baselines)
+        counts = (
+            f"{len(progress.done)}/{total} finished, {len(progress.running)} running, "
+            f"{len(progress.waiting)} waiting, {len(progress.failed)} failed"
+        )
+        left = self._left(progress, running, total)
+        return f"{self._plan.sweep_id}: {counts}" + (f", about {duration(left)} left" if left else "")
+
+    def _left(self, progress: Progress, running: list[Standing], total: int) -> float | None:
+        """Return seconds until the end as runs (and parts of them) have ended since the watching began."""
+        parts = sum(one.epoch / one.epochs for one in running if one.epochs)
+        ended = len(progress.done) + len(progress.failed) + parts
+        if self._began is None:
+            self._began = (self._now(), ended)
+        seconds, since = self._now() - self._began[0], ended - self._began[1]
+        return seconds / since * (total - ended) if since > 0 else None
+
+    def _left_of(self, one: Standing) -> str:
+        """Return the time that is left of a run, from its epochs since the newest start."""
+        attempts = (one.record or {}).get("attempts") or []
+        if one.state != State.RUNNING or not one.epoch or not one.epochs or len(attempts) != 1:
+            return ""
+        seconds = (datetime.now(UTC) - datetime.fromisoformat(attempts[0]["started"])).total_seconds()
+        return duration(seconds / one.epoch * (one.epochs - one.epoch))
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words: `40 s`, `5 min`, `3 h 20 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

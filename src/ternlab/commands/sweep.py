@@ -20,6 +20,7 @@ from ternlab.runs.lock import RunLock
 from ternlab.settings.sweep import SweepSettings, sweep_settings
 from ternlab.sweeps.launcher import Launcher, Task
 from ternlab.sweeps.launchers import build_launcher
+from ternlab.sweeps.local import warm_up
 from ternlab.sweeps.plan import Composed, Config, Plan, make_plan, plan_file, read_plan, write_plan
 from ternlab.sweeps.schedule import Progress, carry_out
 from ternlab.sweeps.space import Space, space_of
@@ -55,6 +56,8 @@ def main(
         return _go_on(wanted.sweep, [word for word in of_trials if not word.startswith("paths.")], wanted, sweeps)
     space = space_of(of_trials, default, params, loader)
     _refuse_paths(space)
+    if wanted.cluster.name == "local" and not wanted.dry_run:
+        warm_up()
     groups = set(loader.list_groups(""))
     space = replace(space, fixed=(*_own_choices(loader, str(config.hydra.job.config_name), space), *space.fixed))
 

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterable, Sequence
+from multiprocessing import forkserver
 from multiprocessing.context import ForkServerProcess
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -25,6 +26,12 @@ _PRELOADED = [
     "ternlab.training.running",
     "ternlab.training.launch",
 ]
+
+
+def warm_up() -> None:
+    """Begin with the imports of trials, in the process from which they will be forked, while a plan is made."""
+    multiprocessing.get_context("forkserver").set_forkserver_preload(_PRELOADED)
+    forkserver.ensure_running()
 
 
 class LocalLauncher:

@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 RUNS := logs/runs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint types format benchmark figures clean
+.PHONY: help demo test test-slow test-cluster lint types format benchmark figures docs clean
 
 help: ## show the targets
-	@sed -nE 's/^([a-z-]+):.*## (.*)/\1 \2/p' $(MAKEFILE_LIST) | while read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1 \2/p' $(MAKEFILE_LIST) | while read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
 
 demo: $(VENV)/installed ## train a ternary ResNet-34 and its baseline on the embedded digits (2 minutes on 2 free cores)
 	$(BIN)/python src/train.py model=resnet34 quant=tga
@@ -17,7 +17,10 @@ test: $(VENV)/installed-test ## install the test extra and run the tests
 	$(BIN)/python -m pytest -n 2 -m "not slow and not cluster"
 
 test-slow: $(VENV)/installed-test ## run the tests that take longer
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow and not cluster"
+
+test-cluster: $(VENV)/installed-test ## run the tests on a real SLURM (sbatch on PATH, as root) and a real Ray, both on this machine
+	$(BIN)/python -m pytest -m cluster
 
 lint: $(VENV)/installed-test ## check style
 	$(BIN)/ruff check .
@@ -35,6 +38,9 @@ benchmark: $(VENV)/installed-test ## print the cost of a ternary step over a ful
 
 figures: $(VENV)/installed-docs ## draw the pictures of docs/quantizers.md
 	$(BIN)/python docs/figures/transfer_functions.py
+
+docs: $(VENV)/installed-docs ## build the documentation as a site in docs/_build/html
+	$(BIN)/python -m sphinx --quiet --nitpicky --fail-on-warning --keep-going docs docs/_build/html
 
 clean: ## remove the environment and the caches, not the runs
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -94,15 +94,21 @@ class CheckpointCorruptError(TernlabError):
     """A checkpoint's bytes are not the ones that were written."""
 
 
+# Names that a message lists; settings and choices are fewer, runs may be thousands.
+_SHOWN = 60
+
+
 def near_matches(word: str, choices: Iterable[str], most: int = 3) -> list[str]:
     """Return up to `most` of `choices` that look like `word`, best first."""
     return difflib.get_close_matches(word, list(choices), n=most, cutoff=0.5)
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """Return a sentence for error messages: the near matches of `word`, or all the choices."""
+    """Return a sentence for error messages: the near matches of `word`, and the choices, all where they are few."""
     known = sorted(choices)
     near = near_matches(word, known)
+    more = f", and {len(known) - _SHOWN} more" if len(known) > _SHOWN else ""
+    listed = ", ".join(known[:_SHOWN]) + more
     if near:
-        return f"did you mean {' or '.join(near)}? (known: {', '.join(known)})"
-    return f"one of: {', '.join(known)}"
+        return f"did you mean {' or '.join(near)}? (known: {listed})"
+    return f"one of: {listed}"

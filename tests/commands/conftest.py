@@ -13,13 +13,11 @@ import pytest
 
 from ternlab.commands.entry import run as run_entry
 from ternlab.commands.export import main as export
-from ternlab.commands.train import _train
+from ternlab.commands.train import train_run
 from ternlab.errors import ExitCode
 from ternlab.runs.directory import RunDirectory, run_directory
 from ternlab.runs.identity import run_id
-from ternlab.runs.lifecycle import complete
 from ternlab.settings.load import twin_of
-from ternlab.training.signals import StopRequest
 from tests.commands.run_command import ROOT
 from tests.settings_for_tests import tiny_settings
 
@@ -32,8 +30,8 @@ def digits_run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     runs = tmp_path_factory.mktemp("project") / "logs" / "runs"
     changes = {"data__limit_train": None, "trainer__max_epochs": 4, "quant__init": "baseline", "quant__update": "joint"}
     settings = tiny_settings(runs, model__dropout=0.1, **changes)
-    with StopRequest() as stop:
-        return complete(settings, "python src/train.py", lambda *run: _train(*run, stop), stop)
+    directory, _ = train_run(settings, "python src/train.py")
+    return directory
 
 
 @pytest.fixture(scope="session")

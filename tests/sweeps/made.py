@@ -7,7 +7,8 @@ from typing import Any
 
 from ternlab.runs.directory import run_directory
 from ternlab.runs.record import write_record
-from ternlab.sweeps.plan import Composed, Plan, make_plan, write_plan
+from ternlab.sweeps.plan import Plan, write_plan
+from ternlab.sweeps.planner import Composed, make_plan
 from ternlab.sweeps.space import space_of
 from tests.settings_for_tests import tiny_config
 

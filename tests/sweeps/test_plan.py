@@ -12,7 +12,8 @@ import pytest
 from ternlab.errors import SettingsError, StorageError
 from ternlab.runs.identity import run_id
 from ternlab.settings.load import twin_of
-from ternlab.sweeps.plan import Composed, make_plan, plan_file, read_plan, write_plan
+from ternlab.sweeps.plan import plan_file, read_plan, write_plan
+from ternlab.sweeps.planner import Composed, make_plan
 from ternlab.sweeps.space import space_of
 from tests.sweeps.made import compose_in, plan_of
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,8 @@ from ternlab.errors import ExitCode
 from ternlab.sweeps import schedule
 from ternlab.sweeps.launcher import Launcher, Task
 from ternlab.sweeps.plan import Plan
-from ternlab.sweeps.schedule import Clock, Progress, carry_out
+from ternlab.sweeps.progress import Clock, Progress
+from ternlab.sweeps.schedule import _pause, carry_out, submit
 from ternlab.sweeps.states import Standing, State
 from tests.sweeps.made import plan_of, write_status
 
@@ -303,3 +304,166 @@ def test_every_change_is_shown(world: World) -> None:
     world.go()
     assert len(world.looks) > 4
     assert world.looks[-1].done == set(world.plan.configs)
+
+
+class Queue(FakeLauncher):
+    """Keeps tasks until what they wait for has ended, and gives those of a failed one back with HELD."""
+
+    def __init__(self, runs: Path, now: Callable[[], float], workers: int = 100) -> None:
+        super().__init__(runs, now, workers, queues=True)
+        self.after: dict[str, str | None] = {}
+        self.had: list[str] = []
+        self.submitted: list[Task] = []
+
+    def running(self) -> Sequence[str]:
+        return self.had
+
+    def start(self, tasks: Sequence[Task]) -> None:
+        self.submitted += tasks
+        for task in tasks:
+            self.after[task.run_id] = task.after
+            # What waits has no end yet.
+            self.started_at[task.run_id] = float("inf") if task.after else self.now() + 1
+        self.started += [task.run_id for task in tasks if task.after is None]
+
+    def ended(self) -> Sequence[tuple[str, int]]:
+        found = []
+        for run, code in super().ended():
+            found.append((run, code))
+            for trial in [trial for trial, after in self.after.items() if after == run and trial in self.started_at]:
+                if code == 0:
+                    self.started_at[trial] = self.now() + 1
+                    self.started.append(trial)
+                else:
+                    del self.started_at[trial]
+                    # Told before the baseline's own end, which is the harder order.
+                    found.insert(0, (trial, ExitCode.HELD))
+        return found
+
+
+@pytest.fixture
+def queued(world: World) -> World:
+    world.launcher = Queue(world.runs, lambda: world.time)
+    return world
+
+
+def test_a_queue_gets_everything_at_once_and_trials_behind_their_baselines(queued: World) -> None:
+    progress = queued.go()
+    queue = queued.launcher
+    assert isinstance(queue, Queue)
+    assert progress.done == set(queued.plan.configs)
+    assert len(queue.submitted) == 6
+    assert {task.run_id: task.after for task in queue.submitted} == {
+        **dict.fromkeys(queued.plan.baselines),
+        **{trial.run_id: trial.baseline for trial in queued.plan.trials},
+    }
+
+
+def test_trials_of_a_baseline_that_is_retried_in_a_queue_wait_again_without_a_try(queued: World) -> None:
+    bad = queued.name("none", 0)
+    queued.launcher.endings = {bad: [("failed", ExitCode.FAILED)]}
+    progress = queued.go(retries=1)
+    assert progress.done == set(queued.plan.configs)
+    assert not progress.failed
+    assert progress.tries[queued.name("tga", 0)] == 1
+    assert progress.tries[bad] == 2
+    # They still have their own retry.
+    again = World(queued.runs / "again")
+    again.launcher = Queue(again.runs, lambda: again.time)
+    again.launcher.endings = {
+        again.name("none", 0): [("failed", ExitCode.FAILED)],
+        again.name("tga", 0): [("failed", ExitCode.FAILED)],
+    }
+    assert again.go(retries=1).done == set(again.plan.configs)
+
+
+def test_trials_of_a_baseline_that_fails_for_good_in_a_queue_fail_with_it(queued: World) -> None:
+    bad = queued.name("none", 0)
+    queued.launcher.endings = {bad: [("failed", ExitCode.FAILED)] * 2}
+    progress = queued.go(retries=1)
+    assert progress.failed == dict.fromkeys([bad, queued.name("tga", 0), queued.name("twn", 0)], ExitCode.FAILED)
+    assert not {queued.name("tga", 0), queued.name("twn", 0)} & set(queued.launcher.started)
+    assert not progress.waiting
+
+
+def test_runs_that_an_earlier_launcher_has_queued_are_not_queued_twice_and_keep_their_retries(queued: World) -> None:
+    queue = queued.launcher
+    assert isinstance(queue, Queue)
+    run, other = queued.name("none", 0), queued.name("none", 1)
+    queue.had = [run, other]
+    queue.started_at = dict.fromkeys(queue.had, 1.0)
+    queue.endings = {run: [("running", -9)], other: [("failed", ExitCode.FAILED)] * 2}
+    progress = queued.go(retries=1)
+    assert queue.started.count(run) == 1
+    assert run in progress.done
+    assert progress.failed[other] == ExitCode.FAILED
+    assert queue.started.count(other) == 1
+
+
+def test_a_run_that_was_stopped_early_is_not_started_and_one_that_still_runs_is_stopped_again(queued: World) -> None:
+    queue = queued.launcher
+    assert isinstance(queue, Queue)
+    running, resting = queued.name("tga", 0), queued.name("twn", 1)
+    write_status(queued.runs, resting, "interrupted")
+    queue.had = [running]
+    queue.started_at = {running: 500.0}
+    queued.plan = replace(queued.plan, pruned=frozenset({running, resting}))
+    progress = queued.go()
+    assert queued.time < 100, "it was waited for"
+    assert progress.pruned == {running, resting}
+    assert progress.done == set(queued.plan.configs) - {running, resting}
+    assert not progress.failed
+    assert not {running, resting} & set(queue.started)
+
+
+def test_a_run_that_was_stopped_early_is_trained_when_others_need_it_as_their_baseline(world: World) -> None:
+    needed = world.name("none", 0)
+    write_status(world.runs, needed, "interrupted")
+    world.plan = replace(world.plan, pruned=frozenset({needed}))
+    progress = world.go()
+    assert progress.done == set(world.plan.configs)
+    assert not progress.pruned
+
+
+def test_a_plan_is_handed_over_to_a_queue_and_nothing_is_waited_for(queued: World) -> None:
+    write_status(queued.runs, queued.name("twn", 1), "finished")
+    progress = submit(
+        queued.plan, queued.runs / "plan.json", queued.runs, queued.launcher, look=queued.looks.append, clock=Clock()
+    )
+    assert queued.time == 0
+    assert len(progress.running) == 5
+    assert not progress.waiting
+    assert progress.done == {queued.name("twn", 1)}
+    assert queued.looks[-1].running == progress.running
+
+
+def test_what_a_full_queue_does_not_take_is_left_waiting(queued: World) -> None:
+    queued.launcher.workers = 3
+    progress = submit(queued.plan, queued.runs / "plan.json", queued.runs, queued.launcher, look=queued.looks.append)
+    assert (len(progress.running), len(progress.waiting)) == (3, 3)
+
+
+def test_pauses_are_short_for_short_runs_and_long_when_nothing_happens_or_looking_is_dear() -> None:
+    assert _pause(0, 0) == pytest.approx(0.05)
+    assert _pause(3, 0) <= 0.1
+    assert _pause(3600, 0) == 1
+    for worked in (0.01, 0.05, 0.09):
+        assert worked / (worked + _pause(0, worked)) <= 0.051
+    assert _pause(0, 100) <= 5, "Ctrl-C is answered"
+
+
+def test_ten_thousand_waiting_runs_are_not_looked_at_at_every_turn(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[str] = []
+
+    def look(runs: Path, name: str) -> Standing:
+        looked.append(name)
+        return real(runs, name)
+
+    real = schedule.standing
+    monkeypatch.setattr(schedule, "standing", look)
+    world.launcher.workers = 1
+    world.go()
+    # Once at the beginning, once before it is started, once after its end.
+    assert len(looked) <= 3 * len(world.plan.configs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ternlab.errors import SettingsError
+from ternlab.sweeps.interval import Interval
 from ternlab.sweeps.space import space_of
 
 
@@ -81,6 +82,52 @@ def test_without_any_axis_there_is_one_point() -> None:
 
 
 @pytest.mark.parametrize(
+    ("typed", "between"),
+    [
+        ("lr=interval(0.1,2)", Interval(0.1, 2.0)),
+        ("lr=interval(1,5)", Interval(1.0, 5.0)),
+        ("lr=tag(log,interval(1e-4,1e-1))", Interval(1e-4, 1e-1, log=True)),
+        ("n=int(interval(1,5))", Interval(1, 5, whole=True)),
+        ("n=tag(log,int(interval(1,100)))", Interval(1, 100, log=True, whole=True)),
+        ("n=int(tag(log,interval(1,100)))", Interval(1, 100, log=True, whole=True)),
+    ],
+)
+def test_a_search_may_have_intervals(typed: str, between: Interval) -> None:
+    space = space_of([typed, "seed=0,1"], intervals=True)
+    assert space.axes[0].interval == between
+    assert space.size == (None if between.size is None else 2 * between.size)
+    assert [axis.name for axis in space.searched().axes] == [typed.partition("=")[0]]
+    assert space.seeds == (0, 1)
+    assert space.axes[0].word(3) == f"{typed.partition('=')[0]}=3"
+    assert space.axes[0].word(1e-05).endswith("=1e-05")
+
+
+def test_ranges_are_in_order_and_choices_are_not() -> None:
+    space = space_of(["a=range(0,3)", "b=0,1,2", "c=shuffle(range(0,3))"])
+    assert [axis.ordered for axis in space.axes] == [True, False, False]
+    assert space_of(["seed=3"]).seeds == ()
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        ("lr=interval(1,1)", ["lr = interval(1,1)", "ends where it starts"]),
+        ("lr=interval(2,1)", ["or before"]),
+        ("lr=tag(log,interval(0,1))", ["lr = tag(log,interval(0,1))", "logarithm"]),
+        ("lr=tag(log,interval(-1,1))", ["logarithm"]),
+        ("lr=interval(0,inf)", ["not finite"]),
+        ("seed=interval(0,9)", ["seed", "not searched", "seed=0,1,2"]),
+        ("seed=int(interval(0,9))", ["seed", "not searched"]),
+        ("lr=str(interval(0,1))", ["command line", "cast"]),
+    ],
+)
+def test_an_interval_without_numbers_says_what_is_wrong(typed: str, says: list[str]) -> None:
+    with pytest.raises(SettingsError) as error:
+        space_of([typed], intervals=True)
+    assert all(words in str(error.value) for words in says), str(error.value)
+
+
+@pytest.mark.parametrize(
     ("typed", "says"),
     [
         (["seed=range(0,0)"], ["seed", "no values", "seed=a,b,c"]),
@@ -88,7 +135,10 @@ def test_without_any_axis_there_is_one_point() -> None:
         (["seed=range(0,3,0)"], ["must not be zero"]),
         (["seed=1,"], ["command line", "name=a,b"]),
         (["nonsense"], ["command line"]),
-        (["optim.lr=interval(0,1)"], ["optim.lr = interval(0,1)", "interval", "range(start,stop,step)"]),
+        (
+            ["optim.lr=interval(0,1)"],
+            ["optim.lr = interval(0,1)", "interval", "range(start,stop,step)", "search=random"],
+        ),
         (["seed=0,1", "seed=2,3"], ["seed", "given twice"]),
         (["seed=0", "seed=1,2"], ["seed", "given twice"]),
         (["quant=glob(*)"], ["quant"]),

@@ -82,3 +82,25 @@ def test_epochs_and_the_newest_metrics_come_along(tmp_path: Path) -> None:
     run_directory(tmp_path, "run").metrics_file.write_text("epoch,val/top1\n0,10.0\n1,\n")
     one = standing(tmp_path, "run")
     assert (one.epoch, one.epochs, one.last["val/top1"]) == (2, 2, "")
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [
+        (None, State.PRUNED),
+        ("interrupted", State.PRUNED),
+        ("running", State.PRUNED),
+        ("failed", State.PRUNED),
+        ("finished", State.FINISHED),
+        ("diverged", State.DIVERGED),
+    ],
+)
+def test_a_run_that_a_search_has_stopped_early(status: str | None, state: State, tmp_path: Path) -> None:
+    if status is not None:
+        write_status(tmp_path, "run", status)
+    assert standing(tmp_path, "run", {"run"}).state == state
+    assert standing(tmp_path, "run", {"other"}).state != State.PRUNED
+
+
+def test_a_run_that_was_stopped_early_runs_until_it_has_saved(held: str, tmp_path: Path) -> None:
+    assert standing(tmp_path, held, {held}).state == State.RUNNING

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from rich.console import Console, Group
 
 from ternlab.runs.directory import run_directory
 from ternlab.sweeps.plan import Plan
-from ternlab.sweeps.schedule import Progress
+from ternlab.sweeps.progress import Progress
 from ternlab.sweeps.watching import Lines, LiveTable, duration, watcher
 from tests.sweeps.made import plan_of, write_status
 
@@ -45,13 +46,23 @@ def test_lines_tell_each_end_once(plan: Plan, capsys: pytest.CaptureFixture[str]
     (baseline,) = plan.baselines
     lines = Lines(plan)
     lines(Progress([first, second], done={baseline}))
-    assert capsys.readouterr().out == "1 of 3 runs are finished already\n"
+    assert capsys.readouterr().out == "1 of 3 runs have ended already\n"
     lines(Progress([second], done={baseline, first}))
     assert capsys.readouterr().out == f"[2/3] finished {first}\n"
     lines(Progress([], done={baseline, first}, failed={second: 1}))
     assert capsys.readouterr().out == f"[3/3] failed {second}\n"
     lines(Progress([], done={baseline, first}, failed={second: 1}))
     assert capsys.readouterr().out == ""
+
+
+def test_what_a_search_stops_is_told_and_the_plan_grows(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = (trial.run_id for trial in plan.trials)
+    lines = Lines(replace(plan, trials=plan.trials[:1]))
+    lines(Progress([], running={first}))
+    lines(Progress([], running={first}, pruned={first}, plan=plan))
+    assert capsys.readouterr().out == ""
+    lines(Progress([], running={second}, pruned={first}, plan=plan))
+    assert capsys.readouterr().out == f"[1/3] pruned {first}\n"
 
 
 def test_the_table_shows_what_runs_before_what_is_finished(plan: Plan, tmp_path: Path) -> None:
@@ -69,7 +80,7 @@ def test_the_table_shows_what_runs_before_what_is_finished(plan: Plan, tmp_path:
     assert "12.50" in row(lines, first)
     assert "quant=tga" in row(lines, first)
     assert "baseline" in row(lines, baseline)
-    assert "1/3 finished, 1 running, 0 waiting, 1 failed" in lines[-1]
+    assert "1/3 finished, 0 running, 1 waiting, 1 failed" in lines[-1]
 
 
 def test_a_small_terminal_shows_the_running_ones(plan: Plan, tmp_path: Path) -> None:

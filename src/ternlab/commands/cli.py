@@ -12,11 +12,13 @@ from typing import Any
 from ternlab import __version__
 from ternlab.errors import ExitCode, TernlabError
 
+_RUN_HELP = "id of a run, a unique beginning or ending of it, or its folder"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `ternlab ...` and return the exit code."""
     parser = _parser()
-    chosen = parser.parse_args(arguments)
+    chosen = parser.parse_args(_with_signs(sys.argv[1:] if arguments is None else arguments))
     if chosen.command is None:
         parser.print_help()
         return ExitCode.DONE
@@ -33,6 +35,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return ExitCode.DONE
 
 
+def _with_signs(arguments: Sequence[str]) -> list[str]:
+    """Join `--sort` with the key behind it: argparse takes `-test/top1` for an option."""
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and joined[-1] == "--sort":
+            joined[-1] = f"--sort={argument}"
+        else:
+            joined.append(argument)
+    return joined
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ternlab",
@@ -44,9 +57,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"ternlab {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    show = commands.add_parser("show", help="the table of one run", description="Print the table of one run.")
-    show.add_argument("run", help="id of the run, a unique beginning or ending of it, or its folder")
-    show.add_argument("--runs", type=Path, default=Path("logs/runs"), help="folder of the runs (default: logs/runs)")
+    _add_results(commands)
+    _add_show(commands)
+    _add_compare(commands)
+    _add_runs(commands)
     tell = commands.add_parser(
         "info",
         help="what is inside of an exported file",
@@ -56,6 +70,76 @@ def _parser() -> argparse.ArgumentParser:
     tell.add_argument("--json", action="store_true", help="print one JSON object in place of the table")
     _add_sweep(commands)
     return parser
+
+
+_WHERE_HELP = (
+    "Conditions compare a column, a metric or a setting with a value: = != < <= > >=, ~ (contains), joined by and, "
+    "or, not and parentheses; values with blanks stand in quotes; null is what is missing. "
+    "Names: columns such as run_id, status, data, model, quant, seed; metrics as in docs/metrics.md; settings as in "
+    "config.yaml, such as optim.lr."
+)
+
+
+def _add_results(commands: Any) -> None:
+    text = "a table of all runs below a folder"
+    table = commands.add_parser("results", help=text, description=f"Print {text}.", epilog=_WHERE_HELP)
+    _add_folders(table, default=None, of_sweep=" (default: logs/runs, or that of the sweep)")
+    table.add_argument("--where", metavar="CONDITION", help="such as 'quant=tga and data=digits and optim.lr<=0.05'")
+    table.add_argument("--columns", metavar="A,B", help="columns, metrics and settings; * stands for any letters")
+    table.add_argument("--sort", metavar="A,B", help="from the smallest; -test/top1 is from the largest")
+    table.add_argument(
+        "--group", nargs="?", const="seed", choices=["seed"],
+        help="finished runs that differ in nothing but the seed: number, mean, deviation and 95 %% interval",
+    )  # fmt: skip
+    table.add_argument("--status", metavar="A,B", help="running, stopped, finished, interrupted, failed, diverged")
+    table.add_argument("--sweep", metavar="SWEEP", help="only the runs of a sweep, its baselines among them")
+    table.add_argument("--format", choices=["table", "csv", "json", "parquet", "markdown"], help="default: by --out")
+    table.add_argument("--out", type=Path, metavar="FILE", help="write to a file (.csv, .json, .parquet, .md)")
+
+
+def _add_show(commands: Any) -> None:
+    text = "settings, metrics, curves and origin of one run"
+    show = commands.add_parser("show", help=text, description=f"Print {text}.")
+    show.add_argument("run", help=_RUN_HELP)
+    show.add_argument("--runs", type=Path, default=Path("logs/runs"), help="folder of the runs (default: logs/runs)")
+    show.add_argument("--layers", action="store_true", help="add a table of the quantized layers at the last epoch")
+    show.add_argument("--curves", action="store_true", help="draw accuracy and loss over the epochs")
+    show.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _add_compare(commands: Any) -> None:
+    text = "two runs, or two sets of runs paired by seed"
+    compare = commands.add_parser(
+        "compare", help=text, description=f"Compare {text}: compare RUN RUN, compare 'quant=tga' 'quant=sws'.",
+        epilog="Of two sets, finished runs are paired whose settings are equal apart from those that the conditions "
+        f"name; the interval is that of the mean difference of the pairs (Student's t). {_WHERE_HELP}",
+    )  # fmt: skip
+    compare.add_argument("first", metavar="A", help=f"a condition, or {_RUN_HELP}")
+    compare.add_argument("second", metavar="B", help="the same; differences are B minus A")
+    compare.add_argument("--runs", type=Path, default=Path("logs/runs"), help="folder of the runs (default: logs/runs)")
+    compare.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _add_runs(commands: Any) -> None:
+    runs = commands.add_parser("runs", help="remove or archive runs", description="Remove or archive runs.")
+    actions = runs.add_subparsers(dest="action", metavar="ACTION", required=True)
+    for name, text in (
+        ("rm", "remove runs; asks first, and keeps what is running or is the baseline of other runs"),
+        ("archive", "write runs into a .tar.gz, verify it, and ask whether to remove them"),
+    ):
+        action = actions.add_parser(name, help=text, description=text)
+        action.add_argument("run", nargs="+", help=_RUN_HELP)
+        _add_folders(action, default=Path("logs/runs"), of_sweep=" (default: logs/runs)")
+        action.add_argument("--yes", action="store_true", help="remove without asking")
+        if name == "archive":
+            action.add_argument("--to", type=Path, required=True, metavar="FILE.tar.gz", help="the archive")
+            action.add_argument("--keep", action="store_true", help="do not remove the runs, and do not ask")
+
+
+def _add_folders(parser: argparse.ArgumentParser, default: Path | None, of_sweep: str) -> None:
+    parser.add_argument("--runs", type=Path, default=default, metavar="DIR", help=f"folder of the runs{of_sweep}")
+    text = "folder of the sweeps (default: logs/sweeps)"
+    parser.add_argument("--sweeps", type=Path, default=Path("logs/sweeps"), metavar="DIR", help=text)
 
 
 def _add_sweep(commands: Any) -> None:
@@ -86,20 +170,29 @@ def _sweep(chosen: argparse.Namespace) -> int:
     return int(actions[chosen.action](chosen.sweeps, chosen.sweep))
 
 
-def _show(chosen: argparse.Namespace) -> ExitCode:
-    # Deferred, so that --help answers at once.
-    from ternlab.runs.directory import existing_run
-    from ternlab.runs.record import Status
-    from ternlab.runs.table import print_table
+def _results(chosen: argparse.Namespace) -> ExitCode:
+    # Deferred here and below, so that --help answers at once.
+    from ternlab.commands.results import results
 
-    directory = existing_run(chosen.runs, chosen.run)
-    record = directory.record() or {}
-    if record["status"] == Status.FINISHED:
-        print_table(directory)
-    else:
-        message = (record.get("error") or {}).get("message", "")
-        print(f"{directory.run_id}: {record['status']}\n{message}\ncommand: {record['command']}\n{directory.path}")
-    return ExitCode.DONE
+    return results(chosen)
+
+
+def _show(chosen: argparse.Namespace) -> ExitCode:
+    from ternlab.commands.show import show
+
+    return show(chosen)
+
+
+def _compare(chosen: argparse.Namespace) -> ExitCode:
+    from ternlab.commands.compare import compare
+
+    return compare(chosen)
+
+
+def _runs(chosen: argparse.Namespace) -> ExitCode:
+    from ternlab.commands import manage_runs
+
+    return manage_runs.remove(chosen) if chosen.action == "rm" else manage_runs.archive(chosen)
 
 
 def _info(chosen: argparse.Namespace) -> ExitCode:
@@ -108,4 +201,11 @@ def _info(chosen: argparse.Namespace) -> ExitCode:
     return show(chosen.file, as_json=chosen.json)
 
 
-_COMMANDS = {"show": _show, "info": _info, "sweep": _sweep}
+_COMMANDS = {
+    "results": _results,
+    "show": _show,
+    "compare": _compare,
+    "runs": _runs,
+    "info": _info,
+    "sweep": _sweep,
+}

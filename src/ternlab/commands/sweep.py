@@ -21,8 +21,10 @@ from ternlab.settings.sweep import SweepSettings, sweep_settings
 from ternlab.sweeps.launcher import Launcher, Task
 from ternlab.sweeps.launchers import build_launcher
 from ternlab.sweeps.local import warm_up
-from ternlab.sweeps.plan import Composed, Config, Plan, make_plan, plan_file, read_plan, write_plan
-from ternlab.sweeps.schedule import Progress, carry_out
+from ternlab.sweeps.plan import Config, Plan, merged, plan_file, read_plan, write_plan
+from ternlab.sweeps.planner import Compose, Composed, make_plan
+from ternlab.sweeps.schedule import Progress, carry_out, submit
+from ternlab.sweeps.search_plan import make_search_plan, source_of
 from ternlab.sweeps.space import Space, space_of
 from ternlab.sweeps.states import INFRASTRUCTURE, SOME_FAILED, State
 from ternlab.sweeps.table import failure_lines, look, result_lines, status_lines, summary_line
@@ -54,7 +56,8 @@ def main(
     _refuse_axes_of_the_sweep(word for word in typed if _of_the_sweep(word))
     if wanted.sweep is not None:
         return _go_on(wanted.sweep, [word for word in of_trials if not word.startswith("paths.")], wanted, sweeps)
-    space = space_of(of_trials, default, params, loader)
+    searches = wanted.search.name != "grid"
+    space = space_of(of_trials, default, params, loader, intervals=searches)
     _refuse_paths(space)
     if wanted.cluster.name == "local" and not wanted.dry_run:
         warm_up()
@@ -68,8 +71,9 @@ def main(
             {key: value for key, value in _plain(found).items() if key not in _NOT_OF_A_TRIAL}, _linked(found)
         )
 
-    plan = make_plan(space, compose, groups.__contains__, provenance.command(), _options(sys.orig_argv))
-    return run_sweep(plan, wanted, runs, sweeps)
+    how = (compose, groups.__contains__, provenance.command(), _options(sys.orig_argv))
+    plan = make_search_plan(space, wanted.search, *how) if searches else make_plan(space, *how)
+    return run_sweep(plan, wanted, runs, sweeps, compose)
 
 
 def _go_on(name: str, others: list[str], wanted: SweepSettings, sweeps: Path) -> int:
@@ -103,7 +107,7 @@ def _own_choices(loader: ConfigLoader, name: str, space: Space) -> list[str]:
 
     Where the space says, or an experiment of it, theirs counts.
     """
-    words = [*space.fixed, *(axis.typed[0] for axis in space.axes)]
+    words = [*space.fixed, *(word for axis in space.axes for word in axis.typed[:1])]
     names = {word.lstrip("+~").partition("=")[0] for word in words}
     experiments = [word for word in words if word.lstrip("+").startswith("experiment=")]
     ours, before, theirs = (
@@ -148,7 +152,7 @@ def _of_the_sweep(override: str) -> bool:
     return name.partition(".")[0] in SweepSettings.model_fields
 
 
-def run_sweep(plan: Plan, wanted: SweepSettings, runs: Path, sweeps: Path) -> int:
+def run_sweep(plan: Plan, wanted: SweepSettings, runs: Path, sweeps: Path, compose: Compose | None = None) -> int:
     """Carry out a plan, or go on with it, and print what came of it.
 
     Returns:
@@ -162,31 +166,62 @@ def run_sweep(plan: Plan, wanted: SweepSettings, runs: Path, sweeps: Path) -> in
     folder = sweeps / plan.sweep_id
     # Refuses what cannot run there before anything is written.
     launcher = build_launcher(folder, plan, wanted.cluster)
+    _check_wait(wanted, launcher, plan)
+    file = plan_file(folder).resolve()
     if wanted.dry_run:
-        _print_plan(plan, runs, launcher, plan_file(folder).resolve())
+        _print_plan(plan, runs, launcher, file)
         return ExitCode.DONE
     _make(folder)
     with _held(folder), StopRequest() as stop:
         plan = _agreed(plan, folder, runs, wanted)
         print(f"{plan.sweep_id}: {len(plan.trials)} trials, {len(plan.baselines)} baselines\n{folder}", flush=True)
         try:
+            if not wanted.wait:
+                return _submit(plan, file, runs, launcher)
             with watcher(plan, runs) as look:
                 progress = carry_out(
                     plan,
-                    plan_file(folder).resolve(),
+                    file,
                     runs,
                     launcher,
                     retries=wanted.retries,
                     asked_to_stop=lambda: stop.signal is not None,
                     look=look,
+                    source=source_of(plan, file, runs, compose),
                 )
-            launcher.tidy(progress.done)
+            launcher.tidy(progress.done | progress.pruned)
         except InfrastructureError as error:
             print(f"error: {error}\n  To go on:\n  {plan.command}", file=sys.stderr)
             return INFRASTRUCTURE
         finally:
             launcher.close()
-    return _close(plan, runs, folder, progress, stop)
+    return _close(folder, wanted, runs, launcher.queues, progress, stop)
+
+
+def _check_wait(wanted: SweepSettings, launcher: Launcher, plan: Plan) -> None:
+    if wanted.wait:
+        return
+    if not launcher.queues:
+        raise SettingsError(
+            "wait",
+            value=False,
+            rule=f"trials of cluster={launcher.name} end with the command that started them",
+            instead="wait=true, or cluster=slurm",
+        )
+    if plan.search is not None:
+        raise SettingsError(
+            "wait", value=False, rule="a search needs the results before it can go on", instead="wait=true"
+        )
+
+
+def _submit(plan: Plan, file: Path, runs: Path, launcher: Launcher) -> int:
+    """Hand everything over to the queue and return."""
+    progress = submit(plan, file, runs, launcher, look=lambda _: None)
+    print(f"{len(progress.running)} runs wait or run in the queue, {len(progress.done)} are finished")
+    print(f"  ternlab sweep status {plan.sweep_id}\n  ternlab sweep wait {plan.sweep_id}")
+    if progress.waiting:
+        print(f"the queue has no room for {len(progress.waiting)} more; later:\n  {plan.command}")
+    return ExitCode.DONE
 
 
 def _make(folder: Path) -> None:
@@ -208,22 +243,26 @@ def _agreed(plan: Plan, folder: Path, runs: Path, wanted: SweepSettings) -> Plan
         write_plan(plan, folder)
         return read_plan(path)
     begun, now = read_plan(path), provenance.git_state()
-    if begun.code == now:
-        return begun
-    if all(one.state == State.WAITING for one in look(begun, runs)):
-        # Nothing of it was begun: what is begun now is of this code.
-        write_plan(replace(plan, code=now), folder)
-        return read_plan(path)
-    _check_code(begun.code, now, wanted)
-    return begun
+    whole = merged(begun, plan)
+    if begun.code != now:
+        if all(one.state == State.WAITING for one in look(begun, runs)):
+            # Nothing of it was begun: what is begun now is of this code.
+            whole = replace(whole, code=now)
+        else:
+            _check_code(begun.code, now, wanted)
+    if whole != begun:
+        write_plan(whole, folder)
+    return read_plan(path)
 
 
-def _close(plan: Plan, runs: Path, folder: Path, progress: Progress, stop: StopRequest) -> int:
+def _close(folder: Path, wanted: SweepSettings, runs: Path, queues: bool, progress: Progress, stop: StopRequest) -> int:
+    plan = read_plan(plan_file(folder))
     if stop.signal is not None:
         print(summary_line(plan, look(plan, runs)))
-        print(f"stopped by {stop.signal}; all running trials are saved. To go on:\n  {plan.command}")
+        what = "jobs stay in the queue" if queues else "all running trials are saved"
+        print(f"stopped by {stop.signal}; {what}. To go on:\n  {plan.command}")
         return ExitCode.INTERRUPTED
-    print("", *result_lines(plan, runs), sep="\n")
+    print("", *result_lines(plan, runs, wanted.search.metric), sep="\n")
     if progress.failed:
         print(
             "",

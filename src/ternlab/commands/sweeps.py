@@ -12,10 +12,13 @@ from ternlab.errors import ExitCode, SettingsError, did_you_mean
 from ternlab.runs.directory import fitting_ids
 from ternlab.runs.lock import RunLock
 from ternlab.sweeps.plan import Plan, read_plan
+from ternlab.sweeps.slurm_control import cancel as cancel_jobs
+from ternlab.sweeps.slurm_control import in_queue
 from ternlab.sweeps.states import SOME_FAILED, State
 from ternlab.sweeps.table import look, result_lines, status_lines, summary_line
 
 _POLL_SECONDS = 0.5
+_QUEUE_SECONDS = 2.0
 
 
 def found_plan(sweeps: Path, name: str) -> tuple[Plan, Path]:
@@ -47,33 +50,53 @@ def status(sweeps: Path, name: str) -> ExitCode:
     plan, folder = found_plan(sweeps, name)
     found = look(plan, runs_of(plan))
     print(summary_line(plan, found), *status_lines(plan, found), sep="\n")
-    now = "carried out now" if RunLock(folder / "lock").held() else "not carried out by any process"
+    jobs = in_queue(folder, plan.sweep_id)
+    if jobs:
+        print("", "in the queue of SLURM:", *(f"  {run}  {state}" for run, state in sorted(jobs.items())), sep="\n")
+    carried_out = RunLock(folder / "lock").held()
+    now = "carried out now" if carried_out else "goes on in the queue" if jobs else "not carried out by any process"
     print(f"\n{now}\n{plan.command}")
     return ExitCode.DONE
 
 
 def wait(sweeps: Path, name: str) -> int:
-    """Wait until nobody carries out the sweep any more; print the results.
+    """Wait until nobody carries out the sweep any more and nothing of it is in a queue; print the results.
 
     Returns:
-        0 when all trials are finished, 3 when some are not.
+        0 when all trials are finished or were stopped early by the search, 3 when some are not.
     """
     plan, folder = found_plan(sweeps, name)
     lock = RunLock(folder / "lock")
     while lock.held():
         time.sleep(_POLL_SECONDS)
+    while in_queue(folder, plan.sweep_id):
+        time.sleep(_QUEUE_SECONDS)
+    plan, folder = found_plan(sweeps, name)
     found = look(plan, runs_of(plan))
     print(summary_line(plan, found), "", *result_lines(plan, runs_of(plan)), sep="\n")
-    return ExitCode.DONE if all(one.state == State.FINISHED for one in found) else SOME_FAILED
+    ended = all(one.state in (State.FINISHED, State.PRUNED) for one in found)
+    return ExitCode.DONE if ended else SOME_FAILED
 
 
 def cancel(sweeps: Path, name: str) -> ExitCode:
-    """Ask the process that carries out a sweep to stop; its running trials save first.
+    """Ask the process that carries out a sweep to stop, and cancel its jobs in a queue; what runs saves first.
 
     Raises:
         SettingsError: nobody carries it out, or a process on another machine does.
     """
     plan, folder = found_plan(sweeps, name)
+    stopped = _stop_process(plan, folder)
+    jobs = cancel_jobs(folder, plan.sweep_id)
+    if not stopped and not jobs:
+        raise SettingsError("sweep", value=plan.sweep_id, rule="is not carried out by any process", instead="nothing")
+    while in_queue(folder, plan.sweep_id):
+        time.sleep(_QUEUE_SECONDS)
+    print(summary_line(plan, look(plan, runs_of(plan))), f"to go on:\n  {plan.command}", sep="\n")
+    return ExitCode.DONE
+
+
+def _stop_process(plan: Plan, folder: Path) -> bool:
+    """Stop the process that carries out a sweep, wait for its end, and return whether there was one."""
     lock = RunLock(folder / "lock")
     holder = lock.holder()
     while holder is not None and not holder["pid"]:
@@ -81,7 +104,7 @@ def cancel(sweeps: Path, name: str) -> ExitCode:
         time.sleep(_POLL_SECONDS)
         holder = lock.holder()
     if holder is None:
-        raise SettingsError("sweep", value=plan.sweep_id, rule="is not carried out by any process", instead="nothing")
+        return False
     if holder["host"] != socket.gethostname():
         raise SettingsError(
             "sweep", value=plan.sweep_id, rule=f"is carried out on {holder['host']}", instead="this command there"
@@ -96,8 +119,7 @@ def cancel(sweeps: Path, name: str) -> ExitCode:
         ) from None
     while lock.held():
         time.sleep(_POLL_SECONDS)
-    print(summary_line(plan, look(plan, runs_of(plan))), f"to go on:\n  {plan.command}", sep="\n")
-    return ExitCode.DONE
+    return True
 
 
 def logs(sweeps: Path, name: str, run: str | None, lines: int) -> ExitCode:

@@ -18,7 +18,8 @@ from ternlab.runs.record import Record, read_record
 from ternlab.settings.load import config_of, settings_from_config
 from ternlab.settings.root import Settings
 
-_ASIDE = ".aside-"
+# In the names of folders that are no runs any more: moved aside by `force=true`, or being removed.
+ASIDE = ".aside-"
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ class RunDirectory:
         """Rename the folder so that the run starts afresh; return its new path, `None` if there was none."""
         if not self.record_file.exists():
             return None
-        aside = self.path.with_name(f"{self.run_id}{_ASIDE}{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
+        aside = self.path.with_name(f"{self.run_id}{ASIDE}{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
         self.path.rename(aside)
         return aside
 
@@ -159,7 +160,7 @@ def existing_run(runs: str | Path, name: str, setting: str = "run") -> RunDirect
     ids = sorted(path.parent.name for path in Path(runs).glob("*/record.json"))
     fitting = fitting_ids(name, ids)
     # A run that `force` moved aside has the beginning of the run that took its place.
-    fitting = [run for run in fitting if _ASIDE not in run] or fitting
+    fitting = [run for run in fitting if ASIDE not in run] or fitting
     if len(fitting) == 1:
         return run_directory(runs, fitting[0])
     rule = f"there is no such run below {runs}" if not fitting else f"{len(fitting)} runs fit: {', '.join(fitting)}"

@@ -39,7 +39,7 @@ class SlurmCluster(Section):
         processes_per_node: of each trial where `gpus_per_node` is not set.
         cpus_per_task: cores of each trial on each node.
         mem_gb: memory of each trial on each node, in GB (`None`: SLURM's default).
-        array_parallelism: trials that run at a time.
+        array_parallelism: trials of one array that run at a time; the trials of one baseline make an array.
         queue_limit: jobs of this sweep in the queue at a time (`None`: as many as SLURM takes).
         signal_seconds: how long before the time limit a trial is told to save.
         setup: lines of shell that each job runs first (`module load ...`).
@@ -88,7 +88,9 @@ class SearchSettings(Section):
 
     Attributes:
         name: `grid` (all), `random`, `optuna` (TPE), or `asha` (random points, of which only the best go on).
-        trials: settings to try, each with all its seeds; not for `grid`.
+        trials: settings to try, each with all its seeds; not for `grid`. A larger number goes on with the same search.
+        parallel: of `optuna`: settings that are proposed before the results of earlier ones are there (`None`: as many
+            as the launcher has room for).
         metric: that is made as large as it can be (as small, for a loss): a validation metric, mean over seeds.
         seed: of what is drawn.
         pruner: of `optuna` and `random`: stop settings early that fall behind, `none`, `median` or `hyperband`.
@@ -98,11 +100,22 @@ class SearchSettings(Section):
 
     name: Literal["grid", "random", "optuna", "asha"] = "grid"
     trials: PositiveInt | None = None
+    parallel: PositiveInt | None = None
     metric: Literal["val/top1", "val/top5", "val/loss"] = "val/top1"
     seed: NonNegativeInt = 0
     pruner: Literal["none", "median", "hyperband"] = "none"
     min_epochs: PositiveInt = 1
     reduction_factor: Annotated[int, Field(ge=2)] = 3
+
+    @property
+    def stops_early(self) -> bool:
+        """Whether settings that fall behind are stopped."""
+        return self.name == "asha" or self.pruner != "none"
+
+    @property
+    def direction(self) -> Literal["maximize", "minimize"]:
+        """Which way the metric is better."""
+        return "minimize" if self.metric.endswith("loss") else "maximize"
 
 
 class SweepSettings(Section):
@@ -145,4 +158,28 @@ def sweep_settings(values: Mapping[str, Any]) -> SweepSettings:
             instead=did_you_mean(str(cluster.get("name")), list(_CLUSTERS)),
         )
     whole = checked(SweepSettings, own)
+    _check_search(whole.search)
     return whole.model_copy(update={"cluster": checked(kind, cluster, prefix="cluster")})
+
+
+def _check_search(search: SearchSettings) -> None:
+    """Refuse settings of a search that is another one."""
+    if search.name == "grid" and search.trials is not None:
+        raise SettingsError(
+            "search.trials",
+            value=search.trials,
+            rule="a grid tries every point",
+            instead=f"search=random search.trials={search.trials}, or leave it out",
+        )
+    if search.name != "grid" and search.trials is None:
+        raise SettingsError(
+            "search.trials", rule=f"search={search.name} must know how many settings to try", instead="search.trials=20"
+        )
+    if search.pruner != "none" and search.name not in ("random", "optuna"):
+        why = "stops settings early by itself" if search.name == "asha" else "tries every point to its end"
+        raise SettingsError(
+            "search.pruner",
+            value=search.pruner,
+            rule=f"search={search.name} {why}",
+            instead=f"search=random search.pruner={search.pruner}, or leave it out",
+        )

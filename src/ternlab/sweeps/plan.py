@@ -2,46 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
-import re
-import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ternlab.errors import SettingsError, StorageError
-from ternlab.runs import provenance
 from ternlab.runs.files import write_json
-from ternlab.runs.identity import run_id
-from ternlab.settings.load import config_of, settings_from_config, twin_of
-from ternlab.settings.quant import QuantSettings
+from ternlab.settings.load import settings_from_config
 from ternlab.settings.root import Settings
-from ternlab.sweeps.space import Axis, Point, Space
 
 PLAN_VERSION = 1
-_HASH_LETTERS = 10
-_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+SEED = "seed"
 
 Config = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Composed:
-    """What Hydra makes of overrides.
-
-    Attributes:
-        config: the resolved configuration of a training.
-        linked: whether a value in it was taken from another one (`${optim.lr}`).
-    """
-
-    config: Config
-    linked: bool = False
-
-
-Compose = Callable[[list[str]], Composed]
 
 
 @dataclass(frozen=True)
@@ -60,18 +35,25 @@ class Trial:
     command: str
     baseline: str | None
 
+    @property
+    def setting(self) -> str:
+        """The point in words without its seed; trials that share it are repeats of one setting."""
+        return " ".join(f"{name}={value}" for name, value in self.point.items() if not is_seed(name))
+
 
 @dataclass(frozen=True)
 class Plan:
-    """A sweep before it is carried out.
+    """A sweep before it is carried out; that of a search grows.
 
     Attributes:
-        sweep_id: a hash of the trials: the same command has the same sweep.
-        trials: in the order of the space.
+        sweep_id: a hash of the trials, or of what a search goes through: the same command has the same sweep.
+        trials: in the order of the space, or of the search.
         baselines: runs that trials need first, each once; not among the trials.
         configs: the frozen configuration of every run of the plan, by run id; plain values.
         code: commit and difference of the program that made the plan.
         command: that made the plan.
+        search: what a search needs to go on (`ternlab.sweeps.search_plan`); `None` when all trials are there already.
+        pruned: runs that a search has stopped early; kept in a file of their own beside the plan.
     """
 
     sweep_id: str
@@ -80,6 +62,8 @@ class Plan:
     configs: Mapping[str, Config]
     code: dict[str, Any] | None
     command: str
+    search: dict[str, Any] | None = None
+    pruned: frozenset[str] = frozenset()
 
     def processes(self) -> int:
         """Return the processes on one machine of the run that has the most (`trainer.devices`)."""
@@ -90,57 +74,28 @@ class Plan:
         return settings_from_config(self.configs[run])
 
 
-def make_plan(
-    space: Space, compose: Compose, is_group: Callable[[str], bool], command: str, options: Sequence[str] = ()
-) -> Plan:
-    """Return the plan of a space; nothing is written.
+def is_seed(name: str) -> bool:
+    """Return whether an axis of this name holds repeats, which are never searched."""
+    return name.lstrip("+") == SEED
 
-    Args:
-        space: what is tried.
-        compose: Hydra's composition. It is asked once for each combination of group choices; other values are put
-            into its result, since composing takes hundredths of a second and a plan may have ten thousand trials.
-        is_group: whether a name is a configuration group.
-        command: that is typed again to go on.
-        options: of Hydra, which a trial's own command needs too (`--config-dir FOLDER`).
 
-    Raises:
-        SettingsError: a point that cannot be trained; the point is named.
-    """
-    composed: dict[tuple[str, ...], Composed] = {}
-    twins: dict[Settings, tuple[str, Config]] = {}
-    trials: dict[str, Trial] = {}
-    configs: dict[str, Config] = {}
-    baselines: dict[str, None] = {}
-    typed = {
-        (axis.name, repr(value)): text
-        for axis in space.axes
-        for value, text in zip(axis.values, axis.typed, strict=True)
-    }
-    asked_of_hydra = {axis.name for axis in space.axes if not _is_plain(axis, is_group)}
-    for point in space.points():
-        words = [typed[name, repr(value)] for name, value in point]
-        key = tuple(word for word, (name, _) in zip(words, point, strict=True) if name in asked_of_hydra)
-        if key not in composed:
-            # With the values too: Hydra then knows every name, or says what is wrong with it.
-            composed[key] = compose([*space.fixed, *words])
-        config = composed[key].config
-        if composed[key].linked:
-            config = compose([*space.fixed, *words]).config
-        else:
-            for name, value in point:
-                if name not in asked_of_hydra:
-                    config = _with(config, name.lstrip("+").split("."), value)
-        settings = _checked(config, point)
-        run = run_id(settings)
-        baseline = settings.baseline.run if settings.quant.active else None
-        if settings.quant.active and settings.baseline.run is None:
-            baseline = _add_twin(settings, point, twins, configs)
-            baselines[baseline] = None
-        configs[run] = config
-        trials.setdefault(run, Trial(run, dict(point), _command(options, space.fixed, words), baseline))
-    for name in trials:
-        baselines.pop(name, None)
-    return Plan(_sweep_id(trials), tuple(trials.values()), tuple(baselines), configs, provenance.git_state(), command)
+def by_setting(trials: Iterable[Trial]) -> dict[str, list[Trial]]:
+    """Return the trials of each setting, one for each of its seeds."""
+    found: dict[str, list[Trial]] = {}
+    for trial in trials:
+        found.setdefault(trial.setting, []).append(trial)
+    return found
+
+
+def merged(begun: Plan, now: Plan) -> Plan:
+    """Return the plan that was begun, with what the same command has by now: a search may go on to more trials."""
+    known = {trial.run_id for trial in begun.trials}
+    trials = (*begun.trials, *(trial for trial in now.trials if trial.run_id not in known))
+    runs = {trial.run_id for trial in trials}
+    baselines = tuple(run for run in dict.fromkeys((*begun.baselines, *now.baselines)) if run not in runs)
+    configs = begun.configs if len(trials) == len(begun.trials) else {**now.configs, **begun.configs}
+    search = now.search or begun.search
+    return replace(begun, trials=trials, baselines=baselines, configs=configs, search=search)
 
 
 def plan_file(folder: Path) -> Path:
@@ -153,6 +108,11 @@ def write_plan(plan: Plan, folder: Path) -> Path:
     path = plan_file(folder)
     write_json(path, _as_json(plan))
     return path
+
+
+def write_pruned(runs: Collection[str], plan_file: Path) -> None:
+    """Write which runs were stopped early, beside the plan: it changes more often than the plan and is much smaller."""
+    write_json(_pruned_file(plan_file), {"runs": sorted(runs)})
 
 
 def read_plan(path: Path) -> Plan:
@@ -174,71 +134,30 @@ def read_plan(path: Path) -> Plan:
         raise StorageError(f"{path}: is a plan of another version of ternlab.\n  instead: the version that made it")
     configs = _Parted(found["bases"], found["configs"])
     trials = tuple(Trial(**trial) for trial in found["trials"])
-    return Plan(found["sweep_id"], trials, tuple(found["baselines"]), configs, found["code"], found["command"])
-
-
-def _checked(config: Config, point: Point) -> Settings:
-    with _naming(point):
-        settings = settings_from_config(config)
-        if settings.force:
-            raise SettingsError(
-                "force",
-                value=True,
-                rule="would throw away what a sweep goes on with",
-                instead="leave it out; python src/train.py ... force=true trains one run afresh",
-            )
-    return settings
-
-
-def _add_twin(
-    settings: Settings, point: Point, twins: dict[Settings, tuple[str, Config]], configs: dict[str, Config]
-) -> str:
-    """Add the full-precision twin to `configs`, and return its id; `twins` are those that are known already."""
-    # Nothing of the quantization is in the twin: trials that differ in nothing else share it.
-    rest = settings.model_copy(update={"quant": QuantSettings()})
-    if rest not in twins:
-        with _naming(point):
-            twin = twin_of(settings)
-        twins[rest] = run_id(twin), config_of(twin)
-    run, config = twins[rest]
-    configs.setdefault(run, config)
-    return run
-
-
-@contextlib.contextmanager
-def _naming(point: Point) -> Iterator[None]:
-    """Add to a message which trial it is about."""
-    try:
-        yield
-    except SettingsError as error:
-        if point:
-            error.args = (f"{error}\n  at: {' '.join(f'{name}={value}' for name, value in point)}",)
-        raise
-
-
-def _is_plain(axis: Axis, is_group: Callable[[str], bool]) -> bool:
-    """Return whether the values of an axis can be put into a configuration; Hydra itself must place all others."""
-    name = axis.name.lstrip("+")
-    return (
-        _NAME.fullmatch(name) is not None
-        and not is_group(name)
-        and not any(isinstance(value, dict) or "${" in str(value) for value in axis.values)
+    return Plan(
+        found["sweep_id"],
+        trials,
+        tuple(found["baselines"]),
+        configs,
+        found["code"],
+        found["command"],
+        found.get("search"),
+        _read_pruned(path),
     )
 
 
-def _with(config: Config, path: list[str], value: Any) -> Config:
-    """Return `config` with one value changed; what is not on its way is shared with the original."""
-    head, *rest = path
-    return {**config, head: _with(config[head], rest, value) if rest else value}
+def _pruned_file(plan_file: Path) -> Path:
+    return plan_file.with_name("pruned.json")
 
 
-def _command(options: Iterable[str], fixed: Iterable[str], words: Iterable[str]) -> str:
-    return shlex.join(["python", "src/train.py", *options, *fixed, *words])
-
-
-def _sweep_id(trials: Iterable[str]) -> str:
-    digest = hashlib.sha256("\n".join(sorted(trials)).encode()).hexdigest()
-    return f"sweep-{digest[:_HASH_LETTERS]}"
+def _read_pruned(plan_file: Path) -> frozenset[str]:
+    path = _pruned_file(plan_file)
+    try:
+        return frozenset(json.loads(path.read_text())["runs"])
+    except FileNotFoundError:
+        return frozenset()
+    except (OSError, ValueError, KeyError) as error:
+        raise StorageError(f"{path}: is not a readable list of runs ({error}).") from error
 
 
 def _as_json(plan: Plan) -> dict[str, Any]:
@@ -252,6 +171,7 @@ def _as_json(plan: Plan) -> dict[str, Any]:
         "code": plan.code,
         "trials": [vars(trial) for trial in plan.trials],
         "baselines": list(plan.baselines),
+        **({} if plan.search is None else {"search": plan.search}),
         "bases": bases,
         "configs": configs,
     }

@@ -3,51 +3,28 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from ternlab.errors import ExitCode
 from ternlab.sweeps.launcher import Launcher, Task
-from ternlab.sweeps.plan import Plan
+from ternlab.sweeps.plan import Plan, by_setting
+from ternlab.sweeps.progress import Clock, Progress, Source
 from ternlab.sweeps.states import State, standing
 
+__all__ = ["Clock", "Progress", "Source", "carry_out", "submit"]
+
 _log = logging.getLogger(__name__)
-_POLL_SECONDS = 0.05
+# Between two turns: a share of the time in which nothing has changed, so that short runs do not wait for long, ...
+_SHORTEST_PAUSE, _SHARE_OF_IDLE, _LONGEST_IDLE = 0.05, 0.02, 1.0
+# ... and so long that no more than this share of a core goes into looking, however many runs there are.
+_SHARE_OF_CORE, _LONGEST_PAUSE = 0.05, 2.0
+# Between two looks at what the runs have reached so far.
+_JUDGE_SECONDS = 1.0
 # Between two looks at a run that another process holds.
 _HELD_SECONDS = 1.0
 # What starting again cannot mend; everything else was a crash, a kill, or a run that was stopped.
 _FOR_GOOD = {ExitCode.BAD_SETTINGS, ExitCode.DIVERGED, ExitCode.STORAGE}
-
-
-@dataclass
-class Progress:
-    """What the scheduler knows of a sweep.
-
-    Attributes:
-        waiting: runs that are to be started, in order.
-        running: runs that the launcher has.
-        done: runs that are finished.
-        failed: exit code of each run that has ended for good without being finished.
-        tries: how often each run was started.
-        held: when to look again at a waiting run that a process outside of the sweep holds.
-    """
-
-    waiting: list[str]
-    running: set[str] = field(default_factory=set)
-    done: set[str] = field(default_factory=set)
-    failed: dict[str, int] = field(default_factory=dict)
-    tries: dict[str, int] = field(default_factory=dict)
-    held: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Clock:
-    """Time, which a test moves itself."""
-
-    now: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
 
 
 def carry_out(
@@ -60,6 +37,7 @@ def carry_out(
     asked_to_stop: Callable[[], bool],
     look: Callable[[Progress], None],
     clock: Clock | None = None,
+    source: Source | None = None,
 ) -> Progress:
     """Run everything of a plan that is not finished, and return what came of it.
 
@@ -72,111 +50,199 @@ def carry_out(
         asked_to_stop: polled; when it is true, running tasks save and leave and nothing more is started.
         look: called at every change and now and then, for the table on the terminal.
         clock: default: that of the machine.
+        source: of further trials, for a search whose plan grows or that stops runs early.
     """
     clock = clock or Clock()
-    progress = _begun(plan, runs, launcher.running())
-    needs = {trial.run_id: trial.baseline for trial in plan.trials}
-    look(progress)
-    while progress.waiting or progress.running:
+    sweep = _Sweep(plan, plan_file, runs, launcher, retries, clock, source)
+    look(sweep.progress)
+    changed_at = clock.now()
+    while sweep.progress.waiting or sweep.progress.running or sweep.ask_for_more():
+        began = clock.now()
         if asked_to_stop():
             launcher.stop()
-            _take(progress, launcher, runs, retries=0)
-            look(progress)
+            sweep.take(retries=0)
+            look(sweep.progress)
             break
-        changed = _take(progress, launcher, runs, retries)
-        changed |= _start(progress, launcher, plan_file, runs, needs, clock)
-        look(progress)
-        if not changed:
-            clock.sleep(_POLL_SECONDS)
-    return progress
-
-
-def _begun(plan: Plan, runs: Path, running: Collection[str]) -> Progress:
-    progress = Progress([])
-    for run in (*plan.baselines, *(trial.run_id for trial in plan.trials)):
-        if run in running:
-            progress.running.add(run)
-            progress.tries[run] = 1
-        elif not _settled(progress, runs, run):
-            progress.waiting.append(run)
-    return progress
-
-
-def _settled(progress: Progress, runs: Path, run: str) -> bool:
-    """Book a run whose record is final, and return whether it is."""
-    state = standing(runs, run).state
-    if state == State.FINISHED:
-        progress.done.add(run)
-    elif state == State.DIVERGED:
-        # The same settings would diverge again.
-        progress.failed[run] = ExitCode.DIVERGED
-    return state in (State.FINISHED, State.DIVERGED)
-
-
-def _take(progress: Progress, launcher: Launcher, runs: Path, retries: int) -> bool:
-    """Sort what has ended; the record decides, since a process can die after its run was finished."""
-    ended = launcher.ended()
-    for run, code in ended:
-        progress.running.discard(run)
-        if _settled(progress, runs, run):
-            continue
-        if code == ExitCode.HELD:
-            # Another process was faster. It did nothing, so it was no try; the lock is looked at before the next one.
-            progress.tries[run] -= 1
-            progress.waiting.insert(0, run)
-        elif code not in _FOR_GOOD and progress.tries[run] <= retries:
-            _log.info("%s ended with code %d and is started again", run, code)
-            progress.waiting.insert(0, run)
+        changed = sweep.take(retries)
+        changed |= sweep.start()
+        changed |= sweep.ask_for_more()
+        changed |= sweep.stop_those_behind()
+        look(sweep.progress)
+        now = clock.now()
+        if changed:
+            changed_at = now
         else:
-            progress.failed[run] = code or ExitCode.FAILED
-    return bool(ended)
+            clock.sleep(_pause(now - changed_at, now - began))
+    return sweep.progress
 
 
-def _start(
-    progress: Progress,
-    launcher: Launcher,
+def submit(
+    plan: Plan,
     plan_file: Path,
     runs: Path,
-    needs: dict[str, str | None],
-    clock: Clock,
-) -> bool:
-    changed = False
-    tasks: list[Task] = []
-    free = launcher.free()
-    # No run is in two of these, so a set tells what a trial must wait for.
-    unfinished = {*progress.waiting, *progress.running}
-    for run in list(progress.waiting):
-        if len(tasks) >= free:
-            break
-        baseline = needs.get(run)
-        if baseline in progress.failed:
+    launcher: Launcher,
+    *,
+    look: Callable[[Progress], None],
+    clock: Clock | None = None,
+) -> Progress:
+    """Hand a plan over to a launcher that queues, and return without waiting for any run.
+
+    Arguments as those of `carry_out`; for plans that are complete. What the queue has no room for is left in `waiting`.
+    """
+    assert launcher.queues
+    sweep = _Sweep(plan, plan_file, runs, launcher, 0, clock or Clock(), None)
+    while sweep.start():
+        look(sweep.progress)
+    look(sweep.progress)
+    return sweep.progress
+
+
+def _pause(idle: float, worked: float) -> float:
+    """Return how long to sleep, from the seconds since the last change and those that the last turn took."""
+    by_idle = min(max(_SHORTEST_PAUSE, _SHARE_OF_IDLE * idle), _LONGEST_IDLE)
+    return max(by_idle, min(worked / _SHARE_OF_CORE, _LONGEST_PAUSE))
+
+
+class _Sweep:
+    """A plan while it is carried out; arguments as those of `carry_out`."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        plan_file: Path,
+        runs: Path,
+        launcher: Launcher,
+        retries: int,
+        clock: Clock,
+        source: Source | None,
+    ) -> None:
+        self._plan_file, self._runs, self._launcher = plan_file, runs, launcher
+        self._retries, self._clock, self._source = retries, clock, source
+        self._needs: dict[str, str | None] = {}
+        self._next_look = clock.now()
+        self.progress = Progress([], pruned=set(plan.pruned))
+        adopted = launcher.running()
+        self._add(plan, adopted)
+        # Whoever stopped them may have been killed before the launcher heard of it.
+        self._stop(self.progress.pruned)
+
+    def _add(self, plan: Plan, adopted: Collection[str] = ()) -> None:
+        """Book the runs of a plan that are not known yet."""
+        progress = self.progress
+        known = set(self._needs)
+        self._needs.update(dict.fromkeys(plan.baselines))
+        self._needs.update((trial.run_id, trial.baseline) for trial in plan.trials)
+        # A setting that was stopped early may be the baseline of a later one.
+        needed = {baseline for baseline in self._needs.values() if baseline in progress.pruned}
+        progress.pruned -= needed
+        for run in (run for run in self._needs if run not in known or run in needed):
+            if run in adopted:
+                progress.running.add(run)
+                progress.tries[run] = 1
+            elif run not in progress.running and not self._settled(run) and run not in progress.pruned:
+                progress.waiting.append(run)
+        progress.plan, progress.settings = plan, len(by_setting(plan.trials))
+        progress.wanted = max(self._source.wanted if self._source else 0, progress.settings)
+
+    def take(self, retries: int) -> bool:
+        """Sort what has ended; the record decides, since a process can die after its run was finished."""
+        progress = self.progress
+        ended = self._launcher.ended()
+        for run, code in ended:
+            progress.running.discard(run)
+            if self._settled(run) or run in progress.pruned:
+                continue
+            if code == ExitCode.HELD:
+                # Another process was faster, or its baseline has failed in the queue. It did nothing, so it was no try.
+                progress.tries[run] -= 1
+                progress.held[run] = self._clock.now() + _HELD_SECONDS
+                progress.waiting.insert(0, run)
+            elif code not in _FOR_GOOD and progress.tries[run] <= retries:
+                _log.info("%s ended with code %d and is started again", run, code)
+                progress.waiting.insert(0, run)
+            else:
+                progress.failed[run] = code or ExitCode.FAILED
+        return bool(ended)
+
+    def start(self) -> bool:
+        """Start what may be started, and return whether anything has changed."""
+        progress, tasks, changed = self.progress, list[Task](), False
+        free = self._launcher.free()
+        # No run is in two of these, so a set tells what a trial must wait for.
+        unfinished = {*progress.waiting, *progress.running}
+        for run in list(progress.waiting) if free > 0 else ():
+            if len(tasks) >= free:
+                break
+            baseline = self._needs.get(run)
+            if baseline in progress.failed:
+                progress.waiting.remove(run)
+                progress.failed[run] = progress.failed[baseline]
+                changed = True
+                continue
+            # A queue keeps a trial until its baseline has ended; else it stays here.
+            queued = self._launcher.queues and baseline in progress.running
+            if (baseline in unfinished and not queued) or progress.held.get(run, 0.0) > self._clock.now():
+                continue
+            if self._is_held(run):
+                continue
             progress.waiting.remove(run)
-            progress.failed[run] = progress.failed[baseline]
             changed = True
-            continue
-        # A queue keeps a trial until its baseline has ended; else it stays here.
-        queued = launcher.queues and baseline in progress.running
-        if (baseline in unfinished and not queued) or progress.held.get(run, 0.0) > clock.now():
-            continue
-        if _is_held(progress, runs, run, clock):
-            continue
-        progress.waiting.remove(run)
-        changed = True
-        if progress.held.pop(run, None) is not None and _settled(progress, runs, run):
-            continue
-        progress.running.add(run)
-        progress.tries[run] = progress.tries.get(run, 0) + 1
-        tasks.append(Task(run, plan_file, after=baseline if queued else None))
-    if tasks:
-        launcher.start(tasks)
-    return changed
+            if progress.held.pop(run, None) is not None and self._settled(run):
+                continue
+            progress.running.add(run)
+            progress.tries[run] = progress.tries.get(run, 0) + 1
+            tasks.append(Task(run, self._plan_file, after=baseline if queued else None))
+        if tasks:
+            self._launcher.start(tasks)
+        return changed
 
+    def ask_for_more(self) -> bool:
+        """Ask for further trials when the launcher has room that no waiting run can take."""
+        if self._source is None or self.progress.settings >= self._source.wanted:
+            return False
+        room = self._launcher.free()
+        if room <= 0:
+            return False
+        if not self._source.more(self.progress, room):
+            # It may have found that there are fewer than were wanted.
+            self.progress.wanted = max(self._source.wanted, self.progress.settings)
+            return False
+        self._add(self._source.plan)
+        return True
 
-def _is_held(progress: Progress, runs: Path, run: str, clock: Clock) -> bool:
-    """Return whether a process outside of the sweep works on the run; then it is looked at again later."""
-    if standing(runs, run).state != State.RUNNING:
-        return False
-    if run not in progress.held:
-        _log.info("%s is held by another process; the sweep waits for it", run)
-    progress.held[run] = clock.now() + _HELD_SECONDS
-    return True
+    def stop_those_behind(self) -> bool:
+        """Stop the runs of settings that have fallen behind, now and then."""
+        began = self._clock.now()
+        if self._source is None or began < self._next_look:
+            return False
+        behind = set(self._source.behind(self.progress))
+        progress = self.progress
+        progress.pruned |= behind
+        progress.waiting = [run for run in progress.waiting if run not in behind]
+        self._stop(behind)
+        took = self._clock.now() - began
+        self._next_look = began + max(_JUDGE_SECONDS, took / _SHARE_OF_CORE)
+        return bool(behind)
+
+    def _stop(self, runs: set[str]) -> None:
+        if runs & self.progress.running:
+            self._launcher.stop_runs(runs & self.progress.running)
+
+    def _settled(self, run: str) -> bool:
+        """Book a run whose record is final, and return whether it is."""
+        state = standing(self._runs, run).state
+        if state == State.FINISHED:
+            self.progress.done.add(run)
+        elif state == State.DIVERGED:
+            # The same settings would diverge again.
+            self.progress.failed[run] = ExitCode.DIVERGED
+        return state in (State.FINISHED, State.DIVERGED)
+
+    def _is_held(self, run: str) -> bool:
+        """Return whether a process outside of the sweep works on the run; then it is looked at again later."""
+        if standing(self._runs, run).state != State.RUNNING:
+            return False
+        if run not in self.progress.held:
+            _log.info("%s is held by another process; the sweep waits for it", run)
+        self.progress.held[run] = self._clock.now() + _HELD_SECONDS
+        return True

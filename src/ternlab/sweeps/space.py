@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -10,10 +11,12 @@ from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, Override, QuotedString, Transformer
+from hydra.core.override_parser.types import Glob, IntervalSweep, Override, QuotedString, RangeSweep, Transformer
 from hydra.errors import HydraException
 
 from ternlab.errors import SettingsError
+from ternlab.sweeps.interval import Interval
+from ternlab.sweeps.plan import is_seed
 
 Point = tuple[tuple[str, Any], ...]
 
@@ -26,11 +29,33 @@ class Axis:
         name: as it is typed (`optim.lr`, or a group: `quant`).
         values: plain values in the order in which they were typed.
         typed: each value as an override that can be pasted (`optim.lr=0.1`).
+        ordered: whether the values are a sequence of numbers (`range`) and no mere choices.
+        interval: in place of values.
     """
 
     name: str
     values: tuple[Any, ...]
     typed: tuple[str, ...]
+    ordered: bool = False
+    interval: Interval | None = None
+
+    @property
+    def size(self) -> int | None:
+        """Number of values; `None` for an interval of real numbers."""
+        return len(self.values) if self.interval is None else self.interval.size
+
+    def word(self, value: Any) -> str:
+        """Return a value as an override that can be pasted; it is read back as exactly this value."""
+        return self.typed[self.place(value)] if self.interval is None else f"{self.name}={value!r}"
+
+    def place(self, value: Any) -> int:
+        """Return which of the values this is."""
+        return self._places[repr(value)]
+
+    @functools.cached_property
+    def _places(self) -> dict[str, int]:
+        # By what is shown, since 1 and True are equal, and lists cannot be keys.
+        return {repr(value): place for place, value in enumerate(self.values)}
 
 
 @dataclass(frozen=True)
@@ -46,12 +71,23 @@ class Space:
     axes: tuple[Axis, ...]
 
     @property
-    def size(self) -> int:
-        """Number of points."""
+    def size(self) -> int | None:
+        """Number of points; `None` with an interval of real numbers."""
         count = 1
         for axis in self.axes:
-            count *= len(axis.values)
+            if axis.size is None:
+                return None
+            count *= axis.size
         return count
+
+    @property
+    def seeds(self) -> tuple[Any, ...]:
+        """Values of the axis `seed`; none when it has one value for all."""
+        return next((axis.values for axis in self.axes if is_seed(axis.name)), ())
+
+    def searched(self) -> Space:
+        """Return the space without its seeds."""
+        return Space(self.fixed, tuple(axis for axis in self.axes if not is_seed(axis.name)))
 
     def points(self) -> Iterator[Point]:
         """Yield every combination as (name, value) pairs; the last axis changes fastest."""
@@ -65,17 +101,20 @@ def space_of(
     default: Sequence[str] = (),
     params: Sequence[str] = (),
     loader: ConfigLoader | None = None,
+    *,
+    intervals: bool = False,
 ) -> Space:
-    """Return the space of overrides in Hydra's grammar: lists with commas, `choice`, `range`, `glob`.
+    """Return the space of overrides in Hydra's grammar: lists with commas, `choice`, `range`, `glob`, `interval`.
 
     Args:
         typed: the overrides of the command line.
         default: the space that is taken when neither an axis is typed nor `params` has one.
         params: the space of an experiment (`hydra.sweeper.params`); what is typed comes beside it, or in its place.
         loader: of Hydra; knows the choices of a group, for `glob`.
+        intervals: whether the space is searched; a grid cannot go through an interval.
 
     Raises:
-        SettingsError: not Hydra's grammar, an axis without values, or an interval, which only a search can sample.
+        SettingsError: not Hydra's grammar, an axis without values, or an interval that is empty or in a grid.
     """
     overrides = _parsed(typed, loader)
     names = {override.key_or_group for override in overrides}
@@ -83,7 +122,7 @@ def space_of(
     if not any(override.is_sweep_override() for override in overrides):
         overrides += [override for override in _parsed(default, loader) if override.key_or_group not in names]
     fixed = tuple(str(override.input_line) for override in overrides if not override.is_sweep_override())
-    axes = tuple(_axis(override) for override in overrides if override.is_sweep_override())
+    axes = tuple(_axis(override, intervals) for override in overrides if override.is_sweep_override())
     given = Counter(override.key_or_group for override in overrides)
     for axis in axes:
         if given[axis.name.lstrip("+")] > 1:
@@ -100,15 +139,10 @@ def _parsed(lines: Sequence[str], loader: ConfigLoader | None) -> list[Override]
         ) from None
 
 
-def _axis(override: Override) -> Axis:
+def _axis(override: Override, intervals: bool) -> Axis:
     name = override.get_key_element()
     if override.is_interval_sweep():
-        raise SettingsError(
-            name,
-            value=str(override.input_line).partition("=")[2],
-            rule="is an interval, which a grid cannot go through",
-            instead=f"{name}=a,b,c, or '{name}=range(start,stop,step)'",
-        )
+        return _interval_axis(name, override, intervals)
     try:
         # Gone through once: `shuffle` has another order each time.
         values = list(override.sweep_iterator(transformer=Transformer.identity))
@@ -116,7 +150,8 @@ def _axis(override: Override) -> Axis:
         raise SettingsError(
             name, value=str(override.input_line).partition("=")[2], rule=str(error), instead=f"{name}=a,b,c"
         ) from None
-    if isinstance(override.value(), Glob):
+    sweep: Any = override.value()
+    if isinstance(sweep, Glob):
         # Parts that choices are made of are no choices.
         values = [value for value in values if not str(value).startswith("_")]
     # By what is typed, so that a value that is given twice is one.
@@ -128,7 +163,35 @@ def _axis(override: Override) -> Axis:
             rule="has no values, so there is no trial",
             instead=f"{name}=a,b,c",
         )
-    return Axis(name, tuple(_plain(value) for value in texts.values()), tuple(f"{name}={text}" for text in texts))
+    ordered = isinstance(sweep, RangeSweep) and not sweep.shuffle
+    plain = tuple(_plain(value) for value in texts.values())
+    return Axis(name, plain, tuple(f"{name}={text}" for text in texts), ordered)
+
+
+def _interval_axis(name: str, override: Override, intervals: bool) -> Axis:
+    value = str(override.input_line).partition("=")[2]
+    if not intervals:
+        raise SettingsError(
+            name,
+            value=value,
+            rule="is an interval, which a grid cannot go through",
+            instead=f"{name}=a,b,c, or '{name}=range(start,stop,step)', or search=random",
+        )
+    if is_seed(name):
+        raise SettingsError(
+            name, value=value, rule="is repeated and not searched", instead=f"{name}=0,1,2, or {name}=range(0,5)"
+        )
+    sweep: Any = override.value()
+    assert isinstance(sweep, IntervalSweep)
+    # Hydra makes both ends floats, and `int(interval(...))` makes them integers.
+    whole = type(sweep.start) is int
+    interval = Interval(float(sweep.start or 0), float(sweep.end or 0), "log" in sweep.tags, whole)
+    wrong = interval.wrong()
+    if wrong:
+        raise SettingsError(
+            name, value=value, rule=wrong, instead=f"'{name}=interval(0.1,0.2)', or tag(log,...) with a start above 0"
+        )
+    return Axis(name, (), (), interval=interval)
 
 
 def _plain(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -23,6 +24,7 @@ class State(StrEnum):
     WAITING = "waiting"
     RUNNING = "running"
     STOPPED = "stopped"
+    PRUNED = "pruned"
     FINISHED = "finished"
     FAILED = "failed"
     DIVERGED = "diverged"
@@ -38,6 +40,7 @@ class Standing:
     Attributes:
         run_id: of the run.
         state: `stopped` is a run that was begun and that no process holds now; it goes on from its last checkpoint.
+            `pruned` is one that a search has stopped early, and that it does not go on with.
         record: `None` before it was begun.
         epoch: finished epochs.
         epochs: of the whole run; 0 when it is not known.
@@ -52,8 +55,14 @@ class Standing:
     last: dict[str, str]
 
 
-def standing(runs: str | Path, run_id: str) -> Standing:
-    """Look at the folder of a run."""
+def standing(runs: str | Path, run_id: str, pruned: Collection[str] = ()) -> Standing:
+    """Look at the folder of a run.
+
+    Args:
+        runs: folder of the runs.
+        run_id: of the run.
+        pruned: the runs that a search has stopped early (`Plan.pruned`).
+    """
     directory = run_directory(runs, run_id)
     try:
         record = directory.record()
@@ -61,7 +70,10 @@ def standing(runs: str | Path, run_id: str) -> Standing:
         record = None
     last = _last_row(directory)
     epoch = int(last["epoch"]) + 1 if last.get("epoch", "").isdigit() else 0
-    return Standing(run_id, _state(directory, record), record, epoch, (record or {}).get("epochs") or 0, last)
+    state = _state(directory, record)
+    if run_id in pruned and state in (State.WAITING, State.STOPPED, State.FAILED):
+        state = State.PRUNED
+    return Standing(run_id, state, record, epoch, (record or {}).get("epochs") or 0, last)
 
 
 def _state(directory: RunDirectory, record: Record | None) -> State:

@@ -9,16 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from ternlab.errors import ExitCode
-from ternlab.sweeps.plan import Plan, Trial
+from ternlab.sweeps.plan import Plan, Trial, by_setting
 from ternlab.sweeps.states import Standing, State, standing
 from ternlab.text import aligned
 
-_SEED = "seed"
+# Trials of one setting, with the metrics of their records.
+Members = list[tuple[Trial, dict[str, Any]]]
 
 
 def look(plan: Plan, runs: Path) -> list[Standing]:
     """Return where every run of the plan stands, baselines first."""
-    return [standing(runs, run) for run in (*plan.baselines, *(trial.run_id for trial in plan.trials))]
+    ids = (*plan.baselines, *(trial.run_id for trial in plan.trials))
+    return [standing(runs, run, plan.pruned) for run in ids]
 
 
 def status_lines(plan: Plan, found: Iterable[Standing]) -> list[str]:
@@ -53,18 +55,20 @@ def summary_line(plan: Plan, found: Iterable[Standing]) -> str:
     return f"{plan.sweep_id}: {len(plan.trials)} trials, {len(plan.baselines)} baselines ({said})"
 
 
-def result_lines(plan: Plan, runs: Path) -> list[str]:
+def result_lines(plan: Plan, runs: Path, metric: str = "val/top1") -> list[str]:
     """Return the settings with the mean over their seeds, least degradation first, and the command of the best.
 
-    The best setting is chosen by validation accuracy; what is shown of the test images is no choice.
+    Only settings of which all seeds are finished: others are not comparable.
+
+    Args:
+        plan: of the sweep.
+        runs: folder of the runs.
+        metric: of validation, by which the best is chosen; what is shown of the test images is no choice.
     """
-    groups: dict[str, list[tuple[Trial, dict[str, Any]]]] = {}
-    for trial in plan.trials:
-        one = standing(runs, trial.run_id)
-        if one.state == State.FINISHED and one.record:
-            groups.setdefault(_words(trial.point, without=_SEED), []).append((trial, one.record["metrics"]))
+    settings = by_setting(plan.trials)
+    groups = {words: found for words, trials in settings.items() if (found := _finished(trials, runs))}
     if not groups:
-        return ["no trial is finished"]
+        return ["no setting is finished with all its seeds" if plan.trials else "there is no trial"]
     # Runs in full precision lose nothing and stand first.
     order = sorted(
         groups.items(), key=lambda entry: (_mean(entry[1], "degradation/top1"), -_mean(entry[1], "test/top1"))
@@ -76,11 +80,28 @@ def result_lines(plan: Plan, runs: Path) -> list[str]:
         for name in names:
             row += [_number(_mean(members, name)), _number(_deviation(members, name))]
         rows.append(tuple(row))
-    members = max(groups.values(), key=lambda one: _mean(one, "val/top1"))
-    if not _values(members, "val/top1"):
-        return [*aligned(rows), "", "no best setting: without validation images (data.val_fraction) there is no choice"]
-    best = members[0][0]
-    return [*aligned(rows), "", "best by val/top1, mean over seeds; one of its runs:", f"  {best.command}"]
+    left_out = len(settings) - len(groups)
+    lines = aligned(rows)
+    if left_out:
+        lines.append(f"without {left_out} settings that were stopped early, failed or are not finished")
+    return [*lines, "", *_best_lines(groups.values(), metric)]
+
+
+def _finished(trials: list[Trial], runs: Path) -> Members:
+    """Return the trials of a setting with their metrics, nothing when one of them is not finished."""
+    found = [(trial, standing(runs, trial.run_id)) for trial in trials]
+    if not all(one.state == State.FINISHED for _, one in found):
+        return []
+    return [(trial, one.record["metrics"]) for trial, one in found if one.record]
+
+
+def _best_lines(groups: Iterable[Members], metric: str) -> list[str]:
+    known = [members for members in groups if _values(members, metric)]
+    if not known:
+        return ["no best setting: without validation images (data.val_fraction) there is no choice"]
+    way = -1 if metric.endswith("loss") else 1
+    best = max(known, key=lambda members: way * _mean(members, metric))
+    return [f"best by {metric}, mean over seeds; one of its runs:", f"  {best[0][0].command}"]
 
 
 def failure_lines(plan: Plan, runs: Path, sweep: Path, failed: dict[str, int]) -> list[str]:
@@ -127,20 +148,20 @@ def _class(code: int) -> str:
         return f"exit code {code}"
 
 
-def _words(point: dict[str, Any], without: str | None = None) -> str:
-    return " ".join(f"{name}={value}" for name, value in point.items() if name != without)
+def _words(point: dict[str, Any]) -> str:
+    return " ".join(f"{name}={value}" for name, value in point.items())
 
 
-def _values(members: list[tuple[Trial, dict[str, Any]]], name: str) -> list[float]:
+def _values(members: Members, name: str) -> list[float]:
     return [metrics[name] for _, metrics in members if metrics.get(name) is not None]
 
 
-def _mean(members: list[tuple[Trial, dict[str, Any]]], name: str) -> float:
+def _mean(members: Members, name: str) -> float:
     values = _values(members, name)
     return statistics.fmean(values) if values else float("-inf")
 
 
-def _deviation(members: list[tuple[Trial, dict[str, Any]]], name: str) -> float | None:
+def _deviation(members: Members, name: str) -> float | None:
     values = _values(members, name)
     return statistics.stdev(values) if len(values) > 1 else None
 

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ternlab.sweeps.plan import Plan, Trial
-from ternlab.sweeps.schedule import Progress
+from ternlab.sweeps.progress import Progress
 from ternlab.sweeps.states import Standing, State, standing
 from ternlab.sweeps.table import cells
 
@@ -52,22 +52,27 @@ class Lines(Watcher):
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._done: set[str] = set()
-        self._failed: set[str] = set()
-        self._begun = False
+        self._told: dict[str, str] | None = None
 
     def __call__(self, progress: Progress) -> None:
         """Print what is new since the last call."""
-        total = len(self._plan.trials) + len(self._plan.baselines)
-        count = f"[{len(progress.done) + len(progress.failed)}/{total}]"
-        if not self._begun and progress.done:
-            print(f"{len(progress.done)} of {total} runs are finished already", flush=True)
-        elif self._begun:
-            for run in sorted(progress.done - self._done):
-                print(f"{count} finished {run}", flush=True)
-        for run in sorted(progress.failed.keys() - self._failed):
-            print(f"{count} failed {run}", flush=True)
-        self._begun, self._done, self._failed = True, set(progress.done), set(progress.failed)
+        plan = progress.plan or self._plan
+        total = len(plan.trials) + len(plan.baselines)
+        ended = {
+            **dict.fromkeys(sorted(progress.pruned - progress.running), "pruned"),
+            **dict.fromkeys(sorted(progress.done), "finished"),
+            **dict.fromkeys(sorted(progress.failed), "failed"),
+        }
+        new = {run: word for run, word in ended.items() if run not in (self._told or {})}
+        if self._told is None:
+            # They ended before this command began; failures are told again.
+            before = sum(word != "failed" for word in new.values())
+            if before:
+                print(f"{before} of {total} runs have ended already", flush=True)
+            new = {run: word for run, word in new.items() if word == "failed"}
+        for run, word in new.items():
+            print(f"[{len(ended)}/{total}] {word} {run}", flush=True)
+        self._told = ended
 
 
 class LiveTable(Watcher):
@@ -87,7 +92,7 @@ class LiveTable(Watcher):
         self._runs = runs
         self._console = console or Console()
         self._now = now
-        self._trials = {trial.run_id: trial for trial in plan.trials}
+        self._trials: dict[str, Trial] = {}
         self._settled: dict[str, Standing] = {}
         self._began: tuple[float, float] | None = None
         self._next = now()
@@ -112,13 +117,18 @@ class LiveTable(Watcher):
 
     def render(self, progress: Progress) -> Group:
         """Return the table and the line below it."""
+        if not self._trials or progress.plan is not None:
+            # That of a search grows.
+            self._plan = progress.plan or self._plan
+            self._trials = {trial.run_id: trial for trial in self._plan.trials}
         running = [standing(self._runs, run) for run in sorted(progress.running)]
-        for run in (*progress.done, *progress.failed):
+        pruned = progress.pruned - progress.running
+        for run in (*progress.done, *progress.failed, *pruned):
             if run not in self._settled:
-                self._settled[run] = standing(self._runs, run)
+                self._settled[run] = standing(self._runs, run, progress.pruned)
         failed = [self._settled[run] for run in progress.failed]
         # The newest last words of the sweep, below those that still say something.
-        done = [one for run, one in self._settled.items() if run in progress.done][::-1]
+        done = [one for run, one in self._settled.items() if run in progress.done or run in pruned][::-1]
         room = max(5, self._console.size.height - 5)
         # What trains before what waits in a queue.
         shown = [*sorted(running, key=lambda one: one.state != State.RUNNING), *failed, *done][:room]
@@ -127,26 +137,29 @@ class LiveTable(Watcher):
             table.add_column(name, no_wrap=True, overflow="ellipsis")
         for one in shown:
             state = State.FAILED if one.run_id in progress.failed and one.state != State.DIVERGED else one.state
-            row = [*cells(one, self._trial(one)), self._left_of(one)]
+            row = [*cells(one, self._trials.get(one.run_id)), self._left_of(one)]
             table.add_row(*map(Text, row), style=_STYLES.get(state, ""))
         return Group(table, Text(self._summary(progress, running)))
 
-    def _trial(self, one: Standing) -> Trial | None:
-        return self._trials.get(one.run_id)
-
     def _summary(self, progress: Progress, running: list[Standing]) -> str:
         total = len(self._plan.trials) + len(self._plan.baselines)
-        counts = (
-            f"{len(progress.done)}/{total} finished, {len(progress.running)} running, "
-            f"{len(progress.waiting)} waiting, {len(progress.failed)} failed"
-        )
+        pruned = len(progress.pruned - progress.running)
+        training = sum(one.state == State.RUNNING for one in running)
+        counts = [
+            f"{len(progress.done)}/{total} finished",
+            f"{training} running",
+            f"{len(progress.waiting) + len(running) - training} waiting",
+            *([f"{pruned} pruned"] if pruned else []),
+            f"{len(progress.failed)} failed",
+            *([f"setting {progress.settings} of {progress.wanted}"] if progress.settings < progress.wanted else []),
+        ]
         left = self._left(progress, running, total)
-        return f"{self._plan.sweep_id}: {counts}" + (f", about {duration(left)} left" if left else "")
+        return f"{self._plan.sweep_id}: {', '.join(counts)}" + (f", about {duration(left)} left" if left else "")
 
     def _left(self, progress: Progress, running: list[Standing], total: int) -> float | None:
         """Return seconds until the end as runs (and parts of them) have ended since the watching began."""
         parts = sum(one.epoch / one.epochs for one in running if one.epochs)
-        ended = len(progress.done) + len(progress.failed) + parts
+        ended = len(progress.done | progress.failed.keys() | (progress.pruned - progress.running)) + parts
         if self._began is None:
             self._began = (self._now(), ended)
         seconds, since = self._now() - self._began[0], ended - self._began[1]

@@ -1,0 +1,179 @@
+"""`ternlab show`: all that is known of one run, as far as it came."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from ternlab.errors import ExitCode
+from ternlab.reports.metrics_catalog import METRICS, RECORD, metrics_of
+from ternlab.reports.numbers import shown
+from ternlab.reports.one_run import OneRun, one_run
+from ternlab.reports.plots import panels, sparkline
+from ternlab.reports.schema import defaults
+from ternlab.reports.terminal import visible, width
+from ternlab.runs.directory import existing_run
+from ternlab.text import aligned
+
+_WIDTH = 80
+_HEIGHT = 8
+_CURVES = ("train/top1", "val/top1", "train/loss", "val/loss", "quant/sparsity", "quant/flip_ratio")
+
+
+def show(chosen: argparse.Namespace) -> ExitCode:
+    """Print what the folder of a run says.
+
+    Raises:
+        SettingsError: there is no such run.
+        StorageError: its record is not readable.
+    """
+    found = one_run(existing_run(chosen.runs, chosen.run))
+    if chosen.json:
+        print(json.dumps(_finite(_as_object(found)), allow_nan=False))
+        return ExitCode.DONE
+    parts = [_head(found), _settings(found), _metrics(found), _lines_of_curves(found)]
+    parts += [_curves(found)] if chosen.curves else []
+    parts += [_layers(found)] if chosen.layers else []
+    parts += [_attempts(found), _again(found)]
+    print("\n\n".join("\n".join(lines) for lines in map(list, parts) if lines))
+    return ExitCode.DONE
+
+
+def _as_object(found: OneRun) -> dict[str, Any]:
+    return {
+        **found.record,
+        "run_id": found.run_id,
+        "status": found.status,
+        "path": str(found.path),
+        "settings": found.settings,
+        "differing_settings": found.changed,
+        "epochs_done": found.epochs,
+        "layers": found.layers,
+        "again": found.again(),
+    }
+
+
+def _finite(value: Any) -> Any:
+    """Return `value` without numbers that JSON does not have; a record of another program's may have them."""
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _head(found: OneRun) -> Iterator[str]:
+    record = found.record
+    done, of = len(found.epochs), record.get("epochs")
+    progress = "" if found.status == "finished" else f", {done} of {of or '?'} epochs"
+    yield f"{visible(found.run_id)}: {visible(found.status)}{progress}"
+    what = [f"{name} {visible(str(record[name]))}" for name in ("model", "data", "quant", "seed") if name in record]
+    yield ", ".join(what)
+    yield visible(str(found.path))
+    error = record.get("error")
+    if isinstance(error, dict):
+        yield from (visible(line) for line in f"{error.get('type')}: {error.get('message')}".splitlines())
+
+
+def _settings(found: OneRun) -> list[str]:
+    known = defaults(found.settings.get("quant.name"))
+    rows = [
+        (visible(name), _setting(value), _setting(known[name]) if name in known else "")
+        for name, value in found.changed.items()
+    ]
+    return aligned([("setting", "value", "default"), *rows]) if rows else []
+
+
+def _setting(value: Any) -> str:
+    return visible(value if isinstance(value, str) else json.dumps(value))
+
+
+def _metrics(found: OneRun) -> list[str]:
+    own, baseline = found.metrics, found.baseline
+    known = [name for name in metrics_of(RECORD) if name in own]
+    names = [*known, *(name for name in own if name not in METRICS)]
+    if not names:
+        return []
+    if not baseline:
+        return aligned([("metric", "value"), *((visible(name), shown(name, own[name], unit=True)) for name in names)])
+    rows = [
+        (visible(name), shown(name, own[name], unit=True), shown(name, baseline.get(name), unit=True)) for name in names
+    ]
+    return aligned([("metric", "value", "full precision"), *rows])
+
+
+def _lines_of_curves(found: OneRun) -> list[str]:
+    names = [name for name in _CURVES if any(row.get(name) is not None for row in found.epochs)]
+    rows = []
+    for name in names:
+        values = _curve(found, name)
+        known = [value for value in values if value is not None]
+        rows.append((name, shown(name, known[0]), sparkline(values), shown(name, known[-1])))
+    return aligned([("over epochs", "first", "", "last"), *rows]) if rows else []
+
+
+def _curve(found: OneRun, name: str) -> list[float | None]:
+    return [row.get(name) for row in found.epochs]
+
+
+def _curves(found: OneRun) -> Iterator[str]:
+    columns = width() or _WIDTH
+    for kind, form in (("top1", ".1f"), ("loss", ".3f")):
+        names = [f"{part}/{kind}" for part in ("train", "val")]
+        series = [
+            (name, _curve(found, name)) for name in names if any(row.get(name) is not None for row in found.epochs)
+        ]
+        if series:
+            unit = METRICS[names[0]].unit
+            yield from panels([(f"{name} ({unit})", values) for name, values in series], columns, _HEIGHT, form)
+            yield ""
+    if found.epochs:
+        yield f"epochs 1 to {len(found.epochs)}, from left to right"
+
+
+def _layers(found: OneRun) -> list[str]:
+    if not found.layers:
+        return ["no quantized layers"]
+    names = [
+        name for name in dict.fromkeys(name for row in found.layers for name in row) if name not in ("epoch", "step")
+    ]
+    return aligned([tuple(names), *(tuple(_cell(name, row.get(name)) for name in names) for row in found.layers)])
+
+
+def _cell(name: str, value: Any) -> str:
+    # Statistics of layers are of any size, and four digits are what a table can be read with.
+    if name == "weights" or not isinstance(value, float):
+        return shown(name, value)
+    return f"{value:.4g}"
+
+
+def _attempts(found: OneRun) -> list[str]:
+    attempts = found.record.get("attempts")
+    if not isinstance(attempts, list) or not attempts:
+        return []
+    known = [one for one in attempts if isinstance(one, dict)]
+    further = (name for name in ("step", "job") if any(one.get(name) is not None for one in known))
+    names = ("started", "finished", "status", "seconds", "host", *further)
+    rows = [tuple(shown(name, one.get(name)) for name in names) for one in known]
+    return aligned([("attempt", *names[1:]), *rows])
+
+
+def _again(found: OneRun) -> Iterator[str]:
+    yield "to reproduce"
+    yield from (f"  {visible(command)}" for command in found.again())
+    git, versions = found.record.get("git"), found.record.get("versions")
+    if isinstance(git, dict):
+        yield f"  commit {visible(str(git.get('commit')))}{_changes(git)}"
+    if isinstance(versions, dict):
+        yield "  " + ", ".join(visible(f"{name} {version}") for name, version in versions.items())
+
+
+def _changes(git: dict[str, Any]) -> str:
+    return (
+        f" with changes (sha256 of the difference {visible(str(git.get('diff_sha256')))[:10]})"
+        if git.get("dirty")
+        else ""
+    )

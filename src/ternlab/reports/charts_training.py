@@ -1,0 +1,132 @@
+"""Charts of the training: curves over their baselines, layers over the epochs, weights with their thresholds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+
+from ternlab.reports.charts_parts import Chart, coloured, longest, named, sized, tip
+from ternlab.reports.charts_theme import COLOURS
+
+LAYER_QUANTITIES = {
+    "sparsity": ("zeros (percent of the layer's codes)", "share of zeros"),
+    "threshold": ("threshold (unit of the weights)", "threshold"),
+    "scale": ("scale (unit of the weights)", "scale"),
+}
+CURVE_NAMES = {
+    "val/top1": "validation top-1 (percent)",
+    "train/top1": "training top-1 (percent)",
+    "val/loss": "validation loss (nats)",
+    "train/loss": "training loss (nats)",
+}
+CODES = ("-1", "0", "+1", "no zero")
+
+
+def curve_chart(quantity: str, series: list[str], epochs: int, *, baselines: bool) -> Chart:
+    """Return curves over the epochs; baselines are dashed.
+
+    Args:
+        quantity: a key of `CURVE_NAMES`.
+        series: settings, or rules, in the order of their colours.
+        epochs: of the longest curve.
+        baselines: whether there are any.
+    """
+    x = alt.X("epoch:Q", title="epoch", axis=_epochs(epochs))
+    y = alt.Y("value:Q", title=CURVE_NAMES[quantity], scale=alt.Scale(zero=False))
+    # Inside of an expression a slash divides.
+    base = named("curves").transform_calculate(value=f"datum['{quantity}']").transform_filter("isValid(datum.value)")
+    base = base.encode(x=x, y=y, detail="run:N")
+    tips = [tip("group", "settings"), tip("seed", "seed"), tip("epoch", "epoch", "d")]
+    tips += [tip("value", CURVE_NAMES[quantity], ".4~f"), tip("run", "run")]
+    hover = alt.selection_point(name="hovered", fields=["run"], on="pointerover", clear="pointerout", empty=False)
+    quantized = base.transform_filter("datum.role == 'quantized'")
+    below = base.transform_filter("datum.role == 'baseline'").mark_line(style="baseline")
+    lines = quantized.mark_line(style="curve").encode(
+        color=coloured("line", series),
+        strokeDash=_dashed(series),
+        strokeWidth=alt.condition(hover, alt.value(4), alt.value(1.8)),
+    )
+    hit = base.mark_line(style="hit").encode(tooltip=tips[:2] + tips[-1:])
+    spots = base.mark_point(style="spot").encode(tooltip=tips).add_params(hover)
+    label = f"Training curves: {CURVE_NAMES[quantity]} against the epoch, quantized runs and dashed their baselines."
+    # A layer without rows would have Vega warn of an axis without extent.
+    layers = [*([below] if baselines else []), *([lines] if series else []), hit, spots]
+    return Chart("curves", label, sized(alt.layer(*layers), 340), ("curves",), longest(series))
+
+
+def layer_chart(quantity: str, epochs: int) -> Chart:
+    """Return a quantity of every layer of one run over the epochs; layers are coloured from first to last."""
+    title, short = LAYER_QUANTITIES[quantity]
+    form = ".1f" if quantity == "sparsity" else ".4~f"
+    # From dark violet to orange: yellow is not seen on white, nor black on a dark page.
+    scale = alt.Scale(range=["#7b4fb5", "#3a86c8", "#2a9d7c", "#d9822b"], type="linear")
+    base = named("layers").transform_calculate(value=f"datum['{quantity}']").transform_filter("isValid(datum.value)")
+    base = base.encode(
+        x=alt.X("epoch:Q", title="epoch", axis=_epochs(epochs)),
+        y=alt.Y("value:Q", title=title, scale=alt.Scale(zero=False)),
+        detail="layer:N",
+        tooltip=[
+            tip("layer", "layer"),
+            tip("epoch", "epoch", "d"),
+            tip("value", short, form),
+            tip("d", "threshold in deviations", ".3f"),
+        ],
+    )
+    hover = alt.selection_point(name="hovered", fields=["layer"], on="pointerover", clear="pointerout", empty=False)
+    colour = alt.Color(
+        "place:Q",
+        scale=scale,
+        legend=alt.Legend(title="layer, from first to last", gradientLength=120, tickMinStep=1, format="d"),
+    )
+    lines = base.mark_line(style="curve").encode(
+        color=colour, strokeWidth=alt.condition(hover, alt.value(4), alt.value(1.6))
+    )
+    spots = base.mark_point(style="spot").add_params(hover)
+    label = f"{short.capitalize()} of every quantized layer of one run against the epoch."
+    return Chart(f"layers-{quantity}", label, sized(alt.layer(lines, spots), 250), ("layers",))
+
+
+def histogram_chart() -> Chart:
+    """Return the histogram of one layer's latent weights, coloured by the code, with its thresholds."""
+    codes = list(CODES)
+    x = alt.X("low:Q", bin="binned", title=None, axis=alt.Axis(grid=False, tickCount=4, format="~g"))
+    tips = [
+        tip("layer", "layer"),
+        tip("from", "weights from"),
+        tip("percent", "percent of the weights", ".2f"),
+        tip("code", "code"),
+    ]
+    bars = (
+        named("bins")
+        .mark_bar(binSpacing=0.5)
+        .encode(
+            x=x,
+            x2="high:Q",
+            y=alt.Y("percent:Q", title=None, axis=alt.Axis(grid=False, tickCount=3, format=".4~g")),
+            color=alt.Color("code:N", title="code", scale=alt.Scale(domain=codes, range="ordinal"), legend=None),
+            tooltip=tips,
+        )
+    )
+    rules = named("bins").transform_filter("isValid(datum.below)")
+    rules = rules.transform_aggregate(at="min(below)", to="max(above)")
+    below = rules.mark_rule(style="threshold").encode(x="at:Q")
+    above = rules.mark_rule(style="threshold").encode(x="to:Q")
+    label = "Histogram of a layer's latent weights; dashed lines are the thresholds between which the code is zero."
+    return Chart("weights", label, sized(alt.layer(bars, below, above), 120), ("bins",))
+
+
+def _dashed(series: list[str]) -> Any:
+    """Return solid lines, and others where the colours begin again; no one is dashed as baselines are."""
+    patterns = [[1, 0], [2, 2], [10, 2, 2, 2]]
+    used = [patterns[place // COLOURS % len(patterns)] for place in range(len(series))]
+    return alt.StrokeDash("line:N", title=None, scale=alt.Scale(domain=series, range=used))
+
+
+def _epochs(last: int) -> Any:
+    """Return an axis with up to six whole epochs; Vega would write halves, rounded."""
+    step = max(1, -(-last // 6))
+    step = next(nice * 10**power for power in range(9) for nice in (1, 2, 5) if nice * 10**power >= step)
+    return alt.Axis(
+        values=[1, *range(step, last + 1, step)] if step > 1 else list(range(1, last + 1)), format="d", grid=False
+    )

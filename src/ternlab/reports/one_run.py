@@ -1,0 +1,109 @@
+"""Everything that the folder of one run says of it, finished or not."""
+
+from __future__ import annotations
+
+import csv
+import math
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ternlab.reports.flat import Flat, flat_config
+from ternlab.reports.schema import differing
+from ternlab.runs.directory import RunDirectory
+from ternlab.runs.metrics import read_table
+from ternlab.runs.record import Record, Status
+from ternlab.sweeps.states import State
+
+_TEXT = "layer"
+
+
+@dataclass(frozen=True)
+class OneRun:
+    """One run as its files show it; what is not there or not readable is empty.
+
+    Attributes:
+        run_id: of the run.
+        path: its folder.
+        status: as in the record; `stopped` is one that says `running` and that no process holds.
+        record: see docs/interface.md.
+        settings: by dotted names.
+        epochs: a row for each finished epoch, by the names of the metrics.
+        layers: a row for each quantized layer at the end of the last epoch.
+    """
+
+    run_id: str
+    path: Path
+    status: str
+    record: Record
+    settings: Flat
+    epochs: list[dict[str, float | None]]
+    layers: list[dict[str, Any]]
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Metrics of the record."""
+        return _numbers(self.record.get("metrics"))
+
+    @property
+    def baseline(self) -> dict[str, float]:
+        """Metrics of the full-precision twin, as they were when this run was finished."""
+        baseline = self.record.get("baseline")
+        return _numbers(baseline.get("metrics")) if isinstance(baseline, dict) else {}
+
+    @property
+    def changed(self) -> Flat:
+        """Settings that are not at their defaults."""
+        return differing(self.settings)
+
+    def again(self) -> list[str]:
+        """Return the commands that train this run again: as it was typed, and from its frozen settings."""
+        frozen = ["python", "src/train.py", "--config-path", str(self.path), "--config-name", "config"]
+        typed = self.record.get("command")
+        return [*([typed] if typed else []), shlex.join(frozen)]
+
+
+def one_run(directory: RunDirectory) -> OneRun:
+    """Read the folder of a run.
+
+    Raises:
+        StorageError: its record is not readable.
+    """
+    record = directory.record() or {}
+    status = str(record.get("status"))
+    if status == Status.RUNNING and not directory.lock().held():
+        status = State.STOPPED
+    try:
+        settings = flat_config(directory.config_file)
+    except (OSError, ValueError):
+        settings = {}
+    rows = _table(directory.layers_file)
+    last = [row for row in rows if row.get("epoch") == rows[-1].get("epoch")]
+    epochs = [{name: _number(text) for name, text in row.items()} for row in _table(directory.metrics_file)]
+    layers = [{name: text if name == _TEXT else _number(text) for name, text in row.items()} for row in last]
+    return OneRun(directory.run_id, directory.path, str(status), record, settings, epochs, layers)
+
+
+def _table(path: Path) -> list[dict[str, str]]:
+    try:
+        rows = read_table(path)
+    except (OSError, ValueError, csv.Error):
+        return []
+    return [{str(name): text for name, text in row.items() if isinstance(text, str)} for row in rows]
+
+
+def _number(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _numbers(values: Any) -> dict[str, float]:
+    if not isinstance(values, dict):
+        return {}
+    return {
+        name: value for name, value in values.items() if isinstance(value, int | float) and not isinstance(value, bool)
+    }

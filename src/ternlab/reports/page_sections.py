@@ -1,0 +1,185 @@
+"""The sections of the page with charts: titles that say what is seen, how to read it, places for the charts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from html import escape
+
+from ternlab.reports.chart_data import interval, kilobytes, points
+from ternlab.reports.drawing import Drawing
+from ternlab.reports.gathering import Gathered
+from ternlab.reports.grouping import Group, best_of, chosen_by_validation
+from ternlab.reports.page_parts import figure, holder, run_link, section
+from ternlab.reports.page_tables import failures_section, published_section
+
+# Pixels of an axis of the parallel coordinates, and of a column of the heat map, below which their texts collide.
+_AXIS_PIXELS = 104
+_COLUMN_PIXELS = 46
+_MOST_CARDS = 12
+
+
+def counts(gathered: Gathered) -> str:
+    """Return how many runs are in which state, in one line."""
+    found = Counter(str(run.state) for run in gathered.runs)
+    said = ", ".join(f"{count} {state}" for state, count in found.most_common()) or "none"
+    kinds = "; ".join(list(dict.fromkeys(f"{run.model} on {run.data}" for run in gathered.runs))[:6])
+    where = f"With {gathered.where}." if gathered.where else ""
+    noun = "run" if len(gathered.runs) == 1 else "runs"
+    parts = (f"{len(gathered.runs)} {noun} ({said}).", f"{kinds}." if kinds else "", where)
+    return escape(" ".join(part for part in parts if part))
+
+
+def headline(gathered: Gathered, groups: Sequence[Group]) -> str:
+    """Return a card for the best setting of each network and data set, or why there is none."""
+    best = best_of(groups)
+    if not best:
+        said = "No quantized run is finished yet, so nothing can be compared with its baseline."
+        return f'<p class="read">{said if gathered.runs else "There are no runs here yet."}</p>'
+    kinds = Counter((group.first.data, group.first.model) for group in groups)
+    cards = "".join(_card(group, kinds[kind]) for kind, group in list(best.items())[:_MOST_CARDS])
+    return f'<div class="cards">{cards}</div>'
+
+
+def sections(gathered: Gathered, groups: Sequence[Group], drawing: Drawing) -> str:
+    """Return all sections between the headline and the table of runs."""
+    made = (
+        _settings(groups, drawing),
+        _size(groups, drawing),
+        _heat(drawing),
+        _parallel(drawing),
+        _curves(drawing),
+        _layers(drawing),
+        _weights(drawing),
+        published_section(groups, drawing),
+        failures_section(gathered.runs),
+    )
+    return "\n".join(made)
+
+
+def methods() -> str:
+    """Return how the numbers are computed, in short."""
+    read = (
+        "Degradation is test top-1 of the full-precision baseline minus that of the quantized run of the same seed, "
+        "in percentage points: positive where the quantized network is worse. Means are over the seeds of one "
+        "setting. The 95 % interval is that of the mean of these paired differences, by Student's t with n - 1 "
+        "degrees of freedom; one seed has none. Settings are chosen by validation top-1; test images are used once "
+        "a run. Sizes count whole bits a code and 32 bits for every other parameter. Numbers of runs are those of "
+        "their records."
+    )
+    return section("methods", "How the numbers are computed", read)
+
+
+def _card(group: Group, compared: int) -> str:
+    found, run = group.degradation, group.first
+    how = (
+        "validation top-1" if chosen_by_validation(group) else "test images, an optimistic choice: no validation images"
+    )
+    seeds = ", ".join(str(one.seed) for one in group.runs)
+    facts = [
+        ("95 % interval", interval(found.low, found.high) + (" points" if found.low is not None else "")),
+        ("seeds", f"{found.n} ({seeds})"),
+        ("size", f"{group.ratio:.2f}x smaller, {kilobytes(group.size)}" if group.ratio and group.size else "not known"),
+        ("setting", group.words),
+        ("chosen by", f"{how}, of {compared} {'setting' if compared == 1 else 'settings'}"),
+        ("compared with", "the full-precision run of the same recipe and seed"),
+    ]
+    lines = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in facts)
+    kind = f'<div class="kind">{escape(f"{run.model} on {run.data}, {run.quant}: best setting")}</div>'
+    number = f'<p class="big">{points(found.mean)} <small>points degradation, top-1</small></p>'
+    link = run_link(run.run_id, "one of its runs")
+    return f'<article class="card">{kind}{number}<dl>{lines}</dl>{link}</article>'
+
+
+def _settings(groups: Sequence[Group], drawing: Drawing) -> str:
+    if "settings" not in drawing.charts:
+        return ""
+    clear = sum((group.degradation.low or 0) > 0 or (group.degradation.high or 0) < 0 for group in groups)
+    title = f"Settings by their degradation: {clear} of {len(groups)} differ clearly from their baselines"
+    read = (
+        "One row for each setting, least degradation first. Large marks are means over seeds with their 95 % "
+        "interval, small ones are seeds. Where the line crosses 0, these seeds cannot tell the network from its "
+        "baseline."
+    )
+    return section("settings", title, read, figure(drawing, "settings"), drawing.notes.get("settings", ""))
+
+
+def _size(groups: Sequence[Group], drawing: Drawing) -> str:
+    if "size" not in drawing.charts:
+        return section("size", "Degradation against size", "Nothing to draw: no quantized run is finished.")
+    title = f"Degradation against size: from {_span([group.degradation.mean for group in groups])}"
+    read = (
+        "Large marks are means over seeds with their 95 % interval, small ones are runs. Rings and the dashed line "
+        "mark the Pareto front: no other setting is both smaller and less degraded. Settings of one size stand "
+        "beside one another. Intervals that leave the picture are cut."
+    )
+    return section("size", title, read, figure(drawing, "size"), drawing.notes.get("size", ""))
+
+
+def _heat(drawing: Drawing) -> str:
+    if not drawing.maps:
+        return ""
+    cells = [cell for one in drawing.maps for cell in one.cells]
+    axes = f"{drawing.maps[0].y} and {drawing.maps[0].x}"
+    title = f"{axes}: mean degradation from {_span([cell.group.degradation.mean for cell in cells])}"
+    read = (
+        "Blue: better than the baseline; orange: worse. Under each mean, n is the number of seeds; pointing at a "
+        "cell shows their values."
+    )
+    least = 100 + _COLUMN_PIXELS * len({str(cell.x) for cell in cells})
+    return section("heat", title, read, figure(drawing, "heat", least))
+
+
+def _parallel(drawing: Drawing) -> str:
+    if "parallel" not in drawing.charts:
+        return ""
+    read = (
+        "Each line is a run; it crosses every axis at its value. Where lines of one colour come together on an "
+        "axis, the runs share a value that goes with their degradation."
+    )
+    least = _AXIS_PIXELS * len({row["axis"] for row in drawing.data["ticks"]})
+    title = "Every finished run through its settings to its degradation"
+    return section("parallel", title, read, figure(drawing, "parallel", least), drawing.notes.get("parallel", ""))
+
+
+def _curves(drawing: Drawing) -> str:
+    names = [name for name in drawing.charts if name.startswith("curves:")]
+    if not names:
+        return section("curves", "Training curves", "Nothing to draw: no run has finished an epoch.")
+    read = (
+        "Solid: quantized runs; dashed: their full-precision baselines, each by its own epochs. The filter chooses "
+        "runs; a click opens one."
+    )
+    body = holder("curves", drawing.charts[names[0]].label)
+    title = "Training curves of quantized runs over their baselines"
+    return section("curves", title, read, body, drawing.notes.get("curves", ""))
+
+
+def _layers(drawing: Drawing) -> str:
+    names = [name for name in drawing.charts if name.startswith("layers-")]
+    if not names:
+        return ""
+    read = (
+        "One line for each quantized layer of one run, coloured from the first layer to the last. Thresholds (as "
+        "trained, or as the rule computes them) and scales are in the unit of the latent weights."
+    )
+    body = f'<div class="three">{"".join(figure(drawing, name) for name in names)}</div>'
+    return section("layers", "Zeros, thresholds and scales of every layer over the training", read, body)
+
+
+def _weights(drawing: Drawing) -> str:
+    if "weights" not in drawing.charts:
+        return ""
+    read = (
+        "Final latent weights of each layer (horizontal), and their share in percent (vertical). Dashed: the "
+        "thresholds. Weights between them have the code 0 (grey), those beyond have +1 (blue) or -1 (orange-red). "
+        "The outermost 0.1 % are in the bins at the ends."
+    )
+    body = '<div id="chart-weights" class="small"></div>'
+    note = drawing.notes.get("weights", "")
+    return section("weights", "Weights and the thresholds that cut them", read, body, note)
+
+
+def _span(means: Sequence[float | None]) -> str:
+    found = [mean for mean in means if mean is not None]
+    return f"{points(min(found))} to {points(max(found))} points"

@@ -1,0 +1,142 @@
+"""Removing runs: what stands in the way, and a removal that leaves no half run behind."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import polars as pl
+
+from ternlab.errors import RunHeldError, SettingsError, StorageError
+from ternlab.reports.flat import flat_config
+from ternlab.reports.index import read_runs
+from ternlab.runs.directory import ASIDE, RunDirectory
+from ternlab.runs.record import Status
+from ternlab.sweeps.plan import read_plan
+
+# Readers leave out what is aside; whoever finds one of these knows that its removal was begun.
+_REMOVED = f"{ASIDE}removed-"
+_NAMED = 5
+
+
+def check_unreferenced(directories: Sequence[RunDirectory], runs: Path) -> None:
+    """Refuse to remove a baseline that a run refers to which is not removed with it.
+
+    Raises:
+        SettingsError: one is; the runs that refer to it are named.
+    """
+    leaving = {directory.run_id for directory in directories}
+    frame = read_runs(runs, settings=True).filter(~pl.col("run_id").is_in(list(leaving)))
+    for directory in directories:
+        others = _referring(frame, directory.run_id)
+        if others:
+            more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+            raise SettingsError(
+                "run",
+                value=directory.run_id,
+                rule=f"is the baseline of {', '.join(others[:_NAMED])}{more}",
+                instead="keep it, or name those runs too",
+            )
+
+
+def _referring(frame: pl.DataFrame, run_id: str) -> list[str]:
+    """Return the runs that have `run_id` as their baseline, or that were told to take it."""
+    typed = pl.col("settings").str.json_path_match("$['baseline.run']").fill_null("")
+    # It may have been typed as a beginning, an ending, or a folder.
+    name = typed.str.split("/").list.last()
+    told = (name != "") & (pl.lit(run_id).str.starts_with(name) | pl.lit(run_id).str.ends_with(name))
+    found: list[str] = frame.filter((pl.col("baseline_run_id") == run_id) | told)["run_id"].to_list()
+    return found
+
+
+def unfinished_sweeps(directories: Sequence[RunDirectory], runs: Path, sweeps: Path) -> dict[str, list[str]]:
+    """Return the runs to be removed that are in the plan of a sweep of which a run is not finished, by sweep."""
+    leaving = {directory.run_id for directory in directories}
+    finished = set(read_runs(runs).filter(pl.col("status") == Status.FINISHED)["run_id"])
+    found: dict[str, list[str]] = {}
+    for path in sorted(sweeps.glob("*/plan.json")):
+        try:
+            plan = read_plan(path)
+        except (StorageError, SettingsError):
+            continue
+        planned = {*plan.baselines, *(trial.run_id for trial in plan.trials)}
+        if planned & leaving and not planned <= finished:
+            found[plan.sweep_id] = sorted(planned & leaving)
+    return found
+
+
+@contextlib.contextmanager
+def all_held(directories: Iterable[RunDirectory]) -> Iterator[None]:
+    """Hold all runs while the block runs, so that nobody trains or exports there.
+
+    Raises:
+        RunHeldError: another process holds one.
+    """
+    with contextlib.ExitStack() as stack:
+        for directory in directories:
+            try:
+                stack.enter_context(directory.lock())
+            except OSError as error:
+                raise StorageError(f"{directory.path}: cannot be locked ({error.strerror}).") from error
+        yield
+
+
+def remove_run(directory: RunDirectory) -> None:
+    """Remove the folder of a run, which this process holds.
+
+    It is renamed first, to a name that all readers leave out, and then loses its record: a removal that is killed
+    leaves either the whole run or none.
+
+    Raises:
+        StorageError: it cannot be removed.
+    """
+    aside = directory.path.with_name(f"{directory.run_id}{_REMOVED}{uuid.uuid4().hex[:12]}")
+    try:
+        directory.path.rename(aside)
+        RunDirectory(aside).record_file.unlink(missing_ok=True)
+        # Another removal may be tidying up after this one already.
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(aside)
+    except OSError as error:
+        raise StorageError(f"{directory.path}: cannot be removed ({error.strerror}).") from error
+
+
+def remove_leftovers(runs: Path) -> None:
+    """Remove what a removal that was killed has left."""
+    for path in runs.glob(f"*{_REMOVED}*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def check_free(directories: Iterable[RunDirectory]) -> None:
+    """Refuse runs that another process works on, before anything is asked.
+
+    Raises:
+        RunHeldError: one is; it is named.
+    """
+    for directory in directories:
+        holder = directory.lock().holder()
+        if holder is not None:
+            raise RunHeldError(
+                f"The run in {directory.path} is held by process {holder['pid']} on {holder['host']}.\n"
+                "  instead: wait for it, or stop it (its state is saved)"
+            )
+
+
+def size_of(directory: RunDirectory) -> int:
+    """Return the bytes of all files of a run."""
+    return sum(path.lstat().st_size for path in directory.path.rglob("*") if path.is_file() and not path.is_symlink())
+
+
+def in_removal_order(directories: Sequence[RunDirectory]) -> list[RunDirectory]:
+    """Return the runs with baselines last: a removal that is killed leaves no run without its baseline."""
+
+    def is_baseline(directory: RunDirectory) -> bool:
+        try:
+            return bool(flat_config(directory.config_file).get("quant.name", "none") == "none")
+        except (OSError, ValueError):
+            return True
+
+    return sorted(directories, key=is_baseline)

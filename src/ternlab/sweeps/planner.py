@@ -1,0 +1,201 @@
+"""From points of a space to the trials of a plan, each with its frozen settings and its baseline."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ternlab.errors import SettingsError
+from ternlab.runs import provenance
+from ternlab.runs.identity import run_id
+from ternlab.settings.load import config_of, settings_from_config, twin_of
+from ternlab.settings.quant import QuantSettings
+from ternlab.settings.root import Settings
+from ternlab.sweeps.plan import Config, Plan, Trial
+from ternlab.sweeps.space import Axis, Point, Space
+
+_HASH_LETTERS = 10
+_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+
+
+@dataclass(frozen=True)
+class Composed:
+    """What Hydra makes of overrides.
+
+    Attributes:
+        config: the resolved configuration of a training.
+        linked: whether a value in it was taken from another one (`${optim.lr}`).
+    """
+
+    config: Config
+    linked: bool = False
+
+
+Compose = Callable[[list[str]], Composed]
+
+
+class Planner:
+    """Collects the trials of a plan, point by point.
+
+    Args:
+        space: whose points are added.
+        compose: Hydra's composition. It is asked once for each combination of group choices; other values are put
+            into its result, since composing takes hundredths of a second and a plan may have ten thousand trials.
+        is_group: whether a name is a configuration group.
+        options: of Hydra, which a trial's own command needs too (`--config-dir FOLDER`).
+        check: refuses settings that the sweep cannot use.
+
+    Attributes:
+        trials: by run.
+        baselines: runs that trials need first, among them those that are trials.
+        configs: of all these runs.
+        composed: what Hydra has composed, by the words that it was asked for.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        compose: Compose,
+        is_group: Callable[[str], bool],
+        options: Sequence[str] = (),
+        check: Callable[[Settings], None] | None = None,
+    ) -> None:
+        self._space, self._compose, self._options, self._check = space, compose, options, check
+        self._axes = {axis.name: axis for axis in space.axes}
+        self._asked_of_hydra = {axis.name for axis in space.axes if not _is_plain(axis, is_group)}
+        self._twins: dict[Settings, tuple[str, Config]] = {}
+        self.trials: dict[str, Trial] = {}
+        self.baselines: dict[str, None] = {}
+        self.configs: dict[str, Config] = {}
+        self.composed: dict[tuple[str, ...], Composed] = {}
+
+    def add(self, point: Point) -> bool:
+        """Add the trial of a point and its baseline, and return whether it is a new one.
+
+        Raises:
+            SettingsError: it cannot be trained; the point is named.
+        """
+        words = [self._axes[name].word(value) for name, value in point]
+        config = self._config(point, words)
+        with _naming(point):
+            settings = self._checked(config)
+            baseline = settings.baseline.run if settings.quant.active else None
+            if settings.quant.active and baseline is None:
+                baseline = self._add_twin(settings)
+        run = run_id(settings)
+        self.configs[run] = config
+        if run in self.trials:
+            return False
+        self.trials[run] = Trial(run, dict(point), _command(self._options, self._space.fixed, words), baseline)
+        return True
+
+    def plan(self, command: str, sweep_id: str | None = None, search: dict[str, Any] | None = None) -> Plan:
+        """Return the plan of what was added.
+
+        Args:
+            command: that is typed again to go on.
+            sweep_id: default: a hash of the trials.
+            search: see `Plan`.
+        """
+        baselines = tuple(run for run in self.baselines if run not in self.trials)
+        name = sweep_id or name_of(sorted(self.trials))
+        trials = tuple(self.trials.values())
+        return Plan(name, trials, baselines, self.configs, provenance.git_state(), command, search)
+
+    def _config(self, point: Point, words: list[str]) -> Config:
+        key = tuple(word for word, (name, _) in zip(words, point, strict=True) if name in self._asked_of_hydra)
+        if key not in self.composed:
+            # With the values too: Hydra then knows every name, or says what is wrong with it.
+            self.composed[key] = self._compose([*self._space.fixed, *words])
+        if self.composed[key].linked:
+            return self._compose([*self._space.fixed, *words]).config
+        config = self.composed[key].config
+        for name, value in point:
+            if name not in self._asked_of_hydra:
+                config = _with(config, name.lstrip("+").split("."), value)
+        return config
+
+    def _checked(self, config: Config) -> Settings:
+        settings = settings_from_config(config)
+        if settings.force:
+            raise SettingsError(
+                "force",
+                value=True,
+                rule="would throw away what a sweep goes on with",
+                instead="leave it out; python src/train.py ... force=true trains one run afresh",
+            )
+        if self._check is not None:
+            self._check(settings)
+        return settings
+
+    def _add_twin(self, settings: Settings) -> str:
+        # Nothing of the quantization is in the twin: trials that differ in nothing else share it.
+        rest = settings.model_copy(update={"quant": QuantSettings()})
+        if rest not in self._twins:
+            twin = twin_of(settings)
+            self._twins[rest] = run_id(twin), config_of(twin)
+        run, config = self._twins[rest]
+        self.configs.setdefault(run, config)
+        self.baselines[run] = None
+        return run
+
+
+def make_plan(
+    space: Space, compose: Compose, is_group: Callable[[str], bool], command: str, options: Sequence[str] = ()
+) -> Plan:
+    """Return the plan of all points of a space; nothing is written.
+
+    Args:
+        space: what is tried.
+        compose, is_group, options: see `Planner`.
+        command: that is typed again to go on.
+
+    Raises:
+        SettingsError: a point that cannot be trained; the point is named.
+    """
+    planner = Planner(space, compose, is_group, options)
+    for point in space.points():
+        planner.add(point)
+    return planner.plan(command)
+
+
+def name_of(parts: Iterable[str]) -> str:
+    """Return the id of a sweep: a hash of what it is made of."""
+    digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    return f"sweep-{digest[:_HASH_LETTERS]}"
+
+
+@contextlib.contextmanager
+def _naming(point: Point) -> Iterator[None]:
+    """Add to a message which trial it is about."""
+    try:
+        yield
+    except SettingsError as error:
+        if point:
+            error.args = (f"{error}\n  at: {' '.join(f'{name}={value}' for name, value in point)}",)
+        raise
+
+
+def _is_plain(axis: Axis, is_group: Callable[[str], bool]) -> bool:
+    """Return whether the values of an axis can be put into a configuration; Hydra itself must place all others."""
+    name = axis.name.lstrip("+")
+    return (
+        _NAME.fullmatch(name) is not None
+        and not is_group(name)
+        and not any(isinstance(value, dict) or "${" in str(value) for value in axis.values)
+    )
+
+
+def _with(config: Config, path: list[str], value: Any) -> Config:
+    """Return `config` with one value changed; what is not on its way is shared with the original."""
+    head, *rest = path
+    return {**config, head: _with(config[head], rest, value) if rest else value}
+
+
+def _command(options: Iterable[str], fixed: Iterable[str], words: Iterable[str]) -> str:
+    return shlex.join(["python", "src/train.py", *options, *fixed, *words])

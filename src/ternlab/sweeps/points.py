@@ -1,0 +1,77 @@
+"""Points of a space that are drawn at random, and those at its corners."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from random import Random
+from typing import Any
+
+from ternlab.sweeps.space import Axis, Point, Space
+
+# With more corners than this, the axes are gone through one by one.
+_MOST_CORNERS = 1000
+# So many draws that bring nothing new in a row say that nothing new is left.
+_MOST_MISSES = 1000
+
+
+def drawn(space: Space, seed: int) -> Iterator[Point]:
+    """Yield points at random, each once, until there are no more; the same seed yields the same points.
+
+    Args:
+        space: without the axis of the seeds.
+        seed: of the draws.
+    """
+    random = Random(seed)  # noqa: S311 - nobody guesses it
+    seen, misses = set[str](), 0
+    while len(seen) != space.size and misses < max(_MOST_MISSES, 100 * len(seen)):
+        point = tuple((axis.name, _drawn(axis, random)) for axis in space.axes)
+        if repr(point) in seen:
+            misses += 1
+            continue
+        misses = 0
+        seen.add(repr(point))
+        yield point
+
+
+def corners(space: Space) -> Iterator[Point]:
+    """Yield points that together have every value of every axis, and both ends of every interval.
+
+    All combinations of these where they are few; then whatever can be wrong with a group together with a value shows.
+
+    Args:
+        space: without the axis of the seeds.
+    """
+    names = [axis.name for axis in space.axes]
+    values = [_ends(axis) for axis in space.axes]
+    count = 1
+    for one in values:
+        count *= len(one)
+    if count <= _MOST_CORNERS:
+        for combination in itertools.product(*values):
+            yield tuple(zip(names, combination, strict=True))
+        return
+    first = [one[0] for one in values]
+    yield tuple(zip(names, first, strict=True))
+    for place, one in enumerate(values):
+        for value in one[1:]:
+            yield tuple(zip(names, [*first[:place], value, *first[place + 1 :]], strict=True))
+
+
+def with_seeds(space: Space, point: Point) -> Iterator[Point]:
+    """Yield a point of the searched space once for each seed, with the axes in the order of the whole space."""
+    values = dict(point)
+    for seed in space.seeds or (None,):
+        yield tuple((axis.name, values.get(axis.name, seed)) for axis in space.axes)
+
+
+def _drawn(axis: Axis, random: Random) -> Any:
+    if axis.interval is not None:
+        return axis.interval.draw(random)
+    return axis.values[random.randrange(len(axis.values))]
+
+
+def _ends(axis: Axis) -> tuple[Any, ...]:
+    if axis.interval is None:
+        return axis.values
+    return axis.interval.rounded(axis.interval.start), axis.interval.rounded(axis.interval.stop)

@@ -1,0 +1,220 @@
+"""The plan of a search: its first trials, and what it needs to go on to more of them."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ternlab.errors import SettingsError
+from ternlab.settings.root import Settings
+from ternlab.settings.sweep import SearchSettings
+from ternlab.sweeps.interval import Interval
+from ternlab.sweeps.plan import Plan
+from ternlab.sweeps.planner import Compose, Composed, Planner, name_of
+from ternlab.sweeps.points import corners, drawn, with_seeds
+from ternlab.sweeps.progress import Source
+from ternlab.sweeps.space import Axis, Point, Space
+
+_log = logging.getLogger(__name__)
+# Settings of `optuna` that are drawn before it learns (its own number); they need no result, so they are in the plan
+# from the start.
+FIRST = 10
+# What may change while a search goes on.
+_NOT_OF_THE_NAME = {"trials", "parallel"}
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """What a search goes through; part of the plan on disk, so that it does not depend on `conf/` any more.
+
+    Attributes:
+        settings: of the search; `trials` is no larger than the space.
+        space: with its seeds.
+        options: of Hydra, for the commands of trials.
+        groups: the axes that are configuration groups.
+        epochs: of the longest run.
+        composed: what Hydra made of each combination of groups, by the words that it was asked for.
+    """
+
+    settings: SearchSettings
+    space: Space
+    options: tuple[str, ...]
+    groups: frozenset[str]
+    epochs: int
+    composed: dict[tuple[str, ...], Composed]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values, equal to those that are read back."""
+        plain: dict[str, Any] = json.loads(json.dumps(self._values()))
+        return plain
+
+    def _values(self) -> dict[str, Any]:
+        return {
+            "settings": self.settings.model_dump(mode="json"),
+            "fixed": list(self.space.fixed),
+            "axes": [asdict(axis) for axis in self.space.axes],
+            "options": list(self.options),
+            "groups": sorted(self.groups),
+            "epochs": self.epochs,
+            "composed": [{"words": list(words), **vars(one)} for words, one in self.composed.items()],
+        }
+
+
+def search_plan_of(plan: Plan) -> SearchPlan | None:
+    """Return what a plan says of its search; `None` when all its trials are there already."""
+    found = plan.search
+    if found is None:
+        return None
+    return SearchPlan(
+        SearchSettings(**found["settings"]),
+        Space(tuple(found["fixed"]), tuple(_axis(axis) for axis in found["axes"])),
+        tuple(found["options"]),
+        frozenset(found["groups"]),
+        found["epochs"],
+        {tuple(one["words"]): Composed(one["config"], one["linked"]) for one in found["composed"]},
+    )
+
+
+def make_search_plan(
+    space: Space,
+    search: SearchSettings,
+    compose: Compose,
+    is_group: Callable[[str], bool],
+    command: str,
+    options: Sequence[str] = (),
+) -> Plan:
+    """Return the plan of a search; nothing is written.
+
+    `random` has all its trials from the start, and `asha` too; `optuna` those that need no result.
+
+    Args:
+        space: what is searched, with the seeds.
+        search: not a grid.
+        compose, is_group, options: see `ternlab.sweeps.planner.Planner`.
+        command: that is typed again to go on.
+
+    Raises:
+        SettingsError: an empty space, a corner of it that cannot be trained, no validation images, or no Optuna.
+    """
+    searched = _checked_space(space, search)
+    settings = search.model_copy(update={"trials": _trials(searched, search)})
+    longest = _Longest()
+    planner = Planner(space, compose, is_group, options, check=longest)
+    if search.name == "random" and not search.stops_early:
+        _fill(planner, space, settings)
+        return planner.plan(command)
+    probe = Planner(space, compose, is_group, options, check=longest)
+    for point in corners(searched):
+        probe.add(next(with_seeds(space, point)))
+    planner.composed = probe.composed
+    _fill(planner, space, settings)
+    groups = frozenset(axis.name for axis in space.axes if is_group(axis.name.lstrip("+")))
+    parts = SearchPlan(settings, space, tuple(options), groups, longest.epochs, planner.composed)
+    return planner.plan(command, _name(probe, parts), parts.as_json())
+
+
+def _fill(planner: Planner, space: Space, search: SearchSettings) -> None:
+    """Add the settings that do not depend on results."""
+    wanted = search.trials or 0
+    if search.name == "optuna":
+        wanted = min(wanted, FIRST)
+    count = 0
+    for point in drawn(space.searched(), search.seed):
+        if count == wanted:
+            break
+        # Settings that make the runs of another one are none of their own.
+        count += add_setting(planner, space, point)
+
+
+def source_of(plan: Plan, plan_file: Path, runs: Path, compose: Compose | None = None) -> Source | None:
+    """Return the source of further trials of a plan that is on the disk.
+
+    Args:
+        plan: as it is on the disk.
+        plan_file: where.
+        runs: folder of the runs.
+        compose: Hydra's composition; without it, settings that are taken from others cannot be proposed.
+
+    Returns:
+        `None` when all trials are there and none is to be stopped early.
+
+    Raises:
+        SettingsError: Optuna is not installed.
+    """
+    parts = search_plan_of(plan)
+    if parts is None:
+        return None
+    _need_optuna(parts.settings)
+    from ternlab.sweeps.searching import Searching
+
+    return Searching(plan, plan_file, parts, runs, compose)
+
+
+def add_setting(planner: Planner, space: Space, point: Point) -> bool:
+    """Add the trials of all seeds of a point, and return whether there is a new one among them."""
+    new = [planner.add(one) for one in with_seeds(space, point)]
+    return any(new)
+
+
+def _checked_space(space: Space, search: SearchSettings) -> Space:
+    _need_optuna(search)
+    searched = space.searched()
+    if not searched.axes:
+        raise SettingsError(
+            "search",
+            value=search.name,
+            rule="there is nothing to search, since seeds are repeats of a setting",
+            instead="an axis such as 'optim.lr=tag(log,interval(1e-3,1e-1))'",
+        )
+    return searched
+
+
+def _need_optuna(search: SearchSettings) -> None:
+    if (search.name != "random" or search.stops_early) and importlib.util.find_spec("optuna") is None:
+        what, value = ("search", search.name) if search.name != "random" else ("search.pruner", search.pruner)
+        raise SettingsError(what, value=value, rule="needs Optuna", instead="pip install 'ternlab[sweeps]'")
+
+
+def _trials(space: Space, search: SearchSettings) -> int:
+    wanted = search.trials or 0
+    if space.size is not None and wanted > space.size:
+        _log.warning("search.trials=%d: the space has %d points, and all of them are tried", wanted, space.size)
+        return space.size
+    return wanted
+
+
+class _Longest:
+    """Refuses settings that a search cannot compare, and keeps the largest number of epochs."""
+
+    def __init__(self) -> None:
+        self.epochs = 0
+
+    def __call__(self, settings: Settings) -> None:
+        self.epochs = max(self.epochs, settings.trainer.max_epochs)
+        if settings.data.val_fraction == 0:
+            raise SettingsError(
+                "data.val_fraction",
+                value=settings.data.val_fraction,
+                rule="a search compares settings on validation images, and there are none",
+                instead="data.val_fraction=0.1, or search=grid",
+            )
+
+
+def _name(probe: Planner, parts: SearchPlan) -> str:
+    """Return the id of a search: of what it goes through and how, and of the runs at the corners of its space.
+
+    The ids of these runs stand for all settings that the trials share.
+    """
+    settings = parts.settings.model_dump(mode="json", exclude=_NOT_OF_THE_NAME, exclude_defaults=True)
+    axes = [asdict(axis) for axis in parts.space.axes]
+    return name_of([*sorted(probe.trials), json.dumps(settings, sort_keys=True), json.dumps(axes, sort_keys=True)])
+
+
+def _axis(found: dict[str, Any]) -> Axis:
+    between = None if found["interval"] is None else Interval(**found["interval"])
+    return Axis(found["name"], tuple(found["values"]), tuple(found["typed"]), found["ordered"], between)

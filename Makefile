@@ -8,7 +8,7 @@ RUNS := logs/runs
 .PHONY: help demo test test-slow test-cluster lint types format benchmark figures docs clean
 
 help: ## show the targets
-	@sed -nE 's/^([a-z-]+):.*## (.*)/\1 \2/p' $(MAKEFILE_LIST) | while read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1 \2/p' $(MAKEFILE_LIST) | while read -r name text; do printf '  make %-13s %s\n' "$$name" "$$text"; done
 
 demo: $(VENV)/installed ## train a ternary ResNet-34 and its baseline on the embedded digits (2 minutes on 2 free cores)
 	$(BIN)/python src/train.py model=resnet34 quant=tga

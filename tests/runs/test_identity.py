@@ -101,6 +101,7 @@ FREE: dict[str, list[Any]] = {
     "data.workers": [0, 7],
     "trainer.accelerator": ["cpu", "gpu"],
     "trainer.devices": [2, 4],
+    "trainer.nodes": [2, 4],
     "trainer.threads": [1, 8],
     "trainer.progress": ["rich", "plain"],
     "checkpoint.every_steps": [1, 100],

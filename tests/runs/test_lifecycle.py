@@ -69,7 +69,7 @@ class FakeTrain:
         self.during: Callable[[RunDirectory], None] = lambda directory: None
 
     def __call__(
-        self, settings: Settings, directory: RunDirectory, start: Path | None, stop: Any = None
+        self, settings: Settings, directory: RunDirectory, start: Path | None, stop: Any = None, leader: Any = None
     ) -> tuple[dict[str, float], dict[str, Any]]:
         name = settings.quant.name
         self.calls.append((name, directory.run_id, start))

@@ -22,6 +22,7 @@ from ternlab.errors import (
 from ternlab.logs import log_to_file, tracebacks
 from ternlab.models.weights_file import check_weights, weights_kind, weights_path
 from ternlab.runs import provenance
+from ternlab.runs.attempts import Attempt, begin_training, new_attempt
 from ternlab.runs.directory import RunDirectory, run_directory
 from ternlab.runs.identity import file_digest, run_id
 from ternlab.runs.pairing import baseline_of, paired_metrics
@@ -100,6 +101,9 @@ def _check_before_anything_is_spent(settings: Settings) -> None:
 def _train(
     settings: Settings, directory: RunDirectory, baseline: RunDirectory | None, record: Record, train: Train
 ) -> None:
+    begin_training(record["attempts"], directory)
+    # Written down before the training, which may be killed.
+    write_record(directory.record_file, record)
     started = time.monotonic()
     try:
         metrics, facts = train(settings, directory, _start(settings, baseline))
@@ -180,7 +184,7 @@ def _set_aside(directory: RunDirectory) -> None:
 def _recording(directory: RunDirectory, settings: Settings, command: str) -> Iterator[Record]:
     """Keep the record true while the block runs: running, then how it ended."""
     record = _begun(directory, settings, command)
-    attempt: dict[str, Any] = record["attempts"][-1]
+    attempt: Attempt = record["attempts"][-1]
     directory.write_settings(settings)
     write_record(directory.record_file, record)
     ending: dict[str, Any] = {"status": Status.FAILED, "error": None}
@@ -201,10 +205,7 @@ def _recording(directory: RunDirectory, settings: Settings, command: str) -> Ite
 
 def _begun(directory: RunDirectory, settings: Settings, command: str) -> Record:
     before = directory.record() or {}
-    attempts: list[dict[str, Any]] = [
-        *before.get("attempts", []),
-        {"started": now(), "host": provenance.host()["name"]},
-    ]
+    attempts: list[Attempt] = [*before.get("attempts", []), new_attempt()]
     return {
         "run_id": directory.run_id,
         "status": Status.RUNNING,

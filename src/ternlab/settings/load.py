@@ -149,7 +149,7 @@ def _check_pairs(settings: Settings) -> None:
             rule="the two passes of quant.update=sequential would add up the gradients of different thresholds",
             instead="quant.update=joint, or trainer.accumulate_grad_batches=1 with a larger data.batch_size",
         )
-    processes = settings.trainer.devices
+    processes = settings.trainer.devices * settings.trainer.nodes
     if settings.data.batch_size % processes:
         raise SettingsError(
             "data.batch_size",

@@ -18,7 +18,8 @@ class TrainerSettings(Section):
         gradient_clip_val: largest norm of all gradients together (`None`: no clipping).
         precision: `32`, `bf16-mixed`, or `auto` (chosen for the machine; the reason is printed).
         channels_last: memory format of images and weights, likewise.
-        accelerator, devices: more than one device trains with one process each (DDP).
+        accelerator, devices: more than one device trains with one process each (DDP); devices of one node.
+        nodes: of a SLURM job, with `devices` processes on each; the command must run once on each (slurm/train.sbatch).
         threads: CPU threads of one process (`None`: as torch finds them).
         progress: `rich` bar on a terminal, `plain` lines, or `auto`.
     """
@@ -30,6 +31,7 @@ class TrainerSettings(Section):
     channels_last: Literal["auto"] | bool = "auto"
     accelerator: Literal["auto", "cpu", "gpu"] = free("auto")
     devices: PositiveInt = free(1)
+    nodes: PositiveInt = free(1)
     threads: PositiveInt | None = free(None)
     progress: Literal["auto", "rich", "plain"] = free("auto")
 

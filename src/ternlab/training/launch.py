@@ -1,4 +1,4 @@
-"""Training in as many processes as the settings ask for; one, or several under torchrun."""
+"""Training in as many processes as the settings ask for: started with torchrun, on one node or on several."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,10 @@ from ternlab.errors import (
     StorageError,
     TernlabError,
 )
-from ternlab.logs import FOR_A_PERSON
+from ternlab.logs import FOR_A_PERSON, log_to_file
 from ternlab.runs.directory import RunDirectory
 from ternlab.settings.root import Settings
+from ternlab.training.nodes import ENDING_SECONDS, Call, Follower, Leader, check_address, lasting, wait_until
 from ternlab.training.signals import StopRequest, die_with_parent
 
 # Not below "ternlab", so that its lines reach the log file and not the terminal.
@@ -36,9 +39,9 @@ _CLASSES: dict[int, type[TernlabError]] = {
 
 
 def train_in_processes(
-    settings: Settings, directory: RunDirectory, start: Path | None, stop: StopRequest
+    settings: Settings, directory: RunDirectory, start: Path | None, stop: StopRequest, leader: Leader | None = None
 ) -> dict[str, Any]:
-    """Train `directory`'s run in `trainer.devices` processes on this machine.
+    """Train `directory`'s run in `trainer.devices` processes on this machine, and on the others of `leader`.
 
     The processes read the frozen settings in the run's folder, not this process's command line.
 
@@ -48,31 +51,92 @@ def train_in_processes(
     Raises:
         TernlabError: of the class that ended the processes.
     """
-    result_file(directory).unlink(missing_ok=True)
-    arguments = [str(directory.path), *([str(start)] if start else [])]
-    launcher = ["torch.distributed.run", "--standalone", f"--nproc-per-node={settings.trainer.devices}"]
-    # Once, here: each process would otherwise fetch the same files.
-    build_data(settings.data, data_dir=Path(settings.paths.data), seed=settings.seed).prepare_data()
+    outcome = result_file(directory)
+    outcome.unlink(missing_ok=True)
+    # Before the others are called: each process would otherwise fetch the same files.
+    _prepare_data(settings)
     stop.leave_if_asked()
+    if leader is None:
+        code = _run(settings, ["--standalone"], directory, start, outcome, stop, lambda: False)
+        return _result(directory, outcome, code, stop)
+    call = leader.call(directory.path, start, stop)
+    failed = lasting(lambda: leader.error_elsewhere(call) is not None)
+    code = _run(settings, call.rendezvous(leader.nodes, 0), directory, start, outcome, stop, failed)
+    if code and not outcome.exists() and stop.signal is None:
+        # The others lost their connection to a process that has failed for a reason of its own.
+        wait_until(lambda: leader.error_elsewhere(call) is not None, ENDING_SECONDS / 3)
+        error = leader.error_elsewhere(call)
+        if error is not None:
+            raise _error(error["exit_code"], error["error"])
+    return _result(directory, outcome, code, stop)
+
+
+def join(call: Call, follower: Follower, stop: StopRequest) -> None:
+    """Take part in a training that another node leads, with `trainer.devices` processes.
+
+    Raises:
+        TernlabError: of the class that ended the processes here.
+    """
+    directory = RunDirectory(call.run)
+    outcome = follower.outcome_file(call)
+    with log_to_file(log_file(directory, follower.node)):
+        check_address(call)
+        settings = directory.settings()
+        # For files that are not on the shared file system.
+        _prepare_data(settings)
+        rendezvous = call.rendezvous(follower.nodes, follower.node)
+        code = _run(settings, rendezvous, directory, call.start, outcome, stop, lasting(follower.over))
+        if code:
+            _result(directory, outcome, code, stop)
+
+
+def result_file(directory: RunDirectory) -> Path:
+    """Return the file in which the processes of the first node leave their outcome, or why they ended."""
+    return directory.path / "outcome.json"
+
+
+def log_file(directory: RunDirectory, node: int) -> Path:
+    """Return the log of a node; each has its own, because appends from several machines overwrite one another."""
+    return directory.path / f"log-node-{node}.txt" if node else directory.log_file
+
+
+def _prepare_data(settings: Settings) -> None:
+    build_data(settings.data, data_dir=Path(settings.paths.data), seed=settings.seed).prepare_data()
+
+
+def _run(
+    settings: Settings,
+    rendezvous: list[str],
+    directory: RunDirectory,
+    start: Path | None,
+    outcome: Path,
+    stop: StopRequest,
+    given_up: Callable[[], bool],
+) -> int:
+    """Run this node's processes to their end and return the code of torchrun."""
+    launcher = ["torch.distributed.run", *rendezvous, f"--nproc-per-node={settings.trainer.devices}"]
+    arguments = [str(directory.path), str(outcome), *([str(start)] if start else [])]
     process = subprocess.Popen(
         [sys.executable, "-m", *launcher, "-m", "ternlab.training.rank", *arguments],
         # Its own session: a Ctrl-C at the terminal reaches this process alone, which passes it on once.
         start_new_session=True,
-        preexec_fn=die_with_parent,
+        preexec_fn=_prepare_torchrun,
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",
     )
     relay = threading.Thread(target=_relay, args=(process,), daemon=True)
     relay.start()
-    _wait(process, stop)
+    _wait(process, stop, given_up)
     relay.join(timeout=5)
-    return _result(directory, process.returncode)
+    return process.returncode
 
 
-def result_file(directory: RunDirectory) -> Path:
-    """Return the file in which the processes leave their outcome, or why they ended."""
-    return directory.path / "outcome.json"
+def _prepare_torchrun() -> None:
+    die_with_parent()
+    # SLURM sends its signals to every process of a job. These would end torchrun at once, and its processes unsaved.
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _relay(process: subprocess.Popen[str]) -> None:
@@ -85,27 +149,34 @@ def _relay(process: subprocess.Popen[str]) -> None:
             _torchrun.info("%s", line.rstrip())
 
 
-def _wait(process: subprocess.Popen[str], stop: StopRequest) -> None:
-    told = False
+def _wait(process: subprocess.Popen[str], stop: StopRequest, given_up: Callable[[], bool]) -> None:
+    told: float | None = None
     while True:
         try:
             process.wait(timeout=0.2)
             return
         except subprocess.TimeoutExpired:
-            if stop.signal is not None and not told:
+            abandoned = given_up()
+            if told is None and (stop.signal is not None or abandoned):
                 process.send_signal(signal.SIGTERM)
-                told = True
+                told = time.monotonic()
+            # Where torchrun waits for the other nodes it hears no TERM; its processes have had their time by then.
+            elif told is not None and abandoned and time.monotonic() - told > 2 * ENDING_SECONDS:
+                process.kill()
 
 
-def _result(directory: RunDirectory, code: int) -> dict[str, Any]:
+def _result(directory: RunDirectory, outcome: Path, code: int, stop: StopRequest) -> dict[str, Any]:
     try:
-        result: dict[str, Any] = json.loads(result_file(directory).read_text())
+        result: dict[str, Any] = json.loads(outcome.read_text())
     except (OSError, ValueError):
+        # A signal ends processes that are still importing.
+        stop.leave_if_asked()
         raise TernlabError(
             f"The training processes ended with code {code} and left no outcome.\n  instead: see {directory.log_file}"
         ) from None
     finally:
-        result_file(directory).unlink(missing_ok=True)
+        if outcome == result_file(directory):
+            outcome.unlink(missing_ok=True)
     if "error" in result:
         raise _error(result["exit_code"], result["error"])
     return result

@@ -35,3 +35,8 @@ def place_from_environment() -> Place:
     """Return the place that `torchrun` gave this process."""
     world, local = int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_WORLD_SIZE"])
     return Place(int(os.environ["RANK"]), world, local, world // local)
+
+
+def node_from_environment() -> int:
+    """Return the number of this node among those of the run, as `torchrun` gave it."""
+    return int(os.environ["GROUP_RANK"])

@@ -1,33 +1,36 @@
-"""One process of a run that trains in several; started by `torchrun -m ternlab.training.rank FOLDER [START]`."""
+"""One process of a run that trains in several: `torchrun -m ternlab.training.rank FOLDER OUTCOME [START]`."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
+
+import torch
 
 from ternlab.errors import TernlabError
 from ternlab.logs import FOR_A_PERSON, log_to_file, log_to_terminal, quiet_libraries, tracebacks
 from ternlab.runs.directory import RunDirectory
 from ternlab.runs.files import write_json
 from ternlab.runs.lock import RunLock
-from ternlab.training.launch import result_file
-from ternlab.training.processes import place_from_environment
+from ternlab.training.launch import log_file
+from ternlab.training.processes import node_from_environment, place_from_environment
 from ternlab.training.running import train_here
 from ternlab.training.signals import StopRequest
 
 
 def main(arguments: list[str]) -> int:
-    """Train in this process and leave the outcome, or the error, in the run's folder; return the exit code."""
-    directory = RunDirectory(Path(arguments[0]))
-    start = Path(arguments[1]) if len(arguments) > 1 else None
+    """Train in this process and leave the outcome, or the error, in a file of its node; return the exit code."""
+    directory, result = RunDirectory(Path(arguments[0])), Path(arguments[1])
+    start = Path(arguments[2]) if len(arguments) > 2 else None
     place = place_from_environment()
     quiet_libraries()
     with contextlib.ExitStack() as stack:
         if place.rank == 0:
             log_to_terminal(FOR_A_PERSON)
-        stack.enter_context(log_to_file(directory.log_file))
+        stack.enter_context(log_to_file(log_file(directory, node_from_environment())))
         try:
             settings = directory.settings()
             if place.rank == 0:
@@ -36,13 +39,16 @@ def main(arguments: list[str]) -> int:
             with StopRequest() as stop:
                 outcome = train_here(settings, directory, start, place, stop)
         except TernlabError as error:
-            write_json(result_file(directory), {"exit_code": int(error.exit_code), "error": str(error)})
+            write_json(result, {"exit_code": int(error.exit_code), "error": str(error)})
             return int(error.exit_code)
         except Exception:
             tracebacks.info("process %d failed", place.rank, exc_info=True)
             raise
-    if place.rank == 0:
-        write_json(result_file(directory), asdict(outcome))
+    if os.environ["LOCAL_RANK"] == "0":
+        write_json(result, asdict(outcome))
+    # Left to the end of Python, the threads behind it abort the process now and then.
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
     return 0
 
 

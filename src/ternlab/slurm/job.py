@@ -1,0 +1,145 @@
+"""The script of a job: `python -m ternlab.slurm.job [--record=FILE] COMMAND...`; nothing else requeues a job."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from ternlab.errors import ExitCode, SettingsError, TernlabError
+from ternlab.logs import log_to_terminal
+from ternlab.runs.files import write_json
+from ternlab.runs.record import now
+from ternlab.slurm.allocation import Allocation, allocation
+from ternlab.slurm.state import Fate, fate_of, requeue
+from ternlab.slurm.step import step_command, step_environment
+
+_log = logging.getLogger(__name__)
+# They announce the end of a job; a process that is still importing dies of them, and has nothing to save yet.
+_ANNOUNCING = {128 + number for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM)}
+_CAUGHT = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+
+
+def run_job(command: Sequence[str], *, record: Path | None = None, environment: Mapping[str, str] | None = None) -> int:
+    """Run `command` once on each node of this SLURM job, see to its requeueing, and return the exit code.
+
+    A command that ends with `ExitCode.INTERRUPTED` has saved its state: the job is requeued, unless SLURM has done
+    so itself, or somebody has cancelled it. Anything else but 0 is the end of the job.
+
+    Args:
+        command: program and arguments; no shell reads them.
+        record: file that says how the job ended, for who asks without `sacct`: JSON with `code` or `signal`, `job`,
+            `job_id`, `restarts`, `host` and `time`. It is written when the job has ended with anything but success
+            and will not come back, and removed when it succeeds.
+        environment: default: that of this process.
+
+    Raises:
+        SettingsError: this process is not in a SLURM job.
+        StorageError: the record cannot be written.
+    """
+    given = dict(os.environ if environment is None else environment)
+    here = allocation({name: value for name, value in given.items() if not name.startswith("SLURM_STEP")})
+    if here is None:
+        raise SettingsError(
+            "ternlab.slurm.job", rule="is the script of a SLURM job", instead="sbatch slurm/train.sbatch SETTINGS..."
+        )
+    with _undisturbed():
+        code = _run(step_command(here, command, given), step_environment(given))
+        if code == 0:
+            if record is not None:
+                record.unlink(missing_ok=True)
+        elif not _comes_back(here, code) and record is not None:
+            record.parent.mkdir(parents=True, exist_ok=True)
+            write_json(record, _ending(here, code))
+    return code
+
+
+def _run(command: list[str], environment: Mapping[str, str]) -> int:
+    """Run the step to its end, whatever signals come, and return the highest code of its tasks."""
+    process: subprocess.Popen[bytes] | None = None
+
+    def caught(number: int, frame: FrameType | None) -> None:
+        # The tasks get all signals from SLURM. What was sent to the script alone (--signal=B:USR2) goes on to them;
+        # not TERM and INT, at which srun kills its tasks.
+        if process is not None and number in (signal.SIGUSR1, signal.SIGUSR2):
+            process.send_signal(number)
+
+    for number in _CAUGHT:
+        signal.signal(number, caught)
+    process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL)
+    code = process.wait()
+    # Ignored by scontrol too, which SLURM would end with the rest of a job that it requeues.
+    for number in _CAUGHT:
+        signal.signal(number, signal.SIG_IGN)
+    return 128 - code if code < 0 else code
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Give the signals back to who had them when the block has ended."""
+    before = {number: signal.getsignal(number) for number in _CAUGHT}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _comes_back(here: Allocation, code: int) -> bool:
+    """Return whether the job will be started again, after requeueing it where that is this process's task."""
+    fate = fate_of(here)
+    if fate == Fate.REQUEUED:
+        _log.info("job %s: SLURM has requeued it", here.job)
+        return True
+    if code != ExitCode.INTERRUPTED and code not in _ANNOUNCING:
+        _log.info("job %s: ended with code %d", here.job, code)
+        return False
+    if fate not in (Fate.RUNNING, Fate.TIMED_OUT):
+        _log.info("job %s: was stopped (%s), and is not requeued", here.job, fate)
+        return False
+    if requeue(here):
+        _log.info("job %s: saved and requeued (%s)", here.job, fate)
+        return True
+    _log.info("job %s: saved, but SLURM does not requeue it (see #SBATCH --requeue)", here.job)
+    return False
+
+
+def _ending(here: Allocation, code: int) -> dict[str, str | int | None]:
+    number = code - 128
+    killed = number in {member.value for member in signal.Signals}
+    return {
+        "code": None if killed else code,
+        "signal": signal.Signals(number).name if killed else None,
+        "job": here.job,
+        "job_id": here.job_id,
+        "restarts": here.restarts,
+        "host": socket.gethostname(),
+        "time": now(),
+    }
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the job of a command line."""
+    log_to_terminal()
+    record = None
+    if arguments and arguments[0].startswith("--record="):
+        record = Path(arguments[0].removeprefix("--record="))
+        arguments = arguments[1:]
+    try:
+        if not arguments:
+            raise SettingsError("ternlab.slurm.job", rule="needs a command", instead="... python src/train.py SETTINGS")
+        return run_job(arguments, record=record)
+    except TernlabError as error:
+        _log.error("%s", error)
+        return int(error.exit_code)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

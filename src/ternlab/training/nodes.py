@@ -1,0 +1,292 @@
+"""How the tasks of one run on several nodes meet: through files in a folder that all nodes see."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from ternlab.errors import InfrastructureError, SettingsError, TernlabError
+from ternlab.runs.files import write_json
+from ternlab.runs.lock import RunLock
+from ternlab.slurm.allocation import Allocation
+from ternlab.training.signals import StopRequest
+
+# How long the tasks of a step may start apart from each other: a cold file system, a slow prolog.
+ARRIVAL_SECONDS = 300.0
+# How long the end of a training may take on one node after it has come on another.
+ENDING_SECONDS = 30.0
+_LOOK_SECONDS = 0.2
+_END = "end.json"
+
+
+@dataclass(frozen=True)
+class Call:
+    """One training that the leader calls the other nodes to.
+
+    Attributes:
+        number: 0, 1, ...; a baseline comes before its run.
+        run: folder of the run.
+        start: weights to start from.
+        address, port: where the first process listens.
+    """
+
+    number: int
+    run: Path
+    start: Path | None
+    address: str
+    port: int
+
+    def rendezvous(self, nodes: int, node: int) -> list[str]:
+        """Return the options of `torchrun` for one node."""
+        place = [f"--nnodes={nodes}", f"--node-rank={node}"]
+        return [*place, f"--master-addr={self.address}", f"--master-port={self.port}"]
+
+
+class _Task:
+    """What leader and followers share.
+
+    Args:
+        runs: folder of the runs; the tasks meet in `.nodes` below it.
+        here: this task.
+    """
+
+    def __init__(self, runs: Path, here: Allocation) -> None:
+        self.nodes = here.nodes
+        self.node = here.process
+        self._here = here
+        self.folder = runs.resolve() / ".nodes" / _meeting_name(here)
+        self._lock = RunLock(self.folder / "lock")
+
+    def outcome_file(self, call: Call, node: int | None = None) -> Path:
+        """Return the file in which the processes of a node, or its task, say why they ended."""
+        return self.folder / f"outcome-{call.number}-node-{self.node if node is None else node}.json"
+
+    def _names(self) -> set[str]:
+        """Return the names of the files in the folder, empty when it is gone."""
+        try:
+            # Opening a folder makes NFS ask its server; asking for a name may be answered from memory.
+            return set(os.listdir(self.folder))  # noqa: PTH208
+        except FileNotFoundError:
+            return set()
+
+    def _missing(self, what: str) -> list[int]:
+        names = self._names()
+        return [node for node in range(1, self.nodes) if f"{what}-{node}.json" not in names]
+
+
+class Leader(_Task):
+    """The task that keeps the record; calls the other nodes to each training while the block runs.
+
+    Raises:
+        TernlabError: on entry, when the folder cannot be made or locked.
+    """
+
+    _calls = 0
+
+    def __enter__(self) -> Leader:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._remove_earlier()
+        self._lock.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # The exit code of this task ends the step, with the tasks that are still in it.
+        with contextlib.suppress(OSError, TernlabError):
+            write_json(self.folder / _END, {"error": None if error is None else str(error)})
+            wait_until(lambda: not self._missing("left"), ENDING_SECONDS)
+        self._lock.__exit__(kind, error, trace)
+        # Who comes later than that finds the end, and removes the folder as the last.
+        if not self._missing("left"):
+            _remove(self.folder)
+
+    def call(self, run: Path, start: Path | None, stop: StopRequest) -> Call:
+        """Wait until all nodes are there, call them to a training and return what they were told.
+
+        Raises:
+            InfrastructureError: a node has not come.
+            RunInterrupted: a signal asked to stop.
+        """
+
+        def all_there() -> bool:
+            stop.leave_if_asked()
+            return not self._missing("node")
+
+        if not wait_until(all_there, ARRIVAL_SECONDS):
+            raise self._nobody_came()
+        call = Call(self._calls, run, start, os.environ.get("MASTER_ADDR") or socket.gethostname(), _free_port())
+        self._calls += 1
+        values = {"run": str(run), "start": str(start) if start else None, "address": call.address, "port": call.port}
+        write_json(self.folder / f"call-{call.number}.json", values)
+        return call
+
+    def error_elsewhere(self, call: Call) -> dict[str, Any] | None:
+        """Return `exit_code` and `error` of a node on which this training has failed, `None` when none has."""
+        for node in range(1, self.nodes):
+            outcome = _read(self.outcome_file(call, node))
+            if outcome is not None and "error" in outcome:
+                return outcome
+        return None
+
+    def _nobody_came(self) -> InfrastructureError:
+        names = _host_names(self._here.nodelist)
+        missing = [names[node] if node < len(names) else f"number {node}" for node in self._missing("node")]
+        return InfrastructureError(
+            f"{len(missing)} of {self.nodes} nodes did not come to the run within {ARRIVAL_SECONDS:.0f} seconds: "
+            f"{', '.join(missing)}.\n"
+            f"  instead: see what their tasks printed, and whether they see the folder {self.folder.parent.parent}"
+        )
+
+    def _remove_earlier(self) -> None:
+        """Remove what the same job left when it was killed before it was requeued."""
+        for restart in range(self._here.restarts):
+            for folder in self.folder.parent.glob(f"{self._here.job}-{restart}-*"):
+                _remove(folder)
+
+
+class Follower(_Task):
+    """A task on another node: it joins each training that the leader calls to, and leaves when the leader does."""
+
+    def calls(self) -> Iterator[Call]:
+        """Sign in, then yield each training, until the leader has ended.
+
+        Raises:
+            InfrastructureError: there is no leader, or no longer.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(self.folder / f"node-{self.node}.json", {"host": socket.gethostname(), "pid": os.getpid()})
+        if not wait_until(lambda: self._lock.held() or self.ended(), ARRIVAL_SECONDS):
+            raise InfrastructureError(
+                f"The first task of the run did not come within {ARRIVAL_SECONDS:.0f} seconds.\n"
+                f"  instead: see what it printed, and whether it sees the folder {self.folder.parent.parent}"
+            )
+        number = 0
+        while (call := self._next(number)) is not None:
+            yield call
+            number += 1
+        if not self.ended():
+            raise InfrastructureError("The first task of the run is gone; the run goes on when it is started again.")
+
+    def _next(self, number: int) -> Call | None:
+        name = f"call-{number}.json"
+        wait_until(lambda: name in self._names() or self.over())
+        told = _read(self.folder / name)
+        if told is None:
+            return None
+        start = Path(told["start"]) if told["start"] else None
+        return Call(number, Path(told["run"]), start, told["address"], told["port"])
+
+    def ended(self) -> bool:
+        """Return whether the leader has ended and said so."""
+        names = self._names()
+        return _END in names or not names
+
+    def over(self) -> bool:
+        """Return whether the leader has ended or died."""
+        # In this order: it writes the end first, and lets go of its lock then.
+        return not self._lock.held() or self.ended()
+
+    def report(self, call: Call, error: TernlabError) -> None:
+        """Tell the leader why a training has failed here, unless its processes have done so."""
+        if _read(self.outcome_file(call)) is None:
+            values = {"exit_code": int(error.exit_code), "error": f"on {socket.gethostname()}: {error}"}
+            with contextlib.suppress(OSError, TernlabError):
+                write_json(self.outcome_file(call), values)
+
+    def leave(self) -> None:
+        """Say that this task leaves; the last one removes the folder."""
+        with contextlib.suppress(OSError, TernlabError):
+            write_json(self.folder / f"left-{self.node}.json", {})
+        if not self._missing("left") and not self._lock.held():
+            _remove(self.folder)
+
+
+def check_address(call: Call) -> None:
+    """Make sure that this node finds the address of the first.
+
+    Raises:
+        SettingsError: the name does not resolve here.
+    """
+    try:
+        socket.getaddrinfo(call.address, call.port)
+    except OSError as error:
+        raise SettingsError(
+            "MASTER_ADDR",
+            value=call.address,
+            rule=f"does not resolve on {socket.gethostname()} ({error})",
+            instead="export MASTER_ADDR=... in the job's script: an address of the first node that the others reach",
+        ) from error
+
+
+def lasting(condition: Callable[[], bool], seconds: float = ENDING_SECONDS) -> Callable[[], bool]:
+    """Return a function that says whether `condition` has held for so long; it looks every few seconds only."""
+    since: float | None = None
+    looked = 0.0
+
+    def lasts() -> bool:
+        nonlocal since, looked
+        now = time.monotonic()
+        if now - looked > 2:
+            looked = now
+            since = (since or now) if condition() else None
+        return since is not None and now - since > seconds
+
+    return lasts
+
+
+def wait_until(condition: Callable[[], bool], seconds: float | None = None) -> bool:
+    """Wait until `condition` holds; return `False` when it does not within so many seconds."""
+    end = None if seconds is None else time.monotonic() + seconds
+    while not condition():
+        if end is not None and time.monotonic() > end:
+            return False
+        time.sleep(_LOOK_SECONDS)
+    return True
+
+
+def _meeting_name(here: Allocation) -> str:
+    # The port of srun is the same for all tasks of a step and of no other: job ids come again when SLURM has lost
+    # its state.
+    port = os.environ.get("SLURM_STEP_LAUNCHER_PORT", "0")
+    return f"{here.job}-{here.restarts}-{here.step}-{port}"
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return found
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    # Fails while other jobs meet below the same folder.
+    with contextlib.suppress(OSError):
+        folder.parent.rmdir()
+
+
+def _host_names(nodelist: str) -> list[str]:
+    """Return the names in SLURM's short form one by one; nothing when SLURM does not answer."""
+    try:
+        said = subprocess.run(["scontrol", "show", "hostnames", nodelist], text=True, capture_output=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return said.stdout.split() if said.returncode == 0 else []
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return int(probe.getsockname()[1])

@@ -21,7 +21,7 @@ from omegaconf import OmegaConf
 
 from ternlab.commands.cli import main as cli
 from ternlab.commands.entry import run as run_entry
-from ternlab.commands.sweep import _agreed
+from ternlab.commands.run_sweep import _agreed
 from ternlab.commands.train import main as train
 from ternlab.errors import ExitCode, SettingsError
 from ternlab.runs import provenance
@@ -205,6 +205,8 @@ REFUSED: dict[str, tuple[list[str], list[str]]] = {
     "other cluster": (["cluster=slrum"], ["cluster = slrum", "slurm"]),
     "other launcher": (["cluster.name=slrum"], ["cluster.name = slrum", "slurm"]),
     "setting of another cluster": (["cluster=slurm", "cluster.workers=2"], ["cluster.workers"]),
+    "returning at once": (["wait=false"], ["wait", "cluster=slurm"]),
+    "trials of a grid": (["search.trials=3"], ["search.trials"]),
     "force": (["force=true"], ["force", "goes on with"]),
     "no such sweep": (["sweep=sweep-0"], ["sweep = sweep-0", "no such sweep"]),
     "settings of a planned sweep": (["sweep=sweep-0", "seed=1,2"], ["sweep-0", "seed=1,2"]),

@@ -290,6 +290,8 @@ def test_asked_to_stop_it_starts_nothing_more_and_what_runs_may_save(world: Worl
     assert not progress.running
     assert progress.done == set(world.plan.baselines)
     assert len(world.launcher.started) == 4
+    # What has saved goes on with the same command: it has not failed.
+    assert not progress.failed
     world.stop_at = float("inf")
     assert world.go().done == set(world.plan.configs)
 

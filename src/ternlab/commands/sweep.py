@@ -1,4 +1,4 @@
-"""The sweep command: a plan from a space, carried out by a launcher."""
+"""The sweep command: from overrides in Hydra's grammar to a plan."""
 
 from __future__ import annotations
 
@@ -13,23 +13,16 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from ternlab.commands.run_sweep import run_sweep
 from ternlab.commands.sweeps import found_plan, runs_of
-from ternlab.errors import ExitCode, InfrastructureError, RunHeldError, SettingsError
+from ternlab.errors import SettingsError
 from ternlab.runs import provenance
-from ternlab.runs.lock import RunLock
 from ternlab.settings.sweep import SweepSettings, sweep_settings
-from ternlab.sweeps.launcher import Launcher, Task
-from ternlab.sweeps.launchers import build_launcher
 from ternlab.sweeps.local import warm_up
-from ternlab.sweeps.plan import Config, Plan, merged, plan_file, read_plan, write_plan
-from ternlab.sweeps.planner import Compose, Composed, make_plan
-from ternlab.sweeps.schedule import Progress, carry_out, submit
-from ternlab.sweeps.search_plan import make_search_plan, source_of
+from ternlab.sweeps.plan import Config
+from ternlab.sweeps.planner import Composed, make_plan
+from ternlab.sweeps.search_plan import make_search_plan
 from ternlab.sweeps.space import Space, space_of
-from ternlab.sweeps.states import INFRASTRUCTURE, SOME_FAILED, State
-from ternlab.sweeps.table import failure_lines, look, result_lines, status_lines, summary_line
-from ternlab.sweeps.watching import watcher
-from ternlab.training.signals import StopRequest
 
 # Group choices without a value of their own; what they stand for is merged already.
 _NOT_OF_A_TRIAL = ("experiment", "debug")
@@ -150,164 +143,3 @@ def _plain(config: DictConfig) -> Config:
 def _of_the_sweep(override: str) -> bool:
     name = override.lstrip("+~").partition("=")[0]
     return name.partition(".")[0] in SweepSettings.model_fields
-
-
-def run_sweep(plan: Plan, wanted: SweepSettings, runs: Path, sweeps: Path, compose: Compose | None = None) -> int:
-    """Carry out a plan, or go on with it, and print what came of it.
-
-    Returns:
-        0 when all trials are finished, 3 when some have failed, 4 when what carries them out does not answer any
-        more, 5 when it was asked to stop.
-
-    Raises:
-        SettingsError: the code is not that of the plan.
-        RunHeldError: another process carries out this sweep.
-    """
-    folder = sweeps / plan.sweep_id
-    # Refuses what cannot run there before anything is written.
-    launcher = build_launcher(folder, plan, wanted.cluster)
-    _check_wait(wanted, launcher, plan)
-    file = plan_file(folder).resolve()
-    if wanted.dry_run:
-        _print_plan(plan, runs, launcher, file)
-        return ExitCode.DONE
-    _make(folder)
-    with _held(folder), StopRequest() as stop:
-        plan = _agreed(plan, folder, runs, wanted)
-        print(f"{plan.sweep_id}: {len(plan.trials)} trials, {len(plan.baselines)} baselines\n{folder}", flush=True)
-        try:
-            if not wanted.wait:
-                return _submit(plan, file, runs, launcher)
-            with watcher(plan, runs) as look:
-                progress = carry_out(
-                    plan,
-                    file,
-                    runs,
-                    launcher,
-                    retries=wanted.retries,
-                    asked_to_stop=lambda: stop.signal is not None,
-                    look=look,
-                    source=source_of(plan, file, runs, compose),
-                )
-            launcher.tidy(progress.done | progress.pruned)
-        except InfrastructureError as error:
-            print(f"error: {error}\n  To go on:\n  {plan.command}", file=sys.stderr)
-            return INFRASTRUCTURE
-        finally:
-            launcher.close()
-    return _close(folder, wanted, runs, launcher.queues, progress, stop)
-
-
-def _check_wait(wanted: SweepSettings, launcher: Launcher, plan: Plan) -> None:
-    if wanted.wait:
-        return
-    if not launcher.queues:
-        raise SettingsError(
-            "wait",
-            value=False,
-            rule=f"trials of cluster={launcher.name} end with the command that started them",
-            instead="wait=true, or cluster=slurm",
-        )
-    if plan.search is not None:
-        raise SettingsError(
-            "wait", value=False, rule="a search needs the results before it can go on", instead="wait=true"
-        )
-
-
-def _submit(plan: Plan, file: Path, runs: Path, launcher: Launcher) -> int:
-    """Hand everything over to the queue and return."""
-    progress = submit(plan, file, runs, launcher, look=lambda _: None)
-    print(f"{len(progress.running)} runs wait or run in the queue, {len(progress.done)} are finished")
-    print(f"  ternlab sweep status {plan.sweep_id}\n  ternlab sweep wait {plan.sweep_id}")
-    if progress.waiting:
-        print(f"the queue has no room for {len(progress.waiting)} more; later:\n  {plan.command}")
-    return ExitCode.DONE
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SettingsError(
-            "paths.sweeps",
-            value=str(folder.parent),
-            rule=f"the sweep's folder cannot be written there ({error.strerror})",
-            instead="paths.sweeps=FOLDER, with a folder that you may write",
-        ) from error
-
-
-def _agreed(plan: Plan, folder: Path, runs: Path, wanted: SweepSettings) -> Plan:
-    """Return the plan that is carried out: the one that was written when the sweep was begun, or now this one."""
-    path = plan_file(folder)
-    if not path.exists():
-        write_plan(plan, folder)
-        return read_plan(path)
-    begun, now = read_plan(path), provenance.git_state()
-    whole = merged(begun, plan)
-    if begun.code != now:
-        if all(one.state == State.WAITING for one in look(begun, runs)):
-            # Nothing of it was begun: what is begun now is of this code.
-            whole = replace(whole, code=now)
-        else:
-            _check_code(begun.code, now, wanted)
-    if whole != begun:
-        write_plan(whole, folder)
-    return read_plan(path)
-
-
-def _close(folder: Path, wanted: SweepSettings, runs: Path, queues: bool, progress: Progress, stop: StopRequest) -> int:
-    plan = read_plan(plan_file(folder))
-    if stop.signal is not None:
-        print(summary_line(plan, look(plan, runs)))
-        what = "jobs stay in the queue" if queues else "all running trials are saved"
-        print(f"stopped by {stop.signal}; {what}. To go on:\n  {plan.command}")
-        return ExitCode.INTERRUPTED
-    print("", *result_lines(plan, runs, wanted.search.metric), sep="\n")
-    if progress.failed:
-        print(
-            "",
-            *failure_lines(plan, runs, folder, progress.failed),
-            "",
-            f"To try them again:\n  {plan.command}",
-            sep="\n",
-        )
-        return SOME_FAILED
-    return ExitCode.DONE
-
-
-def _held(folder: Path) -> RunLock:
-    lock = RunLock(folder / "lock")
-    if lock.held():
-        raise RunHeldError(
-            f"The sweep in {folder} is being carried out by another process.\n"
-            f"  instead: ternlab sweep status {folder.name}, or stop that process"
-        )
-    return lock
-
-
-def _check_code(begun: dict[str, Any] | None, now: dict[str, Any] | None, wanted: SweepSettings) -> None:
-    # Outside of git nobody can tell.
-    if wanted.allow_other_code or begun is None or now is None:
-        return
-    raise SettingsError(
-        "code",
-        value=_named(now),
-        rule=f"the sweep was begun by {_named(begun)}: its trials would differ in more than their settings",
-        instead="that code, or allow_other_code=true",
-    )
-
-
-def _named(code: dict[str, Any]) -> str:
-    changes = f" with changes {code['diff_sha256'][:6]}" if code["dirty"] else ""
-    return f"commit {code['commit'][:10]}{changes}"
-
-
-def _print_plan(plan: Plan, runs: Path, launcher: Launcher, file: Path) -> None:
-    found = look(plan, runs)
-    print(summary_line(plan, found), "", *status_lines(plan, found), "", sep="\n")
-    baselines = {trial.run_id: trial.baseline for trial in plan.trials}
-    left = [one.run_id for one in found if one.state not in (State.FINISHED, State.DIVERGED)]
-    after = {run: baselines.get(run) if baselines.get(run) in left else None for run in left}
-    print(*launcher.describe([Task(run, file, after[run]) for run in left]), "", sep="\n")
-    for trial in plan.trials:
-        print(trial.command)

@@ -7,11 +7,12 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerProcess
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 from ternlab.settings.sweep import ClusterSettings, LocalCluster
 from ternlab.sweeps.launcher import Task
@@ -41,14 +42,16 @@ class LocalLauncher:
         folder: of the sweep; what a run prints goes to `output/<run id>.txt` in it, which is deleted when it ends well.
         workers: runs at a time.
         threads: of each run.
+        arguments: more of `run_trial`, the same for each run.
     """
 
     name = "local"
     queues = False
 
-    def __init__(self, folder: Path, workers: int, threads: int) -> None:
+    def __init__(self, folder: Path, workers: int, threads: int, arguments: Mapping[str, Any] | None = None) -> None:
         self._folder = folder / "output"
         self._workers = workers
+        self._arguments = {"threads": threads, **(arguments or {})}
         self._threads = threads
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(_PRELOADED)
@@ -75,7 +78,9 @@ class LocalLauncher:
         self._folder.mkdir(parents=True, exist_ok=True)
         output = self.output(task.run_id)
         process = self._context.Process(
-            target=_trial, args=(str(task.plan), task.run_id, self._threads, str(output), str(Path.cwd())), daemon=False
+            target=_trial,
+            args=(str(task.plan), task.run_id, self._arguments, str(output), str(Path.cwd())),
+            daemon=False,
         )
         process.start()
         self._processes[task.run_id] = process
@@ -146,7 +151,7 @@ def _leave_with(launcher: BaseProcess | None) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _trial(plan: str, run: str, threads: int, output: str, folder: str) -> None:
+def _trial(plan: str, run: str, arguments: dict[str, Any], output: str, folder: str) -> None:
     # Its own group: Ctrl-C at the terminal reaches the launcher alone, which passes it on once.
     os.setpgid(0, 0)
     # The launcher dies: the run saves and leaves, so that the same command can go on with it. The kernel tells of the
@@ -154,7 +159,7 @@ def _trial(plan: str, run: str, threads: int, output: str, folder: str) -> None:
     die_with_parent()
     threading.Thread(target=_leave_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     os.chdir(folder)
-    os.environ["OMP_NUM_THREADS"] = str(threads)
+    os.environ["OMP_NUM_THREADS"] = str(arguments["threads"])
     descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for stream in (sys.stdout, sys.stderr):
         os.dup2(descriptor, stream.fileno())
@@ -162,4 +167,4 @@ def _trial(plan: str, run: str, threads: int, output: str, folder: str) -> None:
     from ternlab.sweeps.trial import run_trial
 
     log_to_terminal()
-    sys.exit(run_trial(Path(plan), run, threads))
+    sys.exit(run_trial(Path(plan), run, **arguments))

@@ -67,7 +67,7 @@ class Plan:
 
     def processes(self) -> int:
         """Return the processes on one machine of the run that has the most (`trainer.devices`)."""
-        return max(self.configs[run].get("trainer", {}).get("devices") or 1 for run in self.configs)
+        return max((self.configs[run].get("trainer", {}).get("devices") or 1 for run in self.configs), default=1)
 
     def settings(self, run: str) -> Settings:
         """Return the checked settings of a run of the plan."""

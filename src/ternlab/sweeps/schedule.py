@@ -60,10 +60,10 @@ def carry_out(
         began = clock.now()
         if asked_to_stop():
             launcher.stop()
-            sweep.take(retries=0)
+            sweep.take(stopping=True)
             look(sweep.progress)
             break
-        changed = sweep.take(retries)
+        changed = sweep.take()
         changed |= sweep.start()
         changed |= sweep.ask_for_more()
         changed |= sweep.stop_those_behind()
@@ -144,8 +144,12 @@ class _Sweep:
         progress.plan, progress.settings = plan, len(by_setting(plan.trials))
         progress.wanted = max(self._source.wanted if self._source else 0, progress.settings)
 
-    def take(self, retries: int) -> bool:
-        """Sort what has ended; the record decides, since a process can die after its run was finished."""
+    def take(self, *, stopping: bool = False) -> bool:
+        """Sort what has ended; the record decides, since a process can die after its run was finished.
+
+        Args:
+            stopping: runs were asked to save; those that did wait for the same command.
+        """
         progress = self.progress
         ended = self._launcher.ended()
         for run, code in ended:
@@ -157,7 +161,9 @@ class _Sweep:
                 progress.tries[run] -= 1
                 progress.held[run] = self._clock.now() + _HELD_SECONDS
                 progress.waiting.insert(0, run)
-            elif code not in _FOR_GOOD and progress.tries[run] <= retries:
+            elif stopping and code == ExitCode.INTERRUPTED:
+                progress.waiting.insert(0, run)
+            elif not stopping and code not in _FOR_GOOD and progress.tries[run] <= self._retries:
                 _log.info("%s ended with code %d and is started again", run, code)
                 progress.waiting.insert(0, run)
             else:

@@ -1,12 +1,14 @@
-"""One run of a plan, in this process: `python -m ternlab.sweeps.trial PLAN RUN_ID [THREADS]`."""
+"""One run of a plan, in this process: `python -m ternlab.sweeps.trial PLAN RUN_ID [--threads=N] [--devices=N] ...`."""
 
 from __future__ import annotations
 
+import argparse
 import logging
 import shlex
 import sys
 import traceback
 from pathlib import Path
+from typing import Any
 
 from ternlab.errors import ExitCode, TernlabError
 from ternlab.logs import log_to_terminal
@@ -17,19 +19,33 @@ from ternlab.sweeps.plan import Plan, read_plan
 _log = logging.getLogger(__name__)
 
 
-def run_trial(plan_file: Path, run: str, threads: int | None = None) -> int:
+def run_trial(
+    plan_file: Path,
+    run: str,
+    threads: int | None = None,
+    *,
+    devices: int | None = None,
+    nodes: int | None = None,
+    accelerator: str | None = None,
+) -> int:
     """Train a run of a plan to its end, or from where it was stopped, and return the exit code.
+
+    What is `None` stays as the plan has it; none of it changes the run's identity.
 
     Args:
         plan_file: `plan.json` of a sweep.
         run: id of one of its runs.
-        threads: of torch, so that runs beside one another do not crowd the machine.
+        threads: of torch, so that runs beside one another do not crowd the machine; what the plan says counts more.
+        devices: processes on each node.
+        nodes: on which it is trained together.
+        accelerator: `cpu` or `gpu`.
     """
     from ternlab.commands.train import train_run
 
     try:
         plan = read_plan(plan_file)
-        settings = _with_threads(plan.settings(run), threads)
+        place = {"devices": devices, "nodes": nodes, "accelerator": accelerator}
+        settings = _grouped(_placed(plan.settings(run), threads, place), plan.sweep_id)
         train_run(settings, _command(plan, run, settings))
     except TernlabError as error:
         _log.error("%s", error)
@@ -51,12 +67,30 @@ def _command(plan: Plan, run: str, settings: Settings) -> str:
     return shlex.join(["python", "src/train.py", "--config-path", str(folder), "--config-name", "config"])
 
 
-def _with_threads(settings: Settings, threads: int | None) -> Settings:
-    if threads is None or settings.trainer.threads is not None:
+def _placed(settings: Settings, threads: int | None, place: dict[str, Any]) -> Settings:
+    changes = {name: value for name, value in place.items() if value is not None}
+    if settings.trainer.threads is None and threads is not None:
+        changes["threads"] = threads
+    return settings.model_copy(update={"trainer": settings.trainer.model_copy(update=changes)})
+
+
+def _grouped(settings: Settings, sweep: str) -> Settings:
+    """Return settings whose W&B run, and that of the baseline, stands among those of the sweep."""
+    if settings.logger.name != "wandb" or settings.logger.group is not None:
         return settings
-    return settings.model_copy(update={"trainer": settings.trainer.model_copy(update={"threads": threads})})
+    return settings.model_copy(update={"logger": settings.logger.model_copy(update={"group": sweep})})
+
+
+def _arguments(words: list[str]) -> dict[str, Any]:
+    parser = argparse.ArgumentParser(prog="python -m ternlab.sweeps.trial", description=__doc__, allow_abbrev=False)
+    parser.add_argument("plan_file", type=Path, metavar="PLAN")
+    parser.add_argument("run", metavar="RUN_ID")
+    for name in ("threads", "devices", "nodes"):
+        parser.add_argument(f"--{name}", type=int)
+    parser.add_argument("--accelerator", choices=("cpu", "gpu"))
+    return vars(parser.parse_args(words))
 
 
 if __name__ == "__main__":
     log_to_terminal()
-    sys.exit(run_trial(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else None))
+    sys.exit(run_trial(**_arguments(sys.argv[1:])))

@@ -1,0 +1,215 @@
+"""The Ray launcher: runs as trials of Ray Tune, on a cluster of its own on loopback or on one that runs already."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ternlab.errors import InfrastructureError
+from ternlab.settings.sweep import ClusterSettings, RayCluster
+from ternlab.sweeps.launcher import Task
+from ternlab.sweeps.local import cores
+from ternlab.sweeps.plan import Plan
+from ternlab.sweeps.ray_process import DriverProcess
+from ternlab.sweeps.ray_refusals import BAD_TOKEN, check_installed, check_reachable, refusal, too_much
+
+_log = logging.getLogger(__name__)
+# A cluster that runs answers within a second or two; its own takes four to start, more on a busy machine.
+_CONNECT_SECONDS = 10.0
+_START_SECONDS = 120.0
+
+
+class RayLauncher:
+    """Runs as trials of Ray Tune.
+
+    Args:
+        folder: of the sweep; what a run prints goes to `output/<run id>.txt` in it, which is deleted when it ends well.
+        plan: of the sweep.
+        cluster: what each trial gets, and where.
+    """
+
+    name = "ray"
+    queues = False
+
+    def __init__(self, folder: Path, plan: Plan, cluster: RayCluster) -> None:
+        self._folder = folder.absolute()
+        self._plan, self._cluster = plan, cluster
+        self._driver: DriverProcess | None = None
+        self._slots = 0
+        self._running: set[str] = set()
+        self._ended: list[tuple[str, int]] = []
+
+    def describe(self, tasks: Sequence[Task]) -> list[str]:
+        """Return what each run gets, and where."""
+        cluster = self._cluster
+        gpus = f" and {cluster.gpus_per_trial} GPUs" if cluster.gpus_per_trial else ""
+        where = cluster.address or f"a Ray cluster of its own on this machine, {self._cores()} cores"
+        most = f", {cluster.workers} at a time" if cluster.workers else ""
+        return [f"{len(tasks)} trials of Ray Tune on {where}{most}, {cluster.cpus_per_trial} cores{gpus} each"]
+
+    def running(self) -> Sequence[str]:
+        """Return nothing: runs leave with the launcher that started them."""
+        return ()
+
+    def connect(self) -> None:
+        """Start the cluster, or connect to it; again is nothing.
+
+        Raises:
+            SettingsError: there is none, it does not let this user in, or no node of it can carry a trial.
+        """
+        if self._driver is not None:
+            return
+        cluster = self._cluster
+        driver = DriverProcess(cluster.address, self._cores(), cluster.cpus_per_trial, cluster.gpus_per_trial)
+        try:
+            self._slots = self._slots_of(driver)
+        except BaseException:
+            driver.kill()
+            driver.close()
+            raise
+        self._driver = driver
+
+    def _slots_of(self, driver: DriverProcess) -> int:
+        """Return how many trials the cluster carries, once it is there."""
+        refused = ""
+        try:
+            # Importing Ray takes as long as the file system does; what comes after it is Ray's answer.
+            driver.news(_START_SECONDS)
+            answer = driver.first_answer(_CONNECT_SECONDS if self._cluster.address else _START_SECONDS, BAD_TOKEN)
+            if "ready" in answer:
+                slots: int = answer["ready"]
+                if slots == 0:
+                    raise too_much(self._cluster)
+                return slots
+            refused = answer.get("refused", "")
+        except InfrastructureError as error:
+            refused = str(error).splitlines()[0]
+        raise refusal(self._cluster, refused, driver.said())
+
+    def free(self) -> int:
+        """Return how many more runs the cluster takes.
+
+        As many again as run at a time wait in Tune: an actor goes on to another run only when that is there already.
+        """
+        self.connect()
+        self._listen()
+        workers = self._cluster.workers
+        most = 2 * self._slots if workers is None or workers >= self._slots else workers
+        return max(0, most - len(self._running))
+
+    def start(self, tasks: Sequence[Task]) -> None:
+        """Hand the runs to Tune."""
+        self.connect()
+        for task in tasks:
+            self._running.add(task.run_id)
+            self._send({"start": self._config(task)})
+
+    def _config(self, task: Task) -> dict[str, Any]:
+        # One folder for all runs of a sweep; a search adds runs that this plan does not have yet.
+        config = next(iter(self._plan.configs.values()), None)
+        gpus = self._cluster.gpus_per_trial
+        return {
+            "run": task.run_id,
+            "plan": str(task.plan.absolute()),
+            "runs": config["paths"]["runs"] if config else None,
+            "folder": str(Path.cwd()),
+            "sweep": str(self._folder),
+            "cpus": self._cluster.cpus_per_trial,
+            "gpus": gpus,
+            "threads": max(1, self._cluster.cpus_per_trial // (gpus or self._plan.processes())),
+            "arguments": {"devices": gpus, "accelerator": "gpu"} if gpus else {},
+        }
+
+    def ended(self) -> Sequence[tuple[str, int]]:
+        """Return the runs that have ended, with their exit codes; a run whose actor died has -9.
+
+        Raises:
+            InfrastructureError: the cluster is lost. The runs save and leave.
+        """
+        self._listen()
+        found, self._ended = self._ended, []
+        return found
+
+    def stop_runs(self, runs: Iterable[str]) -> None:
+        """Ask some runs to save and leave."""
+        self._send({"stop": list(runs)})
+
+    def stop(self) -> None:
+        """Ask all runs to save and leave, and wait until they have, or the cluster is lost."""
+        if self._driver is None or not self._running:
+            return
+        self.stop_runs(sorted(self._running))
+        try:
+            while self._running:
+                self._listen(seconds=1.0)
+        except InfrastructureError as error:
+            _log.warning("%s", error)
+            self._running.clear()
+
+    def tidy(self, finished: Iterable[str]) -> None:
+        """Remove what runs printed that have finished; some did so after an earlier launcher was killed."""
+        for run in finished:
+            self._output(run).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Let go of the cluster; one of its own ends."""
+        if self._driver is not None:
+            self._driver.close()
+            self._driver = None
+        output = self._folder / "output"
+        if output.is_dir() and not any(output.iterdir()):
+            output.rmdir()
+
+    def _send(self, request: dict[str, Any]) -> None:
+        assert self._driver is not None
+        self._driver.send(request)
+
+    def _listen(self, seconds: float = 0.0) -> None:
+        """Take what the driver has to tell; wait at most so long for the first."""
+        if self._driver is None:
+            return
+        while (message := self._driver.news(seconds)) is not None:
+            seconds = 0.0
+            if "slots" in message:
+                self._slots = message["slots"]
+            elif "ended" in message:
+                self._take_end(message["ended"], message["code"], message["said"])
+
+    def _take_end(self, run: str, code: int, said: str) -> None:
+        self._running.discard(run)
+        self._ended.append((run, code))
+        if said:
+            # Where the table of failures looks for last words.
+            self._output(run).parent.mkdir(parents=True, exist_ok=True)
+            with self._output(run).open("a") as file:
+                print(said, file=file)
+
+    def _output(self, run: str) -> Path:
+        return self._folder / "output" / f"{run}.txt"
+
+    def _cores(self) -> int:
+        """Return the CPUs of a cluster of its own; more workers than the machine carries share them."""
+        workers = self._cluster.workers
+        return workers * self._cluster.cpus_per_trial if workers else cores()
+
+
+def launcher_of(folder: Path, plan: Plan, cluster: ClusterSettings) -> RayLauncher:
+    """Return the launcher of Ray.
+
+    A cluster at an address is connected to at once, one of its own is started when it is needed.
+
+    Raises:
+        SettingsError: Ray is not installed, the cluster cannot be used, or no node of it can carry a trial.
+    """
+    assert isinstance(cluster, RayCluster)
+    check_installed()
+    if cluster.address is not None:
+        check_reachable(cluster.address)
+    elif cluster.cpus_per_trial > cores():
+        raise too_much(cluster)
+    launcher = RayLauncher(folder, plan, cluster)
+    if cluster.address is not None or cluster.gpus_per_trial:
+        launcher.connect()
+    return launcher

@@ -1,0 +1,104 @@
+"""Getting at a Ray cluster: one of its own on loopback, or one that runs already; and how many trials it carries."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_OBJECT_STORE = 80 * 2**20
+_REMOVING_SECONDS = 5.0
+# Names of the cluster of somebody else, or of whoever else runs Ray on this machine.
+_OF_OTHERS = ("RAY_ADDRESS", "RAY_TMPDIR", "RAY_AUTH_TOKEN_PATH", "RAY_NAMESPACE")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of Ray.
+
+    Attributes:
+        address: of a cluster that runs already (`None`: one of its own).
+        cores: CPUs of its own cluster.
+        cpus: of each trial.
+        gpus: of each trial.
+        scratch: folder for what Ray and Tune write of their own accord; removed at the end.
+    """
+
+    address: str | None
+    cores: int
+    cpus: int
+    gpus: int
+    scratch: str
+
+
+def environment(before: Mapping[str, str], address: str | None) -> dict[str, str]:
+    """Return the environment of the driver.
+
+    Args:
+        before: environment of this process. With an address, what it says of tokens (`RAY_AUTH_...`) is kept.
+        address: of a cluster that runs already.
+    """
+    found = {
+        **before,
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AIR_NEW_OUTPUT": "0",
+        # Tune's own files: no result files for each trial, its state at the beginning and the end.
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
+        "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+        # Tasks that wait for resources; how many there are is the scheduler's business.
+        "TUNE_MAX_PENDING_TRIALS_PG": "1000",
+    }
+    if address is None:
+        found = {name: value for name, value in found.items() if name not in _OF_OTHERS}
+        # Ray's switch for systems that ask about every open port: all its processes then listen on 127.0.0.1 alone.
+        found["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+        # Runs are as important as those of other launchers; Ray's workers are at nice 15 by default.
+        found["RAY_worker_niceness"] = "0"
+        # Other users of this machine reach the loopback too. Never in an argument, which they could read.
+        found |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    return found
+
+
+def connect(request: Request) -> None:
+    """Start a cluster, or connect to the one at the address; raises what Ray raises."""
+    import ray
+
+    if request.address is not None:
+        ray.init(address=request.address, log_to_driver=False, logging_level="ERROR")
+        return
+    ray.init(
+        address="local",
+        num_cpus=request.cores,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+        object_store_memory=_OBJECT_STORE,
+        _temp_dir=request.scratch,
+    )
+
+
+def remove(scratch: Path) -> None:
+    """Remove what Ray and Tune wrote; Ray's processes, on their way out, may still write for a moment."""
+    end = time.monotonic() + _REMOVING_SECONDS
+    shutil.rmtree(scratch, ignore_errors=True)
+    while scratch.exists() and time.monotonic() < end:
+        time.sleep(0.1)
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def slots(nodes: Iterable[Mapping[str, Any]], request: Request) -> int:
+    """Return how many trials run at a time on these nodes, when nobody else uses them."""
+    found = 0
+    for node in nodes:
+        if node["Alive"]:
+            resources = node["Resources"]
+            fitting = int(resources.get("CPU", 0)) // request.cpus
+            if request.gpus:
+                fitting = min(fitting, int(resources.get("GPU", 0)) // request.gpus)
+            found += fitting
+    return found

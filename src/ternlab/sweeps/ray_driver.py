@@ -1,0 +1,171 @@
+"""The process that drives Ray for a sweep: `python -m ternlab.sweeps.ray_driver`; requests come in and news go out as
+lines of JSON. In a process of its own, since Ray ends the process that uses it when its cluster is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TextIO
+
+import ray
+
+from ternlab.sweeps.ray_connect import Request, connect, remove, slots
+from ternlab.sweeps.ray_feed import Feed
+from ternlab.training.signals import ASKING_TO_STOP
+
+# Between two looks at the nodes of the cluster, and how long it may not answer before it counts as lost.
+_LOOK_SECONDS = 2.0
+_LOST_SECONDS = 30.0
+# How long runs may take to save when the cluster is lost; the news of it may get lost with it.
+_SAVING_SECONDS = 15.0
+# How long runs may take to save when the launcher has died; after that the kernel asks them once more.
+_LEAVING_SECONDS = 300.0
+# How long Tune may take to give actors back when nothing runs any more.
+_CLOSING_SECONDS = 10.0
+
+News = Callable[..., None]
+
+
+class Driver:
+    """A Tuner in a thread, a look at the cluster in another, requests in this one.
+
+    Args:
+        request: what the launcher asked for.
+        news: sends a message to the launcher.
+    """
+
+    def __init__(self, request: Request, news: News) -> None:
+        self._request, self._news = request, news
+        self._feed = Feed(lambda run, code, said: news(ended=run, code=int(code), said=said))
+        # When the cluster last answered, and when it last had a node for a trial.
+        self._seen = self._useful = time.monotonic()
+        self._slots = 0
+
+    def serve(self, requests: TextIO) -> None:
+        """Do what the launcher asks for until it says, or has died, that it is enough."""
+        self._slots = slots(ray.nodes(), self._request)
+        self._news(ready=self._slots)
+        tuner = threading.Thread(target=self._tune, daemon=True)
+        tuner.start()
+        threading.Thread(target=self._watch, daemon=True).start()
+        lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        threading.Thread(target=_read, args=(requests, lines), daemon=True).start()
+        while line := self._next(lines):
+            self._do(json.loads(line))
+        # The launcher has closed, or has died; in the second case its runs save and leave, as they do without Ray.
+        self._stop_all(_LEAVING_SECONDS)
+        self._feed.close()
+        tuner.join(_CLOSING_SECONDS)
+
+    def _do(self, request: dict[str, Any]) -> None:
+        if "start" in request:
+            self._feed.add(request["start"])
+        else:
+            self._feed.stop(request["stop"])
+
+    def _next(self, lines: queue.SimpleQueue[str]) -> str:
+        """Return the next request, or nothing when there will be none; leaves when the cluster is lost."""
+        while True:
+            try:
+                return lines.get(timeout=1.0)
+            except queue.Empty:
+                now = time.monotonic()
+                if now - self._seen > _LOST_SECONDS:
+                    self._lose(f"it has not answered for {_LOST_SECONDS:.0f} seconds")
+                if now - self._useful > _LOST_SECONDS:
+                    self._lose(f"it has had no node for a trial for {_LOST_SECONDS:.0f} seconds")
+
+    def _stop_all(self, seconds: float) -> None:
+        self._feed.stop(self._feed.runs())
+        end = time.monotonic() + seconds
+        while self._feed.runs() and time.monotonic() < end:
+            time.sleep(0.05)
+
+    def _tune(self) -> None:
+        from ternlab.sweeps.ray_tuner import tuner_of
+
+        try:
+            tuner_of(self._feed, Path(self._request.scratch)).fit()
+        except Exception as error:  # noqa: BLE001 - whatever it is, trials cannot be carried out any more
+            self._lose(str(error))
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(_LOOK_SECONDS)
+            self._look()
+
+    def _look(self) -> None:
+        found = slots(ray.nodes(), self._request)
+        self._seen = time.monotonic()
+        if found:
+            self._useful = self._seen
+        if found != self._slots:
+            self._slots = found
+            self._news(slots=found)
+
+    def _lose(self, words: str) -> None:
+        self._stop_all(_SAVING_SECONDS)
+        self._news(lost=words)
+        # Nothing of Ray can be asked to end in order any more.
+        os._exit(1)
+
+
+def main() -> None:
+    """Connect, serve, and leave nothing behind."""
+    news = _news()
+    request = Request(**json.loads(sys.stdin.readline()))
+    news(connecting=request.address)
+    try:
+        connect(request)
+    except Exception as error:  # noqa: BLE001 - Ray has many kinds; the launcher says it in one message
+        news(refused=str(error) or type(error).__name__)
+        os._exit(1)
+    # After Ray has set its own: signals go to the launcher, and what it asks for comes as a request.
+    for number in ASKING_TO_STOP:
+        signal.signal(number, _ignored)
+    try:
+        Driver(request, news).serve(sys.stdin)
+    finally:
+        ray.shutdown()
+        remove(Path(request.scratch))
+        # Tune's thread may still wait for something.
+        os._exit(0)
+
+
+def _read(requests: TextIO, lines: queue.SimpleQueue[str]) -> None:
+    for line in requests:
+        lines.put(line)
+    lines.put("")
+
+
+def _ignored(number: int, frame: Any) -> None:
+    # Not SIG_IGN, which Ray's own processes would inherit.
+    return
+
+
+def _news() -> News:
+    """Return what sends a message, on a descriptor of its own: Ray prints to standard output."""
+    channel = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    lock = threading.Lock()
+
+    def send(**message: Any) -> None:
+        with lock:
+            try:
+                print(json.dumps(message), file=channel, flush=True)
+            except BrokenPipeError:
+                # The launcher has died; its runs still save.
+                return
+
+    return send
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""A run as a trial of Ray Tune: an actor that starts one run at a time in a warm process of its own, and watches it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from ray.tune import PlacementGroupFactory, Trainable
+
+from ternlab.errors import ExitCode
+from ternlab.slurm.allocation import leave_step
+from ternlab.sweeps.launcher import Task
+from ternlab.sweeps.local import LocalLauncher
+from ternlab.sweeps.states import standing
+
+_POLL_SECONDS = 0.05
+# How long a step lasts at most. Between two steps the actor takes requests to stop, and Tune sees how far the run is.
+_STEP_SECONDS = 1.0
+
+
+class RunInActor(Trainable):  # type: ignore[misc]
+    """Carries out runs one after another; each is a process of its own, so that a crash of it is a code here.
+
+    Its configuration is plain values: `plan` (file), `run`, `runs` (folder of the runs), `folder` (where the sweep
+    was started), `sweep` (folder), `cpus` and `gpus` of each run, `threads`, and `arguments` of `run_trial`.
+    """
+
+    @classmethod
+    def default_resource_request(cls, config: dict[str, Any]) -> PlacementGroupFactory:
+        """Return what Ray sets aside for a run."""
+        return PlacementGroupFactory([{"CPU": config["cpus"], "GPU": config["gpus"]}])
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Take the first run."""
+        # The fork server would run the main module of Ray's worker again in every run.
+        vars(sys.modules["__main__"]).pop("__file__", None)
+        # Where srun has started the workers of Ray, one on each node: a run is not one of its tasks.
+        leave_step(os.environ)
+        if not config["gpus"]:
+            # Ray leaves all GPUs of the machine visible to who asks for none.
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        self._launcher = LocalLauncher(
+            Path(config["sweep"]), workers=1, threads=config["threads"], arguments=config["arguments"]
+        )
+        threading.Thread(target=self._leave_with, args=(os.getppid(),), daemon=True).start()
+        self._take(config)
+
+    def _leave_with(self, raylet: int) -> None:
+        # Ray's worker may live on for long when its node manager has died; nobody would hear of the run any more.
+        while os.getppid() == raylet:
+            time.sleep(_STEP_SECONDS)
+        self._launcher.stop()
+        os._exit(1)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next run; the warm process from which runs are forked stays."""
+        self._take(new_config)
+        return True
+
+    def _take(self, config: dict[str, Any]) -> None:
+        self._task = Task(config["run"], Path(config["plan"]))
+        self._runs, self._folder = config["runs"], Path(config["folder"])
+        self._begun = self._asked = False
+
+    def ask_to_stop(self) -> None:
+        """Ask the run to save and leave; its end comes as that of any other."""
+        if self._begun and not self._asked:
+            self._launcher.stop_runs([self._task.run_id])
+        self._asked = True
+
+    def step(self) -> dict[str, Any]:
+        """Watch the run for a while, and return its newest values, or its exit code with `done`."""
+        if self._asked and not self._begun:
+            return _end(ExitCode.INTERRUPTED)
+        if not self._begun:
+            if not (self._folder.is_dir() and self._task.plan.is_file()):
+                return _end(ExitCode.BAD_SETTINGS, said=self._not_seen())
+            self._begin()
+        until = time.monotonic() + _STEP_SECONDS
+        while time.monotonic() < until:
+            for _, code in self._launcher.ended():
+                return {**self._values(), **_end(code)}
+            time.sleep(_POLL_SECONDS)
+        return self._values()
+
+    def _begin(self) -> None:
+        # Paths in a plan are often relative to where the sweep was started; Tune has changed to a folder of its own.
+        os.chdir(self._folder)
+        self._launcher.start([self._task])
+        self._begun = True
+
+    def _not_seen(self) -> str:
+        return (
+            f"{self._task.plan}: is not there on {os.uname().nodename}, a node of the Ray cluster.\n"
+            "  instead: a folder that all nodes share, for the sweep (paths.sweeps), its runs and data"
+        )
+
+    def _values(self) -> dict[str, Any]:
+        if self._runs is None:
+            return {}
+        found = standing(self._runs, self._task.run_id)
+        top1 = found.last.get("val/top1")
+        return {"epoch": found.epoch, **({"val/top1": float(top1)} if top1 else {})}
+
+    def cleanup(self) -> None:
+        """Let a run that is still going save and leave; the actor ends."""
+        self._launcher.stop()
+        self._launcher.close()
+
+
+def _end(code: int, said: str = "") -> dict[str, Any]:
+    return {"done": True, "exit_code": int(code), "said": said}

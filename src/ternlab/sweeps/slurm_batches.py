@@ -1,0 +1,136 @@
+"""A batch: the runs of one array of jobs, in a file that is written before SLURM hears of them.
+
+The file is what entitles the jobs: a task whose batch file is gone trains nothing. So a submission of which nobody
+knows whether SLURM has heard it is taken back by removing the file.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import uuid
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from ternlab.errors import StorageError
+from ternlab.runs.files import remove_leftovers, write_json
+
+_log = logging.getLogger(__name__)
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Place:
+    """What the cluster decides of each run; none of it changes a run's identity.
+
+    Attributes:
+        threads: of each process.
+        devices: processes on each node.
+        nodes: of the run.
+        accelerator: `gpu`, or `None` for what the plan says.
+    """
+
+    threads: int
+    devices: int = 1
+    nodes: int = 1
+    accelerator: str | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The runs of one array.
+
+    Attributes:
+        token: of this submission alone; the job's name ends with it.
+        sweep_id: the job's name begins with it.
+        plan: file of the plan.
+        runs: by the index of the array.
+        place: of each run.
+        after: baseline that these runs wait for.
+        job: id of the array; `None` until SLURM has answered.
+    """
+
+    token: str
+    sweep_id: str
+    plan: str
+    runs: tuple[str, ...]
+    place: Place
+    after: str | None = None
+    job: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The job's name."""
+        return f"{self.sweep_id}.{self.token}"
+
+    def renewed(self) -> Batch:
+        """Return the same runs as another submission."""
+        return replace(self, token=new_token(), job=None)
+
+
+def new_token() -> str:
+    """Return what no other submission has."""
+    return uuid.uuid4().hex[:12]
+
+
+def batches_folder(folder: Path) -> Path:
+    """Return where the batches of the sweep in `folder` lie, and what their jobs print before Python runs."""
+    return folder / "slurm"
+
+
+def batch_file(folder: Path, token: str) -> Path:
+    """Return the file of a batch."""
+    return batches_folder(folder) / f"{token}.json"
+
+
+def write_batch(folder: Path, batch: Batch) -> Path:
+    """Write a batch and return its file."""
+    path = batch_file(folder, batch.token)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, {"version": _VERSION, **asdict(batch)})
+    return path
+
+
+def read_batch(path: Path) -> Batch | None:
+    """Read what `write_batch` wrote; `None` when it was taken back.
+
+    Raises:
+        StorageError: it is not readable.
+    """
+    try:
+        found = json.loads(path.read_text())
+        if found.pop("version") != _VERSION:
+            raise ValueError("it is of another version of ternlab")
+        return Batch(**{**found, "runs": tuple(found["runs"]), "place": Place(**found["place"])})
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StorageError(f"{path}: is not a readable batch of jobs ({error}).") from error
+
+
+def remove_batch(folder: Path, token: str) -> None:
+    """Take a batch back, or tidy one whose runs have all ended."""
+    batch_file(folder, token).unlink(missing_ok=True)
+
+
+def all_batches(folder: Path) -> Iterator[Batch]:
+    """Read the batches of a sweep; those that cannot be read are told of and left out."""
+    if not batches_folder(folder).is_dir():
+        return
+    for path in sorted(batches_folder(folder).glob("*.json")):
+        try:
+            batch = read_batch(path)
+        except StorageError as error:
+            _log.warning("%s", error)
+            continue
+        if batch is not None:
+            yield batch
+
+
+def remove_leftovers_of(folder: Path) -> None:
+    """Remove the halves of files that launchers have left which were killed."""
+    if batches_folder(folder).is_dir():
+        remove_leftovers(batches_folder(folder))
+        for script in batches_folder(folder).glob("*.sbatch"):
+            script.unlink(missing_ok=True)

@@ -1,0 +1,69 @@
+"""The jobs of a sweep from any terminal: which there are, and the end of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ternlab.sweeps.slurm_batches import Batch, all_batches, batches_folder
+from ternlab.sweeps.slurm_commands import Run, run_command
+from ternlab.sweeps.slurm_queue import Entry, listing
+
+# SLURM's commands take lists; a command line has an end.
+_IDS_AT_ONCE = 200
+
+
+def in_queue(folder: Path, sweep_id: str, run: Run = run_command) -> dict[str, str]:
+    """Return the runs of a sweep that wait or run in SLURM's queue, with their states.
+
+    Args:
+        folder: of the sweep.
+        sweep_id: of the sweep.
+        run: runs a command.
+
+    Raises:
+        InfrastructureError: SLURM does not answer.
+    """
+    return {batch.runs[entry.index]: entry.shown for batch, entry in _of_sweep(folder, sweep_id, run)}
+
+
+def cancel(folder: Path, sweep_id: str, run: Run = run_command) -> int:
+    """Cancel all jobs of a sweep and return how many there were; those that run save and are not requeued.
+
+    Args:
+        folder: of the sweep.
+        sweep_id: of the sweep.
+        run: runs a command.
+
+    Raises:
+        InfrastructureError: SLURM does not answer.
+    """
+    entries = [entry for _, entry in _of_sweep(folder, sweep_id, run)]
+    # Those that wait first, lest they begin in the places of the others.
+    for waiting in (True, False):
+        cancel_jobs(run, [entry.id for entry in entries if (entry.state == "PENDING") == waiting])
+    return len(entries)
+
+
+def cancel_jobs(run: Run, ids: Sequence[str]) -> None:
+    """Cancel jobs: those that run get TERM, and KILL after the `KillWait` of the cluster.
+
+    Args:
+        run: runs a command.
+        ids: `ARRAY_INDEX`; those that have ended already are passed over.
+    """
+    for start in range(0, len(ids), _IDS_AT_ONCE):
+        part = ids[start : start + _IDS_AT_ONCE]
+        # Else the job of a run that has saved would requeue it. It fails for those that have just ended.
+        run(["scontrol", "update", f"JobId={','.join(part)}", "Requeue=0"], ())
+        run(["scancel", "--quiet", *part], ())
+
+
+def _of_sweep(folder: Path, sweep_id: str, run: Run) -> Iterator[tuple[Batch, Entry]]:
+    if not batches_folder(folder).is_dir():
+        return
+    found = listing(run, sweep_id)
+    for batch in all_batches(folder):
+        for (token, index), entry in found.items():
+            if token == batch.token and not entry.ended and index < len(batch.runs):
+                yield batch, entry

@@ -1,0 +1,116 @@
+"""Handing a batch to SLURM exactly once, though answers get lost and processes are killed."""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from ternlab.errors import InfrastructureError
+from ternlab.runs.files import write_text
+from ternlab.settings.sweep import SlurmCluster
+from ternlab.sweeps.progress import Clock
+from ternlab.sweeps.slurm_batches import Batch, batches_folder, remove_batch, write_batch
+from ternlab.sweeps.slurm_commands import DEFAULTS, Answer, Run
+from ternlab.sweeps.slurm_queue import Queue
+from ternlab.sweeps.slurm_script import job_id, script
+
+_log = logging.getLogger(__name__)
+_TRIES = 5
+# After a lost answer: how often the queue is looked at for the job, and the seconds between.
+_LOOKS = 3
+_SECONDS = 4.0
+# As sbatch says it when there are too many jobs at the moment.
+_FULL = ("temporarily unable", "too many", "resource temporarily unavailable")
+_LIMIT = re.compile(r"\b(?:Assoc|QOS)[A-Z]\w+")
+
+
+class QueueFullError(InfrastructureError):
+    """SLURM takes no more jobs at the moment."""
+
+
+class Submission:
+    """Hands batches of one sweep to SLURM.
+
+    Args:
+        folder: of the sweep.
+        cluster: resources of each run.
+        run: runs a command.
+        queue: of the sweep.
+        clock: time.
+    """
+
+    def __init__(self, folder: Path, cluster: SlurmCluster, run: Run, queue: Queue, clock: Clock) -> None:
+        self._folder = folder
+        self._cluster = cluster
+        self._run = run
+        self._queue = queue
+        self._clock = clock
+
+    def submit(self, batch: Batch, after: str | None) -> Batch:
+        """Submit a batch and return it with the id of its job.
+
+        Args:
+            batch: what is submitted; its file is written first.
+            after: id of the array task that must have ended well before.
+
+        Raises:
+            QueueFullError: there are too many jobs already; nothing was submitted.
+            InfrastructureError: SLURM refuses it, or does not answer.
+        """
+        for _ in range(_TRIES):
+            write_batch(self._folder, batch)
+            answer = self._call(batch, after)
+            job = job_id(answer.out) if answer.code == 0 else None
+            if job is None and not (answer.silent or answer.code == 0):
+                remove_batch(self._folder, batch.token)
+                raise _refusal(answer)
+            job = job or self._found_late(batch)
+            if job is not None:
+                batch = replace(batch, job=job)
+                write_batch(self._folder, batch)
+                return batch
+            _log.warning("sbatch: %s; it is tried again", answer.words)
+            # Should SLURM have it all the same, its tasks find no batch and do nothing.
+            remove_batch(self._folder, batch.token)
+            batch = batch.renewed()
+        raise InfrastructureError(f"sbatch: {answer.words} ({_TRIES} tries).\n  instead: the same command, later")
+
+    def _call(self, batch: Batch, after: str | None) -> Answer:
+        text = script(self._cluster, self._folder, batch.name, len(batch.runs), after)
+        path = batches_folder(self._folder) / f"{batch.token}.sbatch"
+        write_text(path, text)
+        try:
+            return self._run(["sbatch", str(path)], kept_variables(self._cluster))
+        finally:
+            path.unlink(missing_ok=True)
+
+    def _found_late(self, batch: Batch) -> str | None:
+        """Return the id of the job when SLURM has it, though sbatch did not say so."""
+        for _ in range(_LOOKS):
+            for (token, _), entry in self._queue.look_now().items():
+                if token == batch.token:
+                    return entry.job
+            self._clock.sleep(_SECONDS)
+        return None
+
+
+def kept_variables(cluster: SlurmCluster) -> list[str]:
+    """Return the variables with defaults of the user that sbatch may follow, as `cluster` does not say otherwise."""
+    return [name for name in DEFAULTS if getattr(cluster, name.removeprefix("SBATCH_").lower(), None) is None]
+
+
+def takes_no_more(words: str) -> bool:
+    """Return whether sbatch refuses a job only because there are too many at the moment."""
+    if "accounting/QOS policy" in words:
+        # It then names every kind of limit; which one it is stands before (AssocMaxSubmitJobLimit).
+        limits = _LIMIT.findall(words)
+        return not limits or any("Submit" in limit for limit in limits)
+    return any(sign in words.lower() for sign in _FULL)
+
+
+def _refusal(answer: Answer) -> InfrastructureError:
+    if takes_no_more(answer.words):
+        return QueueFullError(answer.words)
+    return InfrastructureError(f"SLURM refuses the jobs: {answer.words}\n  instead: other settings of cluster")

@@ -1,0 +1,182 @@
+"""The tasks of a sweep that are in SLURM's queue, until each has ended and its exit code is known."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ternlab.errors import ExitCode
+from ternlab.sweeps.progress import Clock
+from ternlab.sweeps.slurm_batches import Batch, remove_batch
+from ternlab.sweeps.slurm_commands import Run
+from ternlab.sweeps.slurm_control import cancel_jobs
+from ternlab.sweeps.slurm_ends import final_code, recorded_code, slurm_code
+from ternlab.sweeps.slurm_queue import Entry, Listing
+from ternlab.sweeps.slurm_script import log_file
+from ternlab.sweeps.slurm_stuck import StuckJobs
+from ternlab.sweeps.slurm_task import alive_file, output_file
+
+# A record can be seen late on a network's file system.
+_RECORD_SECONDS = 60.0
+# A task that was asked to stop is asked again when it is still there after so long.
+_ASK_AGAIN_SECONDS = 120.0
+# What must be seen so often in a row to be believed: that squeue leaves a task out (SLURM may have been starting), and
+# ends of jobs that are about to be requeued.
+_TIMES_DOUBTFUL = 2
+_DOUBTFUL = {"BOOT_FAIL", "NODE_FAIL", "PREEMPTED", "TIMEOUT"}
+
+
+@dataclass
+class _Task:
+    """A run in the queue.
+
+    Attributes:
+        token, index: its place in a batch.
+        job: id of the array.
+        after: baseline that it waits for.
+        doubtful: how often in a row its end was seen, but not for certain.
+        completed: when SLURM first said that it has ended well.
+        stopped: when it was last asked to stop.
+    """
+
+    token: str
+    index: int
+    job: str
+    after: str | None
+    doubtful: int = 0
+    completed: float | None = None
+    stopped: float | None = None
+
+    @property
+    def id(self) -> str:
+        return f"{self.job}_{self.index}"
+
+
+class Tasks:
+    """Runs that are in the queue.
+
+    Args:
+        folder: of the sweep.
+        runs: folder of the runs.
+        run: runs a command of SLURM.
+        clock: time.
+    """
+
+    def __init__(self, folder: Path, runs: Path, run: Run, clock: Clock) -> None:
+        self._folder = folder
+        self._runs = runs
+        self._run = run
+        self._clock = clock
+        self._stuck = StuckJobs()
+        self._tasks: dict[str, _Task] = {}
+        self._open: dict[str, int] = {}
+
+    def __contains__(self, run: object) -> bool:
+        return run in self._tasks
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def names(self) -> list[str]:
+        """Return the runs."""
+        return list(self._tasks)
+
+    def id(self, run: str) -> str:
+        """Return what SLURM calls the task of a run."""
+        return self._tasks[run].id
+
+    def add(self, batch: Batch, index: int, job: str) -> None:
+        """Take a run of a batch over that SLURM has."""
+        run = batch.runs[index]
+        if run not in self._tasks:
+            self._tasks[run] = _Task(batch.token, index, job, batch.after)
+            self._open[batch.token] = self._open.get(batch.token, 0) + 1
+
+    def take(self, found: Listing) -> list[tuple[str, int]]:
+        """Return (run, exit code) of those that have ended, and forget them."""
+        told: list[tuple[str, int]] = []
+        # Baselines first: a trial that can never begin is told of when its baseline is known to have failed.
+        for run, task in sorted(self._tasks.items(), key=lambda item: item[1].after is not None):
+            entry = found.get((task.token, task.index))
+            task.job = task.job if entry is None else entry.job
+            if entry is not None and not entry.ended:
+                task.doubtful = 0
+                self._look_after(run, task, entry)
+                continue
+            code = self._code(run, task, entry)
+            if code is not None:
+                self._close(run, task, code)
+                told.append((run, code))
+        return told
+
+    def stop(self, runs: Sequence[str]) -> None:
+        """Cancel the jobs of some runs; those that run save and are not requeued."""
+        for run in runs:
+            self._tasks[run].stopped = self._clock.now()
+        cancel_jobs(self._run, [self._tasks[run].id for run in runs])
+
+    def close_batch(self, batch: Batch, jobs: dict[int, str]) -> None:
+        """Tidy a batch of which nothing waits or runs any more.
+
+        Args:
+            batch: that an earlier launcher has submitted, or was about to.
+            jobs: id of the array for the tasks that squeue still knows.
+        """
+        for index, run in enumerate(batch.runs):
+            job = jobs.get(index, batch.job)
+            if job is not None:
+                self._put_away(run, job, index, final_code(self._runs, run) == ExitCode.DONE)
+        remove_batch(self._folder, batch.token)
+
+    def _look_after(self, run: str, task: _Task, entry: Entry) -> None:
+        self._stuck.tell(run, entry)
+        if task.stopped is not None and self._clock.now() - task.stopped > _ASK_AGAIN_SECONDS:
+            self.stop([run])
+
+    def _code(self, run: str, task: _Task, entry: Entry | None) -> int | None:
+        """Return how a task has ended, `None` as long as that is not certain."""
+        if entry is None or entry.state in _DOUBTFUL:
+            task.doubtful += 1
+            if task.doubtful < _TIMES_DOUBTFUL:
+                return None
+        code = final_code(self._runs, run)
+        if code is not None:
+            return code
+        if task.stopped is not None:
+            return ExitCode.INTERRUPTED
+        if self._never_begun(task, entry):
+            return None if task.after in self._tasks else ExitCode.HELD
+        if entry is not None and entry.state == "COMPLETED":
+            task.completed = self._clock.now() if task.completed is None else task.completed
+            if self._clock.now() - task.completed < _RECORD_SECONDS:
+                return None
+        code = recorded_code(self._folder, run)
+        return slurm_code(entry, task.id, self._run) if code is None else code
+
+    def _never_begun(self, task: _Task, entry: Entry | None) -> bool:
+        if entry is not None and entry.never:
+            return True
+        gone = entry is None or entry.state == "CANCELLED"
+        return gone and task.after is not None and final_code(self._runs, task.after) != ExitCode.DONE
+
+    def _close(self, run: str, task: _Task, code: int) -> None:
+        del self._tasks[run]
+        self._put_away(run, task.job, task.index, code == ExitCode.DONE)
+        self._open[task.token] -= 1
+        if not self._open[task.token]:
+            del self._open[task.token]
+            remove_batch(self._folder, task.token)
+
+    def _put_away(self, run: str, job: str, index: int, well: bool) -> None:
+        """Put what the job itself printed (its setup lines, SLURM) to what the run printed, or away."""
+        alive_file(self._folder, run).unlink(missing_ok=True)
+        log = log_file(self._folder, job, index)
+        with contextlib.suppress(OSError):
+            text = log.read_bytes()
+            if text and not well:
+                output_file(self._folder, run).parent.mkdir(exist_ok=True)
+                with output_file(self._folder, run).open("ab") as file:
+                    file.write(text)
+            log.unlink()

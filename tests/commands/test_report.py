@@ -14,6 +14,9 @@ pytest.importorskip("altair", reason="needs the extra: pip install 'ternlab[repo
 
 from ternlab.commands.report import main as report
 from ternlab.errors import ExitCode
+from ternlab.reports.gathering import gather
+from ternlab.reports.histograms import histogram_rows
+from ternlab.runs.directory import RunDirectory
 from ternlab.sweeps.plan import write_plan
 from tests.commands.conftest import Here
 from tests.commands.run_command import run
@@ -123,3 +126,14 @@ def test_torch_is_not_imported(project: Path, here: Here, monkeypatch: pytest.Mo
     assert code == ExitCode.DONE
     assert "altair" in asked
     assert not {"torch", "pytorch_lightning", "wandb"} & set(asked)
+
+
+def test_zeros_of_a_trained_network_lie_between_the_thresholds(digits_run: RunDirectory) -> None:
+    (run,) = [run for run in gather(digits_run.path.parent).runs if run.quantized]
+    rows = histogram_rows(run)
+    layers = {row["layer"] for row in rows}
+    assert layers
+    for layer in layers:
+        own = [row for row in rows if row["layer"] == layer]
+        inside = sum(row["count"] for row in own if row["code"] == 0) / sum(row["count"] for row in own)
+        assert inside == pytest.approx(own[0]["zeros"], abs=0.005)

@@ -10,7 +10,6 @@ from safetensors.numpy import save_file
 
 from ternlab.reports.gathering import Run, gather
 from ternlab.reports.histograms import MOST_LAYERS, histogram_rows, thresholds_of
-from ternlab.runs.directory import RunDirectory
 from tests.reports.made_runs import make_run
 
 NAME = "conv1.parametrizations.weight.original"
@@ -84,15 +83,3 @@ def test_weights_that_cannot_be_read_are_no_picture(tmp_path: Path, content: byt
         directory.weights_file.write_bytes(content)
     (run,) = gather(tmp_path).runs
     assert histogram_rows(run) == []
-
-
-@pytest.mark.slow
-def test_a_trained_network_has_the_zeros_between_the_thresholds(digits_run: RunDirectory) -> None:
-    (run,) = [run for run in gather(digits_run.path.parent).runs if run.quantized]
-    rows = histogram_rows(run)
-    layers = {row["layer"] for row in rows}
-    assert layers
-    for layer in layers:
-        own = [row for row in rows if row["layer"] == layer]
-        inside = sum(row["count"] for row in own if row["code"] == 0) / sum(row["count"] for row in own)
-        assert inside == pytest.approx(own[0]["zeros"], abs=0.005)

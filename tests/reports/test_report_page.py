@@ -213,11 +213,21 @@ def test_names_with_markup_stay_text(tmp_path: Path) -> None:
 
 def test_json_of_the_page_ends_no_script_and_breaks_no_line(tmp_path: Path) -> None:
     make_run(tmp_path, metrics(1.0), quant__name="tga", record__command=HOSTILE)
-    for attributes, text in page_of(tmp_path).scripts:
+    scripts = page_of(tmp_path).scripts
+    assert len(scripts) == 3
+    for attributes, text in scripts:
         if attributes.get("type") == "application/json":
             assert not re.search("[<>&\u2028\u2029]", text)
         else:
             assert "</script" not in text and "<!--" not in text
+
+
+def test_a_folder_whose_name_is_no_utf_8_can_be_written(tmp_path: Path) -> None:
+    runs = tmp_path / "\udcff"
+    run = make_run(runs, None, "failed", quant__name="tga", record__error={"message": "m"})
+    found = page_of(runs)
+    assert "\\udcff" in found.text
+    assert [row["path"] for row in found.rows("runs")] == [str(run.path)]
 
 
 def test_where_keeps_the_baselines_of_the_runs(grid: tuple[Path, ReadPage]) -> None:

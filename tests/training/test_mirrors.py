@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -90,6 +90,25 @@ def test_a_run_trains_on_when_wandb_cannot_be_used_at_all(
     mirrored = trained(tiny_settings(tmp_path / "mirrored", logger__name="wandb"))
     assert mirrored.weights_file.is_file()
     assert "no wandb here" in said(caplog)[0]
+
+
+def test_each_epoch_is_told_when_its_row_is_in_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
+
+    class Told:
+        def __init__(self, _: Settings, directory: RunDirectory) -> None:
+            self._directory = directory
+
+        def look_again(self) -> None:
+            told.append(len(history_of(self._directory)))
+
+        def close(self, metrics: Mapping[str, float], *, failed: bool) -> None:
+            assert not failed
+            assert "test/top1" in metrics
+
+    monkeypatch.setattr("ternlab.training.mirrors.Follower", Told)
+    trained(tiny_settings(tmp_path, logger__name="wandb", trainer__max_epochs=3))
+    assert told == [1, 2, 3]
 
 
 @pytest.mark.slow

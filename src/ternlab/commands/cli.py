@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ternlab import __version__
+from ternlab.commands import wandb
 from ternlab.errors import ExitCode, TernlabError
 
 _RUN_HELP = "id of a run, a unique beginning or ending of it, or its folder"
@@ -69,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     tell.add_argument("file", type=Path, help="the file")
     tell.add_argument("--json", action="store_true", help="print one JSON object in place of the table")
     _add_sweep(commands)
+    wandb.add_parser(commands)
     return parser
 
 
@@ -208,4 +210,5 @@ _COMMANDS = {
     "runs": _runs,
     "info": _info,
     "sweep": _sweep,
+    "wandb": wandb.run,
 }

@@ -67,7 +67,16 @@ def run_sweep(plan: Plan, wanted: SweepSettings, runs: Path, sweeps: Path, compo
             return INFRASTRUCTURE
         finally:
             launcher.close()
+        _summarize(read_plan(file), runs, folder)
     return _close(folder, wanted, runs, launcher.queues, progress, stop)
+
+
+def _summarize(plan: Plan, runs: Path, folder: Path) -> None:
+    # Deferred: it reads tables of runs, which a sweep that is not mirrored to W&B does not need.
+    if any(config.get("logger", {}).get("name") == "wandb" for config in plan.configs.values()):
+        from ternlab.mirroring.sweep_summary import summarize_sweep
+
+        summarize_sweep(plan, runs, folder)
 
 
 def _check_wait(wanted: SweepSettings, launcher: Launcher, plan: Plan) -> None:

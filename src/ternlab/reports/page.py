@@ -46,7 +46,9 @@ def page(gathered: Gathered, groups: Sequence[Group], drawing: Drawing) -> str:
         "PROGRAM": program,
         "VERSION": __version__,
     }
-    return Template(_read("page.html")).substitute(parts)
+    text = Template(_read("page.html")).substitute(parts)
+    # Half of a pair (of a file name that is no UTF-8) cannot be written; JSON has the same escape for it.
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _example(groups: Sequence[Group]) -> str:

@@ -51,8 +51,7 @@ def in_script(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for letter in "<>&\u2028\u2029":
         text = text.replace(letter, f"\\u{ord(letter):04x}")
-    # Half of a pair (from a file name that is no UTF-8) cannot be written.
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return text
 
 
 def _run(run: Run, gathered: Gathered, words: Mapping[str, str], recipes: dict[str, int]) -> dict[str, Any]:

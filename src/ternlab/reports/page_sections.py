@@ -95,7 +95,7 @@ def _settings(groups: Sequence[Group], drawing: Drawing) -> str:
     if "settings" not in drawing.charts:
         return ""
     clear = sum((group.degradation.low or 0) > 0 or (group.degradation.high or 0) < 0 for group in groups)
-    title = f"Settings by their degradation: {clear} of {len(groups)} differ clearly from their baselines"
+    title = f"Settings by their degradation: {clear} of {len(groups)} intervals leave out 0"
     read = (
         "One row for each setting, least degradation first. Large marks are means over seeds with their 95 % "
         "interval, small ones are seeds. Where the line crosses 0, these seeds cannot tell the network from its "

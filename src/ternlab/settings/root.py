@@ -31,7 +31,7 @@ class LoggerSettings(Section):
 
     Attributes:
         name: `local` (nothing else) or `wandb`.
-        project, entity, group: of W&B; the default group is the id of the baseline.
+        project, entity, group: of W&B; the default group is the sweep, else the baseline.
         mode: of W&B; `auto` is online with a key in the environment or netrc, else offline.
     """
 

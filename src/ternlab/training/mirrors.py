@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import logging
-import netrc
-import os
-import threading
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, Literal, cast
-from urllib.parse import urlparse
+from collections.abc import Mapping
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
+from ternlab.mirroring.following import Follower
 from ternlab.runs.directory import RunDirectory
-from ternlab.runs.metrics import read_table
-from ternlab.settings.load import config_of
-from ternlab.settings.root import LoggerSettings, Settings
+from ternlab.settings.root import Settings
 
 _log = logging.getLogger(__name__)
-_FINISH_SECONDS = 30.0
-_INIT_SECONDS = 30.0
 
 
 class Mirror(Callback):
@@ -38,119 +29,35 @@ def build_mirrors(settings: Settings, directory: RunDirectory) -> tuple[Mirror, 
 
 
 class WandbMirror(Mirror):
-    """Mirrors a run to Weights & Biases: online with a key, offline without.
+    """Mirrors a run to Weights & Biases, from the run's files; see `ternlab.mirroring.following`.
 
-    The W&B run has the run's id, so that a resumed run goes on in the same W&B run. A failure is logged
-    once, and the mirror is silent from then on.
+    The W&B run has the run's id, so that a resumed run goes on in the same W&B run.
     """
 
     def __init__(self, settings: Settings, directory: RunDirectory) -> None:
         self._settings = settings
         self._directory = directory
-        self._run: Any = None
-        self._broken = False
+        self._follower: Follower | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Open the W&B run."""
-        self._guarded(self._open)
+        """Open the W&B run; the rows from after the checkpoint are taken back by now."""
+        self._open()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Pass on the row of the epoch and the rows of the layers."""
-        row = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        row |= {"epoch": trainer.current_epoch, "step": trainer.global_step}
-        self._guarded(lambda: self._run.log(row))
+        """Pass on the row of the epoch and those of the layers, which are in the run's files by now."""
+        if self._follower is not None:
+            self._follower.look_again()
 
     def close(self, summary: Mapping[str, float], exit_code: int) -> None:
-        """Set the summary, log the table of the layers, and finish within half a minute."""
-        self._guarded(lambda: self._finish(summary, exit_code))
+        """Pass on the results, and wait some seconds until all is sent."""
+        if self._follower is None and exit_code == 0:
+            # Nothing was trained: a run of no epochs, or one that was stopped after its last.
+            self._open()
+        if self._follower is not None:
+            self._follower.close(summary, failed=exit_code != 0)
 
     def _open(self) -> None:
-        mode = wandb_mode(self._settings.logger)
         try:
-            self._run = self._init(mode)
-        except Exception as error:
-            if mode != "online":
-                raise
-            _log.warning("W&B cannot be reached (%s); its files are written here, to be synced later.", error)
-            import wandb
-
-            # W&B's background process still holds the id of the run that it could not open.
-            wandb.teardown()
-            self._run = self._init("offline")
-        # Steps of a resumed run go back to the checkpoint's; W&B's own counter could not.
-        self._run.define_metric("step")
-        self._run.define_metric("*", step_metric="step")
-
-    def _init(self, mode: str) -> Any:
-        import wandb  # Deferred: it takes most of a second, and few runs need it.
-
-        settings, chosen = self._settings, self._settings.logger
-        return wandb.init(
-            project=chosen.project,
-            entity=chosen.entity,
-            id=self._directory.run_id,
-            name=self._directory.run_id,
-            resume="allow",
-            group=chosen.group or self._group(),
-            job_type="quantized" if settings.quant.active else "baseline",
-            tags=[*settings.tags, settings.quant.label, settings.model.name, settings.data.name],
-            config=config_of(settings),
-            dir=self._directory.path,
-            mode=cast(Literal["online", "offline"], mode),
-            settings=wandb.Settings(console="off", init_timeout=_INIT_SECONDS, x_disable_stats=True, silent=True),
-        )
-
-    def _group(self) -> str:
-        baseline = (self._directory.record() or {}).get("baseline_run_id")
-        return str(baseline or self._directory.run_id)
-
-    def _finish(self, summary: Mapping[str, float], exit_code: int) -> None:
-        import wandb
-
-        if self._run is None:
-            self._open()
-        self._run.summary.update(dict(summary))
-        rows = read_table(self._directory.layers_file)
-        last = [row for row in rows if row["epoch"] == rows[-1]["epoch"]]
-        if last:
-            data = [[_number(row.get(column, "")) for column in last[0]] for row in last]
-            self._run.log({"layers": wandb.Table(columns=list(last[0]), data=data)})
-        # finish() waits for the upload; without a limit, a lost network would hold the run for hours.
-        thread = threading.Thread(target=self._run.finish, kwargs={"exit_code": exit_code}, daemon=True)
-        thread.start()
-        thread.join(_FINISH_SECONDS)
-        if thread.is_alive():
-            _log.warning("W&B has not finished after %.0f s; see %s.", _FINISH_SECONDS, self._directory.path)
-
-    def _guarded(self, action: Callable[[], object]) -> None:
-        if self._broken:
-            return
-        try:
-            action()
-        except Exception as error:  # noqa: BLE001 - whatever W&B raises, the run must go on
-            self._broken = True
-            _log.warning("W&B failed and is left out from here on (%s); the run's own files are whole.", error)
-
-
-def wandb_mode(chosen: LoggerSettings) -> str:
-    """Return `online` or `offline`: as set, as `WANDB_MODE` says, or by whether there is a key."""
-    if chosen.mode != "auto":
-        return chosen.mode
-    if os.environ.get("WANDB_MODE"):
-        return os.environ["WANDB_MODE"]
-    return "online" if os.environ.get("WANDB_API_KEY") or _in_netrc() else "offline"
-
-
-def _in_netrc() -> bool:
-    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
-    try:
-        return netrc.netrc(os.environ.get("NETRC", str(Path.home() / ".netrc"))).authenticators(host) is not None
-    except (OSError, netrc.NetrcParseError):
-        return False
-
-
-def _number(text: str) -> float | str | None:
-    try:
-        return float(text)
-    except ValueError:
-        return text or None
+            self._follower = Follower(self._settings, self._directory)
+        except Exception as error:  # noqa: BLE001 - a broken installation of W&B must not end the run either
+            _log.warning("W&B is left out (%s); the run's own files are whole.", error)

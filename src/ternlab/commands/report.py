@@ -1,0 +1,75 @@
+"""The report command: a page of results, and figures."""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ternlab.commands.sweeps import found_plan, runs_of
+from ternlab.errors import ExitCode, SettingsError
+from ternlab.settings.check import checked
+from ternlab.settings.report import ReportSettings
+
+if TYPE_CHECKING:
+    from ternlab.reports.gathering import Gathered
+
+_NEEDED = ("altair", "vl_convert")
+
+
+def main(config: dict[str, Any]) -> ExitCode:
+    """Write the page that the resolved configuration asks for, and print where it is."""
+    wanted = checked(ReportSettings, config)
+    _check_installed()
+    out = _target(wanted.out)
+    if wanted.figures is not None and Path(wanted.figures).expanduser().is_file():
+        raise SettingsError("figures", value=wanted.figures, rule="is a file", instead="figures=FOLDER")
+    started = time.monotonic()
+    # Deferred: charts take a second to import, which a typo must not pay.
+    from ternlab.reports.drawing import draw
+    from ternlab.reports.figures import write_figures
+    from ternlab.reports.grouping import groups_of
+    from ternlab.reports.page import page
+    from ternlab.runs.files import write_text
+
+    gathered = _gathered(wanted)
+    groups = groups_of(gathered.runs, gathered.axes)
+    drawing = draw(gathered, groups, curves=wanted.curves, weights=wanted.weights)
+    write_text(out, page(gathered, groups, drawing))
+    print(f"{out} ({out.stat().st_size / 1e6:.1f} MB, {len(gathered.runs)} runs, {time.monotonic() - started:.1f} s)")
+    if wanted.figures is not None:
+        files = write_figures(drawing, Path(wanted.figures).expanduser())
+        print(f"{wanted.figures} ({len(files)} files)")
+    return ExitCode.DONE
+
+
+def _gathered(wanted: ReportSettings) -> Gathered:
+    """Return the runs that are asked for."""
+    from ternlab.reports.gathering import gather
+
+    if wanted.sweep is None:
+        return gather(Path(wanted.paths.runs), where=wanted.where)
+    plan, folder = found_plan(Path(wanted.paths.sweeps), wanted.sweep)
+    # The folder that the plan names is taken from where the sweep was started.
+    runs = runs_of(plan) if runs_of(plan).is_dir() else Path(wanted.paths.runs)
+    return gather(runs, plan=plan, sweep_folder=folder, where=wanted.where)
+
+
+def _check_installed() -> None:
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise SettingsError(
+            "report",
+            rule=f"needs {' and '.join(missing)}",
+            instead="pip install 'ternlab[report]', then the same again",
+        )
+
+
+def _target(out: str) -> Path:
+    path = Path(out).expanduser()
+    if path.is_dir():
+        raise SettingsError("out", value=out, rule="is a folder", instead=f"out={path / 'report.html'}")
+    if not path.parent.is_dir():
+        raise SettingsError("out", value=out, rule="its folder is not there", instead=f"mkdir -p {path.parent}")
+    return path

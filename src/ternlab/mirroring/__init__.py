@@ -1,0 +1,1 @@
+"""Copies of runs at Weights & Biases, made from the runs' own files; free of torch."""

@@ -1,0 +1,95 @@
+"""A thread that copies a run to W&B while its files grow; training waits for it at its end alone, and not for long."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+
+from ternlab.mirroring.account import wandb_mode
+from ternlab.mirroring.content import content_of, history_of, summary_of
+from ternlab.mirroring.sending import Sending
+from ternlab.mirroring.server import Server
+from ternlab.runs.directory import RunDirectory
+from ternlab.settings.root import Settings
+
+_log = logging.getLogger(__name__)
+# For all that is left when training has ended: opening, sending, and asking whether it has arrived.
+_CLOSE_SECONDS = 20.0
+
+
+class Follower:
+    """Copies the rows of a run's files to W&B: online with a key, offline without.
+
+    What goes wrong ends in one warning, and nothing is sent from then on: `ternlab wandb sync` completes it.
+
+    Args:
+        settings: of the run.
+        directory: its folder; rows from after its checkpoint are taken back already.
+    """
+
+    def __init__(self, settings: Settings, directory: RunDirectory) -> None:
+        # Here, since a process that is forked while a thread imports can hang.
+        import wandb  # noqa: F401
+
+        self._settings = settings
+        self._directory = directory
+        self._metrics: Mapping[str, float | None] = {}
+        self._failed = False
+        self._wake, self._ended = threading.Event(), threading.Event()
+        self._warned = threading.Lock()
+        self._thread = threading.Thread(target=self._guarded(self._follow), name="wandb", daemon=True)
+        self._thread.start()
+
+    def look_again(self) -> None:
+        """Say that the files have a new row; returns at once."""
+        self._wake.set()
+
+    def close(self, metrics: Mapping[str, float], *, failed: bool) -> None:
+        """Pass on the results, and wait some seconds until all is sent."""
+        self._metrics, self._failed = metrics, failed
+        self._ended.set()
+        self._wake.set()
+        self._thread.join(_CLOSE_SECONDS)
+        if self._thread.is_alive():
+            self._warn(f"it has not answered {_CLOSE_SECONDS:.0f} s after the end")
+
+    def _follow(self) -> None:
+        mode = wandb_mode(self._settings.logger)
+        content = content_of(self._settings, self._directory)
+        server = Server() if mode == "online" else None
+        wandb_id = content.run_id
+        if server is not None:
+            wandb_id, _ = server.place(content, history_of(self._directory))
+        sending = Sending(content, mode, self._directory.path, wandb_id)
+        while not self._ended.is_set():
+            sending.send(history_of(self._directory, sending.sent))
+            self._wake.wait()
+            self._wake.clear()
+        history = history_of(self._directory)
+        sending.send(history[sending.sent :])
+        sending.finish(self._metrics, failed=self._failed)
+        if server is not None:
+            # W&B gives rows up that the server refuses, and tells nobody.
+            there = server.look(content, wandb_id)
+            if there is None or not there.is_whole(history, summary_of(self._metrics)):
+                raise RuntimeError("not all that was sent has arrived")
+
+    def _guarded(self, action: Callable[[], None]) -> Callable[[], None]:
+        def guarded() -> None:
+            try:
+                action()
+            except Exception as error:  # noqa: BLE001 - whatever W&B raises, the run must go on
+                self._warn(" ".join(str(error).split()) or type(error).__name__)
+
+        return guarded
+
+    def _warn(self, reason: str) -> None:
+        if self._warned.acquire(blocking=False):
+            _log.warning(
+                "W&B does not have all of this run (%s). Its own files are whole. To send it later:\n"
+                "  ternlab wandb sync %s --runs %s",
+                reason,
+                self._directory.run_id,
+                self._directory.path.parent,
+            )

@@ -1,0 +1,79 @@
+"""What W&B's server has of a run."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ternlab.mirroring.client import quiet_wandb
+from ternlab.mirroring.content import Content
+from ternlab.runs.metrics import Row
+
+_REQUEST_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class There:
+    """A run at the server.
+
+    Attributes:
+        rows: of its history.
+        config: as it was sent.
+        summary: the last values, and the results.
+    """
+
+    rows: int
+    config: Mapping[str, Any]
+    summary: Mapping[str, Any]
+
+    def is_of(self, content: Content, history: Sequence[Row]) -> bool:
+        """Return whether it is the beginning of this history, so that it can be gone on with.
+
+        It is not when it was made by an earlier run with the same settings (`force=true`), nor when rows are missing in
+        its midst: W&B's histories can only be added to.
+        """
+        if (self.config.get("run") or {}).get("started") != content.started:
+            return False
+        last = self.summary.get("step")
+        return last is None or not 0 < self.rows <= len(history) or history[self.rows - 1]["step"] == last
+
+    def is_whole(self, history: Sequence[Row], summary: Mapping[str, float]) -> bool:
+        """Return whether nothing is missing."""
+        return self.rows >= len(history) and all(self.summary.get(name) == value for name, value in summary.items())
+
+
+class Server:
+    """Asks W&B's server.
+
+    Raises:
+        Exception: whatever W&B raises when it cannot be reached or does not know the key.
+    """
+
+    def __init__(self) -> None:
+        self._api = quiet_wandb().Api(timeout=_REQUEST_SECONDS)
+
+    def look(self, content: Content, wandb_id: str) -> There | None:
+        """Return what is there under an id of a run's project, `None` when nothing is."""
+        owner = f"{content.entity}/" if content.entity else ""
+        self._api.flush()  # it would answer from what it was told before
+        try:
+            found = self._api.run(f"{owner}{content.project}/{wandb_id}")
+        except Exception as error:
+            if type(getattr(error, "exc", None)).__name__ == "RunNotFoundError":
+                return None
+            raise
+        return There(int(found.historyLineCount or 0), dict(found.config), dict(found.summary_metrics))
+
+    def place(self, content: Content, history: Sequence[Row]) -> tuple[str, There | None]:
+        """Return the id under which a run is sent, and what is there already.
+
+        It is the run's id; with a number when that one holds something else.
+        """
+        for number in itertools.count(1):
+            wandb_id = content.run_id if number == 1 else f"{content.run_id}-{number}"
+            there = self.look(content, wandb_id)
+            if there is None or there.is_of(content, history):
+                return wandb_id, there
+        raise AssertionError

@@ -1,0 +1,113 @@
+"""Sending runs that W&B does not have, or not whole: always from the runs' own files, never from what W&B has kept."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from ternlab.errors import SettingsError, StorageError
+from ternlab.mirroring.content import Content, content_of, history_of, summary_of
+from ternlab.mirroring.sending import Sending
+from ternlab.mirroring.server import Server
+from ternlab.runs.directory import RunDirectory, run_directory
+from ternlab.runs.metrics import Row
+from ternlab.runs.record import Record, Status
+
+
+class Did(StrEnum):
+    """What was done with a run."""
+
+    SENT = "sent"
+    WOULD_SEND = "would be sent"
+    WHOLE = "is there already"
+    RUNNING = "is being trained"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Synced:
+    """What came of one run.
+
+    Attributes:
+        run_id: of the run.
+        did: what was done.
+        rows: of the history that were missing.
+        why: it failed, in one line.
+        wandb_id: of the W&B run; it differs from the run's id when something else has that.
+    """
+
+    run_id: str
+    did: Did
+    rows: int = 0
+    why: str = ""
+    wandb_id: str = ""
+
+
+def sync_run(server: Server, directory: RunDirectory, *, dry_run: bool = False, group: str | None = None) -> Synced:
+    """Send what W&B does not have of a run; does nothing when it has all.
+
+    Args:
+        server: W&B's.
+        directory: of the run.
+        dry_run: look and send nothing.
+        group: as in `content_of`.
+    """
+    try:
+        return _sync(server, directory, dry_run, group)
+    except Exception as error:  # noqa: BLE001 - whatever W&B raises, the other runs are sent
+        return Synced(directory.run_id, Did.FAILED, why=" ".join(str(error).split()) or type(error).__name__)
+
+
+def _sync(server: Server, directory: RunDirectory, dry_run: bool, group: str | None) -> Synced:
+    if directory.lock().held():
+        return Synced(directory.run_id, Did.RUNNING)
+    record = directory.record() or {}
+    content = content_of(directory.settings(), directory, group)
+    history = history_of(directory)
+    metrics = summary_of(record.get("metrics") or {})
+    wandb_id, there = server.place(content, history)
+    missing = max(0, len(history) - (there.rows if there else 0))
+    if there is not None and there.is_whole(history, metrics):
+        return Synced(directory.run_id, Did.WHOLE, wandb_id=wandb_id)
+    if dry_run:
+        return Synced(directory.run_id, Did.WOULD_SEND, missing, wandb_id=wandb_id)
+    _send(content, wandb_id, history, record)
+    there = server.look(content, wandb_id)
+    if there is None or not there.is_whole(history, metrics):
+        return Synced(directory.run_id, Did.FAILED, why="W&B took it and does not have all of it", wandb_id=wandb_id)
+    return Synced(directory.run_id, Did.SENT, missing, wandb_id=wandb_id)
+
+
+def _send(content: Content, wandb_id: str, history: list[Row], record: Record) -> None:
+    # W&B's own files are of no use afterwards.
+    with tempfile.TemporaryDirectory(prefix="ternlab-wandb-") as folder:
+        sending = Sending(content, "online", Path(folder), wandb_id)
+        sending.send(history[sending.sent :])
+        sending.finish(record.get("metrics") or {}, failed=record.get("status") != Status.FINISHED)
+
+
+def mirrored_runs(runs: Path) -> tuple[list[RunDirectory], int]:
+    """Return the runs below a folder that were trained with `logger=wandb`, and the number of the others.
+
+    Raises:
+        SettingsError: there is no such folder.
+    """
+    if not runs.is_dir():
+        raise SettingsError("--runs", value=str(runs), rule="is not a folder", instead="--runs FOLDER")
+    found = [run_directory(runs, path.parent.name) for path in sorted(runs.glob("*/record.json"))]
+    chosen = list(_mirrored(found))
+    return chosen, len(found) - len(chosen)
+
+
+def _mirrored(found: Iterable[RunDirectory]) -> Iterable[RunDirectory]:
+    for directory in found:
+        try:
+            record, config = directory.record() or {}, directory.config()
+        except (SettingsError, StorageError):
+            continue
+        # A run that was moved aside by `force=true` has the id of the one that took its place.
+        if record.get("run_id") == directory.run_id and (config.get("logger") or {}).get("name") == "wandb":
+            yield directory

@@ -113,7 +113,7 @@ def test_the_same_command_again_prints_the_table_and_trains_nothing(finished: Pa
     before = records(finished)
     code, out, err = launch(finished, *SWEEP)
     assert code == ExitCode.DONE, err
-    assert "3 of 3 runs are finished already" in out
+    assert "3 of 3 runs have ended already" in out
     assert "best by val/top1" in out
     assert records(finished) == before
 

@@ -107,6 +107,10 @@ class Browser:
             self._mouse("mousePressed", *box, button="left", clickCount=1)
             self._mouse("mouseReleased", *box, button="left", clickCount=1)
 
+    def move_to(self, x: float, y: float) -> None:
+        """Move the pointer to a place in the window."""
+        self._mouse("mouseMoved", x, y)
+
     def screenshot(self, path: Path) -> None:
         """Write a picture of the whole page."""
         size = self._call("Page.getLayoutMetrics")["cssContentSize"]

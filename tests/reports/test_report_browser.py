@@ -107,6 +107,25 @@ def test_hover_shows_the_seeds_of_a_cell(browser: Browser, report: Path) -> None
     assert browser.messages == []
 
 
+@pytest.mark.parametrize(
+    ("chart", "said"), [("parallel", "degradation"), ("curves", "settings"), ("layers-scale", "layer")]
+)
+def test_hover_finds_a_line_and_shows_it(browser: Browser, report: Path, chart: str, said: str) -> None:
+    browser.open(report)
+    lines = f"[...document.querySelectorAll('#chart-{chart} .mark-line path[opacity=\"0\"]')]"
+    browser.run(f"document.querySelector('#chart-{chart}').scrollIntoView({{block: 'center'}})")
+    # Nearly a third of the way: away from the epochs, which are marks of their own.
+    script = """((path) => {
+      const at = path.getPointAtLength(path.getTotalLength() * 0.3).matrixTransform(path.getScreenCTM());
+      return [at.x, at.y];
+    })"""
+    browser.move_to(*browser.run(f"{script}({lines}[0])"))
+    browser.wait("document.querySelector('#vg-tooltip-element.visible') !== null")
+    assert said in browser.run("document.querySelector('#vg-tooltip-element').textContent")
+    assert browser.run(f"{lines}.filter(path => getComputedStyle(path).opacity > 0).length") == 1
+    assert browser.messages == []
+
+
 def test_filter_changes_table_and_charts(browser: Browser, report: Path) -> None:
     browser.open(report)
     before = marks(browser, "chart-size"), marks(browser, "chart-curves")

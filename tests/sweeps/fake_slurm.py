@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ternlab.errors import ExitCode
+from ternlab.sweeps.on_slurm.commands import Answer
 from ternlab.sweeps.progress import Clock
-from ternlab.sweeps.slurm_commands import Answer
 from tests.sweeps.made import write_status
 
 # How a run ends: status of its record, code in its exit record (`None`: none is written), state of its job.

@@ -7,8 +7,8 @@ from typing import Any
 
 from ternlab.settings.sweep import SlurmCluster
 from ternlab.sweeps.launcher import Launcher, Task
+from ternlab.sweeps.on_slurm.launcher import SlurmLauncher
 from ternlab.sweeps.schedule import Progress, carry_out
-from ternlab.sweeps.slurm import SlurmLauncher
 from tests.sweeps.fake_slurm import FakeSlurm
 from tests.sweeps.made import plan_of
 

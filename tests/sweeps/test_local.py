@@ -41,7 +41,7 @@ if __name__ == "__main__":
 @pytest.fixture
 def launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalLauncher]:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    launcher = LocalLauncher(tmp_path / "sweep", 2, 1)
+    launcher = LocalLauncher(tmp_path / "sweep", workers=2, threads=2)
     yield launcher
     launcher.stop()
 
@@ -87,7 +87,6 @@ def test_runs_end_finished_and_what_they_printed_is_removed(tmp_path: Path, laun
     plan = plan_of(tmp_path / "runs", "quant=none", "seed=0,1")
     path = write_plan(plan, tmp_path)
     first, second = (trial.run_id for trial in plan.trials)
-    launcher._threads = 2
     launcher.start([Task(run, path) for run in (first, second)])
     assert launcher.free() == 0
     assert all_ended(launcher, 2) == {first: 0, second: 0}

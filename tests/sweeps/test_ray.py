@@ -21,7 +21,7 @@ from ternlab.errors import ExitCode, InfrastructureError, SettingsError
 from ternlab.runs.directory import RunDirectory, run_directory
 from ternlab.settings.sweep import RayCluster
 from ternlab.sweeps.launcher import Launcher, Task
-from ternlab.sweeps.on_ray import RayLauncher, launcher_of
+from ternlab.sweeps.on_ray.launcher import RayLauncher, launcher_of
 from ternlab.sweeps.plan import Plan
 from ternlab.testing.launcher import LauncherContract
 from tests.sweeps.made import plan_for_contract
@@ -144,7 +144,7 @@ def test_a_cluster_of_its_own_lives_through_deaths_and_leaves_nothing(
     own: RayLauncher, plan: tuple[Plan, Path]
 ) -> None:
     run, directory = _endless(plan)
-    driver = _children(os.getpid(), "ternlab.sweeps.ray_driver")[0]
+    driver = _children(os.getpid(), "ternlab.sweeps.on_ray.driver")[0]
     scratch = own._driver._scratch if own._driver else Path()
     listening = _listening(_family(driver))
     assert listening, "nothing of Ray was found"
@@ -171,7 +171,7 @@ def test_a_cluster_of_its_own_lives_through_deaths_and_leaves_nothing(
 
 
 def test_a_lost_driver_is_an_infrastructure_error_and_the_run_saves(own: RayLauncher, plan: tuple[Plan, Path]) -> None:
-    driver = _children(os.getpid(), "ternlab.sweeps.ray_driver")[0]
+    driver = _children(os.getpid(), "ternlab.sweeps.on_ray.driver")[0]
     os.kill(driver, signal.SIGKILL)
 
     def lost() -> bool:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ternlab.errors import ExitCode
-from ternlab.sweeps.ray_feed import Feed
+from ternlab.sweeps.on_ray.feed import Feed
 
 
 class Ends(list[tuple[str, int, str]]):

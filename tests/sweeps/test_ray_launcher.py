@@ -11,11 +11,13 @@ import pytest
 
 from ternlab.errors import InfrastructureError, SettingsError
 from ternlab.settings.sweep import RayCluster
-from ternlab.sweeps import on_ray, ray_process, ray_refusals
 from ternlab.sweeps.launcher import Task
-from ternlab.sweeps.on_ray import RayLauncher, launcher_of
+from ternlab.sweeps.on_ray import launcher as on_ray
+from ternlab.sweeps.on_ray import process as ray_process
+from ternlab.sweeps.on_ray import refusals as ray_refusals
+from ternlab.sweeps.on_ray.connect import Request, environment, slots
+from ternlab.sweeps.on_ray.launcher import RayLauncher, launcher_of
 from ternlab.sweeps.plan import Plan, write_plan
-from ternlab.sweeps.ray_connect import Request, environment, slots
 from tests.sweeps.made import plan_of
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ternlab.sweeps import slurm_commands
-from ternlab.sweeps.slurm_commands import Answer, NoAnswerError, output_of, run_command
+from ternlab.sweeps.on_slurm import commands as slurm_commands
+from ternlab.sweeps.on_slurm.commands import Answer, NoAnswerError, output_of, run_command
 
 
 def python(code: str) -> list[str]:

@@ -10,8 +10,8 @@ import pytest
 
 from ternlab.errors import ExitCode, InfrastructureError
 from ternlab.sweeps.launcher import Task
-from ternlab.sweeps.slurm_commands import Answer
-from ternlab.sweeps.slurm_control import cancel, in_queue
+from ternlab.sweeps.on_slurm.commands import Answer
+from ternlab.sweeps.on_slurm.control import cancel, in_queue
 from tests.sweeps.fake_slurm import FAILS, FULL, GONE
 from tests.sweeps.made import write_status
 from tests.sweeps.slurm_world import World, with_baseline

@@ -14,10 +14,10 @@ from ternlab.errors import ExitCode, SettingsError
 from ternlab.runs.directory import RunDirectory, run_directory
 from ternlab.settings.sweep import SlurmCluster
 from ternlab.sweeps.launcher import Launcher, Task
+from ternlab.sweeps.on_slurm.control import cancel, in_queue
+from ternlab.sweeps.on_slurm.launcher import SlurmLauncher, launcher_of
 from ternlab.sweeps.plan import Plan, write_plan
 from ternlab.sweeps.schedule import Progress, carry_out
-from ternlab.sweeps.slurm import SlurmLauncher, launcher_of
-from ternlab.sweeps.slurm_control import cancel, in_queue
 from ternlab.testing.launcher import LauncherContract
 from tests.commands.run_command import ROOT
 from tests.slurm.cluster import Cluster, needs_slurm, one_host_cluster, wait_until

@@ -16,8 +16,8 @@ from pydantic import ValidationError
 
 from ternlab.errors import SettingsError
 from ternlab.settings.sweep import SlurmCluster
-from ternlab.sweeps.slurm_batches import Place
-from ternlab.sweeps.slurm_script import check_path, job_id, log_file, place_of, script
+from ternlab.sweeps.on_slurm.batches import Place
+from ternlab.sweeps.on_slurm.script import check_path, job_id, log_file, place_of, script
 
 GOLDEN = Path(__file__).parent / "golden"
 PLAIN = Path("/data/sweeps/sweep-0123456789")
@@ -91,7 +91,7 @@ def test_bash_makes_the_same_words_of_it(name: str) -> None:
     text = script(SlurmCluster(), Path("/data") / name, "sweep-1.abc", 3)
     command = text.strip().splitlines()[-1].removeprefix("exec ")
     batch = f"/data/{name}/slurm/abc.json"
-    assert in_bash(command) == [sys.executable, "-u", "-m", "ternlab.sweeps.slurm_task", batch]
+    assert in_bash(command) == [sys.executable, "-u", "-m", "ternlab.sweeps.on_slurm.task", batch]
 
 
 @pytest.mark.parametrize("name", ["a\nb", "a\rb", "a\tb", "a\x1bb", "a\\b", "a\x7fb"])

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from ternlab.errors import ExitCode, InfrastructureError
-from ternlab.sweeps import slurm_submit
 from ternlab.sweeps.launcher import Task
-from ternlab.sweeps.slurm_commands import Answer
+from ternlab.sweeps.on_slurm import submit as slurm_submit
+from ternlab.sweeps.on_slurm.commands import Answer
 from tests.sweeps.fake_slurm import FULL, LOST, FakeSlurm
 from tests.sweeps.made import write_status
 from tests.sweeps.slurm_world import World, with_baseline

@@ -12,9 +12,9 @@ import pytest
 
 from ternlab.errors import ExitCode
 from ternlab.runs.directory import run_directory
-from ternlab.sweeps import slurm_task
+from ternlab.sweeps.on_slurm import task as slurm_task
+from ternlab.sweeps.on_slurm.batches import Batch, Place, all_batches, read_batch, remove_batch, write_batch
 from ternlab.sweeps.plan import write_plan
-from ternlab.sweeps.slurm_batches import Batch, Place, all_batches, read_batch, remove_batch, write_batch
 from ternlab.sweeps.trial import _arguments, run_trial
 from tests.sweeps.made import plan_of
 

@@ -8,12 +8,12 @@ import socket
 import time
 from pathlib import Path
 
-from ternlab.errors import ExitCode, SettingsError, did_you_mean
+from ternlab.errors import ExitCode, SettingsError, TernlabError, did_you_mean
 from ternlab.runs.directory import fitting_ids
 from ternlab.runs.lock import RunLock
+from ternlab.sweeps.on_slurm.control import cancel as cancel_jobs
+from ternlab.sweeps.on_slurm.control import in_queue
 from ternlab.sweeps.plan import Plan, read_plan
-from ternlab.sweeps.slurm_control import cancel as cancel_jobs
-from ternlab.sweeps.slurm_control import in_queue
 from ternlab.sweeps.states import SOME_FAILED, State
 from ternlab.sweeps.table import look, result_lines, status_lines, summary_line
 
@@ -50,7 +50,11 @@ def status(sweeps: Path, name: str) -> ExitCode:
     plan, folder = found_plan(sweeps, name)
     found = look(plan, runs_of(plan))
     print(summary_line(plan, found), *status_lines(plan, found), sep="\n")
-    jobs = in_queue(folder, plan.sweep_id)
+    try:
+        jobs = in_queue(folder, plan.sweep_id)
+    except TernlabError as error:
+        jobs = {}
+        print(f"\nSLURM does not say what is in its queue: {error}")
     if jobs:
         print("", "in the queue of SLURM:", *(f"  {run}  {state}" for run, state in sorted(jobs.items())), sep="\n")
     carried_out = RunLock(folder / "lock").held()

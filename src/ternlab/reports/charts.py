@@ -125,14 +125,12 @@ def parallel(axes: list[str], reach: tuple[float, float], lines_drawn: int) -> C
     # Far from yellow at its end: thin yellow lines are not seen on white.
     scale = alt.Scale(range=["#2c7fb8", "#35a08f", "#c27c0e", "#b23a2e"], domain=_quarters(reach), clamp=True)
     lines = named("lines").encode(x=x, y=y, detail="run:N", order="place:Q", tooltip=_run_tips())
-    hover = alt.selection_point(name="hovered", fields=["run"], on="pointerover", clear="pointerout", empty=False)
     shown = lines.mark_line(style="curve", interpolate="monotone").encode(
         color=alt.Color("degradation:Q", scale=scale, legend=legend),
-        strokeWidth=alt.condition(hover, alt.value(4), alt.value(1.4)),
-        opacity=alt.condition(hover, alt.value(1), alt.value(0.75 if lines_drawn < 80 else 0.35)),
+        opacity=alt.value(0.75 if lines_drawn < 80 else 0.35),
     )
     rails = named("ticks").mark_rule(style="rail").encode(x=x)
-    hit = lines.mark_line(style="hit", interpolate="monotone").add_params(hover)
+    hit = lines.mark_line(style="hit", interpolate="monotone")
     ticks = named("ticks").encode(x=x, y=y, text="text:N")
     texts = (ticks.mark_text(style=style, dx=6, align="left") for style in ("halo", "tick"))
     label = (

@@ -87,8 +87,9 @@ def _config(colour: dict[str, str], font: str) -> dict[str, Any]:
             "baseline": {"color": colour["soft"], "strokeWidth": 1.5, "strokeDash": [5, 3]},
             "reference": {"color": colour["soft"], "size": 90, "opacity": 1},
             "curve": {"strokeWidth": 1.6, "opacity": 0.85},
-            "hit": {"opacity": 0, "strokeWidth": 9},
-            "spot": {"opacity": 0, "size": 90},
+            # Not seen, but felt by the pointer; the page shows the one that is pointed at.
+            "hit": {"opacity": 0, "strokeWidth": 9, "color": colour["ink"]},
+            "spot": {"opacity": 0, "size": 90, "color": colour["ink"]},
             "cell": {"stroke": colour["sheet"], "strokeWidth": 2},
             "mark": {"fontSize": 13, "fontWeight": 600},
             "note": {"fontSize": 11},

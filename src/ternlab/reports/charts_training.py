@@ -39,16 +39,14 @@ def curve_chart(quantity: str, series: list[str], epochs: int, *, baselines: boo
     base = base.encode(x=x, y=y, detail="run:N")
     tips = [tip("group", "settings"), tip("seed", "seed"), tip("epoch", "epoch", "d")]
     tips += [tip("value", CURVE_NAMES[quantity], ".4~f"), tip("run", "run")]
-    hover = alt.selection_point(name="hovered", fields=["run"], on="pointerover", clear="pointerout", empty=False)
     quantized = base.transform_filter("datum.role == 'quantized'")
     below = base.transform_filter("datum.role == 'baseline'").mark_line(style="baseline")
     lines = quantized.mark_line(style="curve").encode(
         color=coloured("line", series),
         strokeDash=_dashed(series),
-        strokeWidth=alt.condition(hover, alt.value(4), alt.value(1.8)),
     )
     hit = base.mark_line(style="hit").encode(tooltip=tips[:2] + tips[-1:])
-    spots = base.mark_point(style="spot").encode(tooltip=tips).add_params(hover)
+    spots = base.mark_point(style="spot").encode(tooltip=tips)
     label = f"Training curves: {CURVE_NAMES[quantity]} against the epoch, quantized runs and dashed their baselines."
     # A layer without rows would have Vega warn of an axis without extent.
     layers = [*([below] if baselines else []), *([lines] if series else []), hit, spots]
@@ -73,18 +71,16 @@ def layer_chart(quantity: str, epochs: int) -> Chart:
             tip("d", "threshold in deviations", ".3f"),
         ],
     )
-    hover = alt.selection_point(name="hovered", fields=["layer"], on="pointerover", clear="pointerout", empty=False)
     colour = alt.Color(
         "place:Q",
         scale=scale,
         legend=alt.Legend(title="layer, from first to last", gradientLength=120, tickMinStep=1, format="d"),
     )
-    lines = base.mark_line(style="curve").encode(
-        color=colour, strokeWidth=alt.condition(hover, alt.value(4), alt.value(1.6))
-    )
-    spots = base.mark_point(style="spot").add_params(hover)
+    lines = base.mark_line(style="curve").encode(color=colour)
+    hit = base.mark_line(style="hit").encode(tooltip=[tip("layer", "layer")])
+    spots = base.mark_point(style="spot")
     label = f"{short.capitalize()} of every quantized layer of one run against the epoch."
-    return Chart(f"layers-{quantity}", label, sized(alt.layer(lines, spots), 250), ("layers",))
+    return Chart(f"layers-{quantity}", label, sized(alt.layer(lines, hit, spots), 250), ("layers",))
 
 
 def histogram_chart() -> Chart:

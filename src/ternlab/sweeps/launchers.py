@@ -12,7 +12,11 @@ from ternlab.sweeps.plan import Plan
 
 # Each module has `launcher_of(folder, plan, cluster)`, which refuses what cannot run there before anything is started.
 # Imported when it is chosen: Ray and submitit need not be installed for the others.
-_MODULES = {"local": "ternlab.sweeps.local", "slurm": "ternlab.sweeps.slurm", "ray": "ternlab.sweeps.on_ray"}
+_MODULES = {
+    "local": "ternlab.sweeps.local",
+    "slurm": "ternlab.sweeps.on_slurm.launcher",
+    "ray": "ternlab.sweeps.on_ray.launcher",
+}
 
 
 def build_launcher(folder: Path, plan: Plan, cluster: ClusterSettings) -> Launcher:

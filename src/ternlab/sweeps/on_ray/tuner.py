@@ -9,8 +9,8 @@ from ray.tune import Callback, CheckpointConfig, RunConfig, TuneConfig, Tuner
 from ray.tune.search import Searcher
 
 from ternlab.errors import ExitCode
-from ternlab.sweeps.ray_feed import Feed
-from ternlab.sweeps.ray_trial import RunInActor
+from ternlab.sweeps.on_ray.feed import Feed
+from ternlab.sweeps.on_ray.trial import RunInActor
 
 # The code of a run whose actor died with it, as of a process that was killed.
 KILLED = -9

@@ -10,7 +10,7 @@ from typing import Any
 
 from ternlab.errors import SettingsError
 from ternlab.settings.sweep import SlurmCluster
-from ternlab.sweeps.slurm_batches import Place, batch_file, batches_folder
+from ternlab.sweeps.on_slurm.batches import Place, batch_file, batches_folder
 
 _SUBMITTED = "Submitted batch job"
 
@@ -29,7 +29,7 @@ def script(
         python: program; default: the one that runs this.
     """
     file = batch_file(folder.absolute(), name.rpartition(".")[2])
-    command = ["exec", python or sys.executable, "-u", "-m", "ternlab.sweeps.slurm_task", str(file)]
+    command = ["exec", python or sys.executable, "-u", "-m", "ternlab.sweeps.on_slurm.task", str(file)]
     executor = _executor(batches_folder(folder))
     executor.update_parameters(**_parameters(cluster, folder.absolute(), name, after))
     executor.parameters["map_count"] = count

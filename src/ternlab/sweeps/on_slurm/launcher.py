@@ -11,17 +11,24 @@ from pathlib import Path
 from ternlab.errors import ExitCode
 from ternlab.settings.sweep import ClusterSettings, SlurmCluster
 from ternlab.sweeps.launcher import Task
+from ternlab.sweeps.on_slurm.batches import (
+    Batch,
+    all_batches,
+    batches_folder,
+    new_token,
+    remove_leftovers_of,
+    write_batch,
+)
+from ternlab.sweeps.on_slurm.check import check, largest_array
+from ternlab.sweeps.on_slurm.commands import Run, run_command
+from ternlab.sweeps.on_slurm.ends import final_code
+from ternlab.sweeps.on_slurm.queue import Queue
+from ternlab.sweeps.on_slurm.script import place_of, script
+from ternlab.sweeps.on_slurm.submit import QueueFullError, Submission
+from ternlab.sweeps.on_slurm.task import alive_file, exit_file, output_file
+from ternlab.sweeps.on_slurm.tasks import Tasks
 from ternlab.sweeps.plan import Plan
 from ternlab.sweeps.progress import Clock
-from ternlab.sweeps.slurm_batches import Batch, all_batches, batches_folder, new_token, remove_leftovers_of, write_batch
-from ternlab.sweeps.slurm_check import check, largest_array
-from ternlab.sweeps.slurm_commands import Run, run_command
-from ternlab.sweeps.slurm_ends import final_code
-from ternlab.sweeps.slurm_queue import Queue
-from ternlab.sweeps.slurm_script import place_of, script
-from ternlab.sweeps.slurm_submit import QueueFullError, Submission
-from ternlab.sweeps.slurm_task import alive_file, exit_file, output_file
-from ternlab.sweeps.slurm_tasks import Tasks
 
 _log = logging.getLogger(__name__)
 # As many as SLURM takes; what it does not take now is kept here and offered again. A search gets no more than can run:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ternlab.sweeps.slurm_batches import Batch, all_batches, batches_folder
-from ternlab.sweeps.slurm_commands import Run, run_command
-from ternlab.sweeps.slurm_queue import Entry, listing
+from ternlab.sweeps.on_slurm.batches import Batch, all_batches, batches_folder
+from ternlab.sweeps.on_slurm.commands import Run, run_command
+from ternlab.sweeps.on_slurm.queue import Entry, listing
 
 # SLURM's commands take lists; a command line has an end.
 _IDS_AT_ONCE = 200

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ternlab.errors import ExitCode
+from ternlab.sweeps.on_slurm.batches import Batch, remove_batch
+from ternlab.sweeps.on_slurm.commands import Run
+from ternlab.sweeps.on_slurm.control import cancel_jobs
+from ternlab.sweeps.on_slurm.ends import final_code, recorded_code, slurm_code
+from ternlab.sweeps.on_slurm.queue import Entry, Listing
+from ternlab.sweeps.on_slurm.script import log_file
+from ternlab.sweeps.on_slurm.stuck import StuckJobs
+from ternlab.sweeps.on_slurm.task import alive_file, output_file
 from ternlab.sweeps.progress import Clock
-from ternlab.sweeps.slurm_batches import Batch, remove_batch
-from ternlab.sweeps.slurm_commands import Run
-from ternlab.sweeps.slurm_control import cancel_jobs
-from ternlab.sweeps.slurm_ends import final_code, recorded_code, slurm_code
-from ternlab.sweeps.slurm_queue import Entry, Listing
-from ternlab.sweeps.slurm_script import log_file
-from ternlab.sweeps.slurm_stuck import StuckJobs
-from ternlab.sweeps.slurm_task import alive_file, output_file
 
 # A record can be seen late on a network's file system.
 _RECORD_SECONDS = 60.0

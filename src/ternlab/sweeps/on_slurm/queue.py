@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ternlab.errors import InfrastructureError
+from ternlab.sweeps.on_slurm.commands import NoAnswerError, Run, output_of
 from ternlab.sweeps.progress import Clock
-from ternlab.sweeps.slurm_commands import NoAnswerError, Run, output_of
 
 _log = logging.getLogger(__name__)
 # Between two questions; a slow answer is a sign of a busy SLURM, which is then asked less often.

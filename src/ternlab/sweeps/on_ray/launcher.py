@@ -11,9 +11,9 @@ from ternlab.errors import InfrastructureError
 from ternlab.settings.sweep import ClusterSettings, RayCluster
 from ternlab.sweeps.launcher import Task
 from ternlab.sweeps.local import cores
+from ternlab.sweeps.on_ray.process import DriverProcess
+from ternlab.sweeps.on_ray.refusals import BAD_TOKEN, check_installed, check_reachable, refusal, too_much
 from ternlab.sweeps.plan import Plan
-from ternlab.sweeps.ray_process import DriverProcess
-from ternlab.sweeps.ray_refusals import BAD_TOKEN, check_installed, check_reachable, refusal, too_much
 
 _log = logging.getLogger(__name__)
 # A cluster that runs answers within a second or two; its own takes four to start, more on a busy machine.

@@ -1,5 +1,8 @@
-"""The process that drives Ray for a sweep: `python -m ternlab.sweeps.ray_driver`; requests come in and news go out as
-lines of JSON. In a process of its own, since Ray ends the process that uses it when its cluster is lost."""
+"""The process that drives Ray for a sweep: `python -m ternlab.sweeps.on_ray.driver`.
+
+Requests come in and news go out as lines of JSON. In a process of its own, since Ray ends the process that uses it when
+its cluster is lost.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,8 @@ from typing import Any, TextIO
 
 import ray
 
-from ternlab.sweeps.ray_connect import Request, connect, remove, slots
-from ternlab.sweeps.ray_feed import Feed
+from ternlab.sweeps.on_ray.connect import Request, connect, remove, slots
+from ternlab.sweeps.on_ray.feed import Feed
 from ternlab.training.signals import ASKING_TO_STOP
 
 # Between two looks at the nodes of the cluster, and how long it may not answer before it counts as lost.
@@ -89,7 +92,7 @@ class Driver:
             time.sleep(0.05)
 
     def _tune(self) -> None:
-        from ternlab.sweeps.ray_tuner import tuner_of
+        from ternlab.sweeps.on_ray.tuner import tuner_of
 
         try:
             tuner_of(self._feed, Path(self._request.scratch)).fit()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from ternlab.sweeps.slurm_queue import Entry
+from ternlab.sweeps.on_slurm.queue import Entry
 
 _log = logging.getLogger(__name__)
 # SLURM writes some of them with blanks.

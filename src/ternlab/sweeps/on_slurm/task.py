@@ -1,4 +1,4 @@
-"""What runs in a job: the run of its batch that has its index; `python -m ternlab.sweeps.slurm_task BATCH`."""
+"""What runs in a job: the run of its batch that has its index; `python -m ternlab.sweeps.on_slurm.task BATCH`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ternlab.errors import ExitCode, TernlabError
-from ternlab.sweeps.slurm_batches import Batch, Place, read_batch
-from ternlab.sweeps.slurm_script import log_file
+from ternlab.sweeps.on_slurm.batches import Batch, Place, read_batch
+from ternlab.sweeps.on_slurm.script import log_file
 
 _BEAT_SECONDS = 10.0
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ternlab.errors import InfrastructureError
-from ternlab.sweeps.ray_connect import Request, environment, remove
+from ternlab.sweeps.on_ray.connect import Request, environment, remove
 
 Message = dict[str, Any]
 # Ray puts sockets below it, whose paths are at most 107 letters long.
@@ -41,7 +41,7 @@ class DriverProcess:
         self._scratch = _scratch()
         self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as this object
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "ternlab.sweeps.ray_driver"],
+            [sys.executable, "-m", "ternlab.sweeps.on_ray.driver"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._said,

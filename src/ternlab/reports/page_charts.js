@@ -43,6 +43,10 @@ async function drawChart(place, name, extra) {
   if (before) before.view.finalize();
   // While the filter lets nothing through, Vega would say that nothing has no extent.
   result.view.logLevel(ERRORS);
+  // By itself Vega shows what a line says only near its points.
+  result.view.addEventListener("pointermove", (event, item) => {
+    if (item && item.tooltip && item.mark.marktype === "line") result.view.tooltip()(null, event, item, item.tooltip);
+  });
   result.view.addEventListener("click", (event, item) => chosen(item && item.datum));
   drawn.set(place, { view: result.view, name, extra, columns: legendColumns(chart, width), width });
 }

@@ -15,7 +15,7 @@ pytest.importorskip("altair", reason="needs the extra: pip install 'ternlab[repo
 from ternlab.commands.report import main as report
 from ternlab.errors import ExitCode
 from ternlab.reports.gathering import gather
-from ternlab.reports.histograms import histogram_rows
+from ternlab.reports.page.histograms import histogram_rows
 from ternlab.runs.directory import RunDirectory
 from ternlab.sweeps.plan import write_plan
 from tests.commands.conftest import Here

@@ -7,10 +7,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-from ternlab.reports.drawing import Drawing, draw
 from ternlab.reports.gathering import Gathered, gather
 from ternlab.reports.grouping import Group, groups_of
-from ternlab.reports.page import page
+from ternlab.reports.page.document import page
+from ternlab.reports.page.drawing import Drawing, draw
 
 
 class ReadPage(HTMLParser):

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 
 pytest.importorskip("altair", reason="needs the extra: pip install 'ternlab[report]'")
 
-from ternlab.reports.page import page
+from ternlab.reports.page.document import page
 from tests.reports.browser import Browser
 from tests.reports.made_runs import make_run
 from tests.reports.reading_page import gathered_from

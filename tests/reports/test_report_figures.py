@@ -11,7 +11,7 @@ pytest.importorskip("vl_convert", reason="needs the extra: pip install 'ternlab[
 
 from PIL import Image
 
-from ternlab.reports.figures import WIDTH, write_figures
+from ternlab.reports.page.figures import WIDTH, write_figures
 from tests.reports.reading_page import gathered_from
 from tests.reports.test_report_page import HOSTILE, make_grid, make_run, metrics
 

@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from ternlab.reports.gathering import Run, gather
-from ternlab.reports.histograms import MOST_LAYERS, histogram_rows, thresholds_of
+from ternlab.reports.page.histograms import MOST_LAYERS, histogram_rows, thresholds_of
 from tests.reports.made_runs import make_run
 
 NAME = "conv1.parametrizations.weight.original"

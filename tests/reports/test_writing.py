@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ternlab.reports.columns import column_of, sorted_by
 from ternlab.reports.layout import columns_of, fitting
-from ternlab.reports.numbers import shown
+from ternlab.reports.shown import shown
 from ternlab.reports.writing import as_csv, as_json, as_lines, as_markdown, as_parquet, rendered
 
 FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "  =1"]

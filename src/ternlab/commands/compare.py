@@ -16,10 +16,10 @@ from ternlab.reports.conditions import Condition, parse_condition
 from ternlab.reports.index import read_runs
 from ternlab.reports.layout import interval_head
 from ternlab.reports.metrics_catalog import RECORD, metrics_of
-from ternlab.reports.numbers import shown
 from ternlab.reports.one_run import OneRun, one_run
 from ternlab.reports.pairs import Pairs, paired_runs
 from ternlab.reports.schema import defaults, is_free
+from ternlab.reports.shown import shown
 from ternlab.reports.statistics import Summary
 from ternlab.reports.terminal import visible
 from ternlab.runs.directory import existing_run

@@ -27,10 +27,10 @@ def main(config: dict[str, Any]) -> ExitCode:
         raise SettingsError("figures", value=wanted.figures, rule="is a file", instead="figures=FOLDER")
     started = time.monotonic()
     # Deferred: charts take a second to import, which a typo must not pay.
-    from ternlab.reports.drawing import draw
-    from ternlab.reports.figures import write_figures
     from ternlab.reports.grouping import groups_of
-    from ternlab.reports.page import page
+    from ternlab.reports.page.document import page
+    from ternlab.reports.page.drawing import draw
+    from ternlab.reports.page.figures import write_figures
     from ternlab.runs.files import write_text
 
     gathered = _gathered(wanted)

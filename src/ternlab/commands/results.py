@@ -25,7 +25,7 @@ from ternlab.reports.groups import PARTS, WHAT, over_seeds, repeated_seeds
 from ternlab.reports.index import read_runs
 from ternlab.reports.layout import interval_head
 from ternlab.reports.metrics_catalog import RECORD, metrics_of
-from ternlab.reports.numbers import shown
+from ternlab.reports.shown import shown
 from ternlab.reports.terminal import width
 from ternlab.reports.writing import as_lines, rendered
 from ternlab.runs.files import write_bytes

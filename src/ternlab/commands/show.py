@@ -10,10 +10,10 @@ from typing import Any
 
 from ternlab.errors import ExitCode
 from ternlab.reports.metrics_catalog import METRICS, RECORD, metrics_of
-from ternlab.reports.numbers import shown
 from ternlab.reports.one_run import OneRun, one_run
 from ternlab.reports.plots import panels, sparkline
 from ternlab.reports.schema import defaults
+from ternlab.reports.shown import shown
 from ternlab.reports.terminal import visible, width
 from ternlab.runs.directory import existing_run
 from ternlab.text import aligned

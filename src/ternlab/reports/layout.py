@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from ternlab.reports.groups import PARTS
-from ternlab.reports.numbers import shown
+from ternlab.reports.shown import shown
 from ternlab.reports.terminal import draws_unicode, visible
 
 _LONGEST = 60

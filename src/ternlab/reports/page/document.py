@@ -12,13 +12,13 @@ from string import Template
 from typing import Any
 
 from ternlab import __version__
-from ternlab.reports import page_sections
-from ternlab.reports.charts_parts import vega_lite_version
-from ternlab.reports.charts_theme import DARK, FONT, PAPER
-from ternlab.reports.drawing import Drawing
 from ternlab.reports.gathering import Gathered
 from ternlab.reports.grouping import Group
-from ternlab.reports.page_json import page_json
+from ternlab.reports.page import sections
+from ternlab.reports.page.charts_parts import vega_lite_version
+from ternlab.reports.page.charts_theme import DARK, FONT, PAPER
+from ternlab.reports.page.drawing import Drawing
+from ternlab.reports.page.embedded import page_json
 
 _PROGRAM = ("page_data.js", "page_charts.js", "page_table.js", "page.js")
 
@@ -34,10 +34,10 @@ def page(gathered: Gathered, groups: Sequence[Group], drawing: Drawing) -> str:
     vega, program = _vega(), _program()
     parts = {
         "TITLE": escape(f"Results of {gathered.source}"),
-        "COUNTS": page_sections.counts(gathered),
-        "HEADLINE": page_sections.headline(gathered, groups),
-        "SECTIONS": page_sections.sections(gathered, groups, drawing),
-        "METHODS": page_sections.methods(),
+        "COUNTS": sections.counts(gathered),
+        "HEADLINE": sections.headline(gathered, groups),
+        "SECTIONS": sections.sections(gathered, groups, drawing),
+        "METHODS": sections.methods(),
         "EXAMPLE": escape(_example(groups), quote=True),
         "HASHES": f"{_hash(vega)} {_hash(program)}",
         "STYLE": _style(),
@@ -89,4 +89,4 @@ def _hash(script: str) -> str:
 
 
 def _read(name: str) -> str:
-    return files("ternlab.reports").joinpath(name).read_text(encoding="utf-8")
+    return files("ternlab.reports.page").joinpath(name).read_text(encoding="utf-8")

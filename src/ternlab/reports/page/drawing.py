@@ -6,13 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ternlab.reports import chart_data as rows_of
-from ternlab.reports.charts import heat_map, parallel, published_chart, settings_chart, size_chart
-from ternlab.reports.charts_parts import Chart
-from ternlab.reports.charts_training import CURVE_NAMES, LAYER_QUANTITIES, curve_chart, histogram_chart, layer_chart
 from ternlab.reports.gathering import Gathered, Run, value_of
 from ternlab.reports.grouping import Group, HeatMap, heat_maps, words_of
-from ternlab.reports.histograms import MOST_LAYERS, histogram_rows
+from ternlab.reports.page import chart_data as rows_of
+from ternlab.reports.page.charts import heat_map, parallel, published_chart, settings_chart, size_chart
+from ternlab.reports.page.charts_parts import Chart
+from ternlab.reports.page.charts_training import (
+    CURVE_NAMES,
+    LAYER_QUANTITIES,
+    curve_chart,
+    histogram_chart,
+    layer_chart,
+)
+from ternlab.reports.page.histograms import MOST_LAYERS, histogram_rows
 from ternlab.reports.published import beside
 from ternlab.reports.series import MOST_EPOCHS, best_runs, curve_rows, layer_rows
 

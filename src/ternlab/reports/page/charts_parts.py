@@ -7,7 +7,7 @@ from typing import Any
 
 import altair as alt
 
-from ternlab.reports.charts_theme import SHAPES
+from ternlab.reports.page.charts_theme import SHAPES
 
 Spec = dict[str, Any]
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import altair as alt
 
-from ternlab.reports.charts_parts import Chart, coloured, longest, named, sized, tip
-from ternlab.reports.charts_theme import COLOURS
+from ternlab.reports.page.charts_parts import Chart, coloured, longest, named, sized, tip
+from ternlab.reports.page.charts_theme import COLOURS
 
 LAYER_QUANTITIES = {
     "sparsity": ("zeros (percent of the layer's codes)", "share of zeros"),

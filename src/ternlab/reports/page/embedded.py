@@ -6,11 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ternlab.reports.charts_theme import page_config
-from ternlab.reports.charts_training import CURVE_NAMES
-from ternlab.reports.drawing import Drawing
 from ternlab.reports.gathering import Gathered, Run, value_of
 from ternlab.reports.grouping import Group, words_of
+from ternlab.reports.page.charts_theme import page_config
+from ternlab.reports.page.charts_training import CURVE_NAMES
+from ternlab.reports.page.drawing import Drawing
 from ternlab.reports.schema import differing
 
 _FACTS = ("epochs", "seconds", "started")

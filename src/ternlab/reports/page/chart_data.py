@@ -8,7 +8,7 @@ from typing import Any
 
 from ternlab.reports.gathering import Run, value_of
 from ternlab.reports.grouping import CHOICE, DEGRADATION, Group, HeatMap, pareto_front, shown_value
-from ternlab.reports.numbers import shown
+from ternlab.reports.shown import shown
 
 Row = dict[str, Any]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from ternlab.reports.drawing import Drawing
+from ternlab.reports.page.drawing import Drawing
 
 
 def section(name: str, title: str, read: str, body: str = "", note: str = "") -> str:

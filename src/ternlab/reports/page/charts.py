@@ -6,7 +6,7 @@ from typing import Any
 
 import altair as alt
 
-from ternlab.reports.charts_parts import (
+from ternlab.reports.page.charts_parts import (
     POINTS,
     SIGNED,
     Chart,
@@ -19,7 +19,7 @@ from ternlab.reports.charts_parts import (
     sized,
     tip,
 )
-from ternlab.reports.charts_theme import DIVERGING
+from ternlab.reports.page.charts_theme import DIVERGING
 
 
 def size_chart(series: list[str], *, reach: tuple[float, float]) -> Chart:

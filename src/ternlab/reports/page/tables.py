@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
-from ternlab.reports.chart_data import points
-from ternlab.reports.drawing import Drawing
 from ternlab.reports.gathering import Run
 from ternlab.reports.grouping import Group
-from ternlab.reports.page_parts import figure, run_link, section, table
+from ternlab.reports.page.chart_data import points
+from ternlab.reports.page.drawing import Drawing
+from ternlab.reports.page.parts import figure, run_link, section, table
 from ternlab.reports.published import Published, beside
 from ternlab.sweeps.states import State
 

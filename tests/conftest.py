@@ -3,8 +3,30 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.mirroring.server import LoopbackWandb, log_in, log_out, loopback_wandb
 
 # Two test processes share two cores: with one thread each they do not wait for one another.
 os.environ["OMP_NUM_THREADS"] = "1"
 # No test may reach W&B's servers.
 os.environ.setdefault("WANDB_MODE", "offline")
+
+
+@pytest.fixture
+def wandb_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackWandb]:
+    """A W&B server of our own, and the user logged in to it: `WANDB_...` in the environment point to it."""
+    with loopback_wandb() as server:
+        log_in(monkeypatch, server.url, tmp_path)
+        yield server
+        # Before the server goes: W&B's process says goodbye to it.
+        log_out(monkeypatch, tmp_path)
+
+
+@pytest.fixture
+def logged_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No key anywhere; W&B is offline."""
+    log_out(monkeypatch, tmp_path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,21 +11,13 @@ import pytest
 from ternlab.commands.wandb import add_parser, run
 from ternlab.errors import SettingsError, TernlabError
 from tests.mirroring.made import made_run, made_sweep
-from tests.mirroring.server import LoopbackWandb, Mode, log_in, log_out, loopback_wandb
+from tests.mirroring.server import LoopbackWandb, Mode, log_out
 
 
 @pytest.fixture(autouse=True)
 def _logged_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log_out(monkeypatch, tmp_path)
     monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def wandb_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackWandb]:
-    with loopback_wandb() as server:
-        log_in(monkeypatch, server.url, tmp_path)
-        yield server
-        log_out(monkeypatch, tmp_path)
 
 
 def typed(*words: str) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -25,14 +25,6 @@ from tests.settings_for_tests import tiny_settings
 @pytest.fixture(autouse=True)
 def _logged_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log_out(monkeypatch, tmp_path)
-
-
-@pytest.fixture
-def wandb_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackWandb]:
-    with loopback_wandb() as server:
-        log_in(monkeypatch, server.url, tmp_path)
-        yield server
-        log_out(monkeypatch, tmp_path)
 
 
 def trained(settings: Settings) -> RunDirectory:

@@ -64,6 +64,8 @@ start() {
   check_tools
   ! alive "$folder/run/slurmctld.pid" || fail "a cluster runs in $folder already; stop it first"
   mkdir -p "$folder"/{munge,state,log,spool,run}
+  # Whoever owns the keys and the pid files in it commands what runs as root here.
+  [ -O "$folder" ] || fail "$folder belongs to somebody else; --folder=DIR names another one"
   write_key
   write_configuration
   write_gpus

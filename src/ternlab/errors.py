@@ -95,7 +95,7 @@ class CheckpointCorruptError(TernlabError):
 
 
 # Names that a message lists; settings and choices are fewer, runs may be thousands.
-_SHOWN = 60
+_SHOWN = 20
 
 
 def near_matches(word: str, choices: Iterable[str], most: int = 3) -> list[str]:

@@ -12,14 +12,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ternlab.commands.evaluate import main as evaluate
-from ternlab.commands.train import _train
+from ternlab.commands.train import train_run
 from ternlab.errors import ExitCode, RunInterrupted, SettingsError
 from ternlab.runs.directory import RunDirectory, run_directory
 from ternlab.runs.identity import run_id
 from ternlab.runs.lifecycle import complete
 from ternlab.settings.load import twin_of
 from ternlab.settings.root import Settings
-from ternlab.training.signals import StopRequest
 from tests.settings_for_tests import tiny_settings
 
 NAMES = ("loss", "top1", "top5")
@@ -29,8 +28,8 @@ NAMES = ("loss", "top1", "top5")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     """A finished quantized run, with its baseline beside it."""
     settings = tiny_settings(tmp_path_factory.mktemp("runs"))
-    with StopRequest() as stop:
-        return complete(settings, "python src/train.py", lambda *run: _train(*run, stop), stop)
+    directory, _ = train_run(settings, "python src/train.py")
+    return directory
 
 
 def evaluated(

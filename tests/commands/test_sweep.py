@@ -31,7 +31,7 @@ from ternlab.settings.load import settings_from_config
 from ternlab.settings.sweep import SweepSettings
 from ternlab.sweeps.plan import Plan, plan_file, read_plan, write_plan
 from tests.commands.run_command import ROOT, TINY, run, start, stop, wait_for
-from tests.sweeps.made import write_status
+from tests.sweeps.made import plan_of, write_status
 
 Launch = Callable[..., tuple[int, str, str]]
 
@@ -131,7 +131,7 @@ def test_status_wait_and_logs_need_no_torch(finished: Path) -> None:
     code, out, err = ternlab(finished, "sweep", "status", name)
     assert code == ExitCode.DONE
     assert "(3 finished)" in out
-    assert "not carried out by any process" in out
+    assert "\nended\n" in out
     assert err.strip() == "False"
     code, out, err = ternlab(finished, "sweep", "wait", name[-4:])
     assert code == ExitCode.DONE
@@ -221,6 +221,26 @@ def test_bad_input_is_refused_before_anything_is_written(case: str, launch: Laun
     assert all(words in err for words in says), err
     assert "Traceback" not in err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_sweep_of_another_folder_is_not_begun_again_here(
+    tmp_path: Path, launch: Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, other = tmp_path / "begun", tmp_path / "other"
+    begun.mkdir()
+    other.mkdir()
+    plan = plan_of(Path("logs/runs"), "quant=none", "seed=0,1")
+    folder = begun / "logs" / "sweeps" / plan.sweep_id
+    folder.mkdir(parents=True)
+    write_plan(replace(plan, folder=str(begun)), folder)
+    code, _, err = launch(other, f"sweep={folder}")
+    assert code == ExitCode.BAD_SETTINGS
+    assert f"cd {begun}" in err
+    assert not list(other.iterdir())
+    monkeypatch.chdir(other)
+    assert cli(["sweep", "status", str(folder)]) == ExitCode.BAD_SETTINGS
+    monkeypatch.chdir(begun)
+    assert cli(["sweep", "status", str(folder)]) == ExitCode.DONE
 
 
 def test_one_diverging_trial_fails_alone_and_is_in_the_table(tmp_path: Path) -> None:

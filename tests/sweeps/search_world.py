@@ -60,6 +60,9 @@ class LearningLauncher:
             self.began[task.run_id] = (self.world.time, self.world.epochs_of(task.run_id))
             self.world.write_record(task.run_id, "running")
 
+    def unsent(self) -> Sequence[str]:
+        return ()
+
     def ended(self) -> Sequence[tuple[str, int]]:
         self.world.step()
         over = []

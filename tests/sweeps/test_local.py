@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from ternlab.errors import ExitCode
+from ternlab.errors import ExitCode, SettingsError
 from ternlab.runs.directory import run_directory
 from ternlab.settings.sweep import LocalCluster
 from ternlab.sweeps.launcher import Launcher, Task
-from ternlab.sweeps.local import LocalLauncher, launcher_of, share
+from ternlab.sweeps.local import LocalLauncher, dealt, gpus, launcher_of, share
 from ternlab.sweeps.plan import Plan, write_plan
 from ternlab.testing.launcher import LauncherContract
 from tests.commands.run_command import ROOT
@@ -81,6 +81,44 @@ def test_cores_are_divided(workers: int | None, cores: int, processes: int, shar
     runs, threads = shared
     if workers is None and processes <= cores:
         assert runs * threads * processes <= cores
+
+
+@pytest.mark.parametrize(
+    ("gpus", "workers", "processes", "places"),
+    [
+        ((), 3, 1, ()),
+        (("0", "1", "2"), 3, 1, ("0", "1", "2")),
+        (("4", "5", "6", "7"), 2, 2, ("4,5", "6,7")),
+        (("0", "1"), 3, 1, ("0", "1", "0")),
+        (("0",), 1, 2, ("0",)),
+    ],
+)
+def test_gpus_are_dealt_to_the_places(
+    gpus: tuple[str, ...], workers: int, processes: int, places: tuple[str, ...]
+) -> None:
+    assert dealt(gpus, workers, processes) == places
+
+
+def test_gpus_are_those_that_this_process_may_see(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, 5")
+    assert gpus() == ("3", "5")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    assert gpus() == ()
+
+
+def test_as_many_runs_as_gpus_and_each_sees_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    plan = plan_of(tmp_path / "runs", "quant=none", "seed=0,1")
+    assert launcher_of(tmp_path, plan, LocalCluster())._gpus == ()
+    free = plan_of(tmp_path / "runs", "quant=none", "seed=0,1", "trainer.accelerator=auto")
+    launcher = launcher_of(tmp_path, free, LocalCluster())
+    assert (launcher.free(), launcher._gpus) == (2, ("3", "5"))
+
+
+def test_several_nodes_are_refused(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path / "runs", "quant=none", "seed=0,1", "trainer.nodes=2", "data.batch_size=32")
+    with pytest.raises(SettingsError, match="cluster=slurm"):
+        launcher_of(tmp_path, plan, LocalCluster())
 
 
 def test_runs_end_finished_and_what_they_printed_is_removed(tmp_path: Path, launcher: LocalLauncher) -> None:

@@ -114,7 +114,7 @@ def test_a_task_is_strings_and_numbers(plan: tuple[Plan, Path], monkeypatch: pyt
         "cpus": 4,
         "gpus": 2,
         "threads": 2,
-        "arguments": {"devices": 2, "accelerator": "gpu"},
+        "arguments": {"same_code": True, "devices": 2, "accelerator": "gpu"},
     }
 
 

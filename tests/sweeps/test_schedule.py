@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ternlab.errors import ExitCode
+from ternlab.runs.directory import run_directory
 from ternlab.sweeps import schedule
 from ternlab.sweeps.launcher import Launcher, Task
 from ternlab.sweeps.plan import Plan
@@ -63,6 +64,9 @@ class FakeLauncher:
 
     def tidy(self, finished: Iterable[str]) -> None:
         pass
+
+    def unsent(self) -> Sequence[str]:
+        return ()
 
     def ended(self) -> Sequence[tuple[str, int]]:
         over = [run for run, end in self.started_at.items() if end <= self.now()]
@@ -343,6 +347,32 @@ class Queue(FakeLauncher):
         return found
 
 
+def test_a_run_that_is_stopped_again_and_again_goes_on_while_it_gets_further(world: World) -> None:
+    run = world.name("tga", 0)
+    checkpoints = run_directory(world.runs, run).checkpoints
+
+    class GetsFurther(FakeLauncher):
+        def ended(self) -> Sequence[tuple[str, int]]:
+            found = super().ended()
+            if (run, ExitCode.INTERRUPTED) in found:
+                checkpoints.mkdir(parents=True, exist_ok=True)
+                step = self.started.count(run)
+                (checkpoints / f"step-{step:08d}.ckpt").touch()
+                (checkpoints / f"step-{step:08d}.json").touch()
+            return found
+
+    world.launcher = GetsFurther(world.runs, lambda: world.time)
+    world.launcher.endings[run] = [("interrupted", ExitCode.INTERRUPTED)] * 5
+    assert world.go(retries=1).done == set(world.plan.configs)
+    assert world.launcher.started.count(run) == 6
+
+
+def test_a_run_that_is_stopped_again_and_again_at_one_step_fails(world: World) -> None:
+    run = world.name("tga", 0)
+    world.launcher.endings[run] = [("interrupted", ExitCode.INTERRUPTED)] * 5
+    assert world.go(retries=1).failed == {run: ExitCode.INTERRUPTED}
+
+
 @pytest.fixture
 def queued(world: World) -> World:
     world.launcher = Queue(world.runs, lambda: world.time)
@@ -469,3 +499,11 @@ def test_ten_thousand_waiting_runs_are_not_looked_at_at_every_turn(
     world.go()
     # Once at the beginning, once before it is started, once after its end.
     assert len(looked) <= 3 * len(world.plan.configs)
+
+
+def test_what_the_queue_has_not_taken_still_waits_when_all_is_handed_over(queued: World) -> None:
+    left = queued.name("tga", 0)
+    queued.launcher.unsent = lambda: [left]  # type: ignore[method-assign]
+    progress = submit(queued.plan, queued.runs / "plan.json", queued.runs, queued.launcher, look=queued.looks.append)
+    assert progress.waiting == [left]
+    assert left not in progress.running

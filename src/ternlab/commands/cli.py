@@ -11,7 +11,7 @@ from typing import Any
 
 from ternlab import __version__
 from ternlab.commands import wandb
-from ternlab.errors import ExitCode, TernlabError
+from ternlab.errors import ExitCode, InfrastructureError, TernlabError
 
 _RUN_HELP = "id of a run, a unique beginning or ending of it, or its folder"
 
@@ -25,6 +25,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return ExitCode.DONE
     try:
         return int(_COMMANDS[chosen.command](chosen))
+    except InfrastructureError as error:
+        from ternlab.sweeps.states import INFRASTRUCTURE
+
+        print(f"error: {error}", file=sys.stderr)
+        return INFRASTRUCTURE
     except TernlabError as error:
         print(f"error: {error}", file=sys.stderr)
         return int(error.exit_code)
@@ -54,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         "Runs are trained by `python src/train.py`, evaluated by `python src/evaluate.py` and written to files by "
         "`python src/export.py`.",
         epilog="exit codes: 0 done, 1 failed, 2 bad settings, 3 held by another process, 4 diverged, 5 interrupted "
-        "(the same command goes on), 6 storage",
+        "(the same command goes on), 6 storage; of a sweep 3 some failed, 4 SLURM or Ray does not answer",
     )
     parser.add_argument("--version", action="version", version=f"ternlab {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ternlab.commands.sweeps import found_plan, runs_of
+from ternlab.commands.sweeps import found_plan
 from ternlab.errors import ExitCode, SettingsError
 from ternlab.settings.check import checked
 from ternlab.settings.report import ReportSettings
@@ -35,6 +35,10 @@ def main(config: dict[str, Any]) -> ExitCode:
 
     gathered = _gathered(wanted)
     groups = groups_of(gathered.runs, gathered.axes)
+    if wanted.where is not None and not gathered.runs:
+        raise SettingsError(
+            "where", value=wanted.where, rule="no run fits", instead="ternlab results, to see what there is"
+        )
     drawing = draw(gathered, groups, curves=wanted.curves, weights=wanted.weights)
     write_text(out, page(gathered, groups, drawing))
     print(f"{out} ({out.stat().st_size / 1e6:.1f} MB, {len(gathered.runs)} runs, {time.monotonic() - started:.1f} s)")
@@ -52,7 +56,7 @@ def _gathered(wanted: ReportSettings) -> Gathered:
         return gather(Path(wanted.paths.runs), where=wanted.where)
     plan, folder = found_plan(Path(wanted.paths.sweeps), wanted.sweep)
     # The folder that the plan names is taken from where the sweep was started.
-    runs = runs_of(plan) if runs_of(plan).is_dir() else Path(wanted.paths.runs)
+    runs = plan.runs if plan.runs.is_dir() else Path(wanted.paths.runs)
     return gather(runs, plan=plan, sweep_folder=folder, where=wanted.where)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
-from ternlab.commands.sweeps import found_plan, runs_of
+from ternlab.commands.sweeps import found_plan
 from ternlab.errors import ExitCode, SettingsError, did_you_mean
 from ternlab.reports.columns import (
     SETTINGS,
@@ -110,7 +110,7 @@ def _folder(chosen: argparse.Namespace) -> tuple[Path, list[str] | None]:
         return chosen.runs or RUNS, None
     plan, _ = found_plan(chosen.sweeps, chosen.sweep)
     ids = [*plan.baselines, *(trial.run_id for trial in plan.trials)]
-    return chosen.runs or runs_of(plan), ids
+    return chosen.runs or plan.runs, ids
 
 
 def _states(text: str) -> list[str]:

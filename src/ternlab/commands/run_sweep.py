@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from ternlab.errors import ExitCode, InfrastructureError, RunHeldError, SettingsError
 from ternlab.runs import provenance
@@ -18,9 +17,10 @@ from ternlab.sweeps.planner import Compose
 from ternlab.sweeps.progress import Progress
 from ternlab.sweeps.schedule import carry_out, submit
 from ternlab.sweeps.search_plan import source_of
-from ternlab.sweeps.states import INFRASTRUCTURE, SOME_FAILED, State
+from ternlab.sweeps.states import INFRASTRUCTURE, SOME_FAILED, Standing, State
 from ternlab.sweeps.table import failure_lines, look, result_lines, status_lines, summary_line
-from ternlab.sweeps.watching import watcher
+from ternlab.sweeps.trial import check_code
+from ternlab.sweeps.watching import duration, watcher
 from ternlab.training.signals import StopRequest
 
 
@@ -38,40 +38,54 @@ def run_sweep(plan: Plan, wanted: SweepSettings, runs: Path, sweeps: Path, compo
     folder = sweeps / plan.sweep_id
     # Refuses what cannot run there before anything is written.
     launcher = build_launcher(folder, plan, wanted.cluster)
-    _check_wait(wanted, launcher, plan)
-    file = plan_file(folder).resolve()
-    if wanted.dry_run:
-        _print_plan(plan, runs, launcher, file)
-        return ExitCode.DONE
-    _make(folder)
-    with _held(folder), StopRequest() as stop:
-        plan = _agreed(plan, folder, runs, wanted)
-        print(f"{plan.sweep_id}: {len(plan.trials)} trials, {len(plan.baselines)} baselines\n{folder}", flush=True)
-        try:
+    try:
+        _check_wait(wanted, launcher, plan)
+        if wanted.dry_run:
+            _print_plan(plan, runs, launcher, plan_file(folder).resolve())
+            return ExitCode.DONE
+        _make(folder)
+        with _held(folder), StopRequest() as stop:
+            plan = _agreed(plan, folder, runs, wanted)
+            print(f"{plan.sweep_id}: {len(plan.trials)} trials, {len(plan.baselines)} baselines\n{folder}", flush=True)
             if not wanted.wait:
-                return _submit(plan, file, runs, launcher)
-            with watcher(plan, runs) as look:
-                progress = carry_out(
-                    plan,
-                    file,
-                    runs,
-                    launcher,
-                    retries=wanted.retries,
-                    asked_to_stop=lambda: stop.signal is not None,
-                    look=look,
-                    source=source_of(plan, file, runs, compose),
-                )
-            launcher.tidy(progress.done | progress.pruned)
-        except InfrastructureError as error:
-            print(f"error: {error}\n  To go on:\n  {plan.command}", file=sys.stderr)
-            return INFRASTRUCTURE
-        finally:
-            launcher.close()
-        _summarize(read_plan(file), runs, folder)
-    return _close(folder, wanted, runs, launcher.queues, progress, stop)
+                return _submit(plan, plan_file(folder).resolve(), runs, launcher)
+            progress = _carry_out(plan, folder, runs, launcher, wanted, compose, stop)
+    except InfrastructureError as error:
+        print(f"error: {error}\n  To go on:\n  {plan.command}", file=sys.stderr)
+        return INFRASTRUCTURE
+    finally:
+        launcher.close()
+    summarize(read_plan(plan_file(folder)), runs, folder)
+    return _close(folder, runs, launcher.queues, progress, stop)
 
 
-def _summarize(plan: Plan, runs: Path, folder: Path) -> None:
+def _carry_out(
+    plan: Plan,
+    folder: Path,
+    runs: Path,
+    launcher: Launcher,
+    wanted: SweepSettings,
+    compose: Compose | None,
+    stop: StopRequest,
+) -> Progress:
+    file = plan_file(folder).resolve()
+    with watcher(plan, runs) as look:
+        progress = carry_out(
+            plan,
+            file,
+            runs,
+            launcher,
+            retries=wanted.retries,
+            asked_to_stop=lambda: stop.signal is not None,
+            look=look,
+            source=source_of(plan, file, runs, compose),
+        )
+    launcher.tidy(progress.done | progress.pruned)
+    return progress
+
+
+def summarize(plan: Plan, runs: Path, folder: Path) -> None:
+    """Send the summary run of a sweep to W&B when its runs are mirrored there."""
     # Deferred: it reads tables of runs, which a sweep that is not mirrored to W&B does not need.
     if any(config.get("logger", {}).get("name") == "wandb" for config in plan.configs.values()):
         from ternlab.mirroring.sweep_summary import summarize_sweep
@@ -99,7 +113,7 @@ def _submit(plan: Plan, file: Path, runs: Path, launcher: Launcher) -> int:
     """Hand everything over to the queue and return."""
     progress = submit(plan, file, runs, launcher, look=lambda _: None)
     print(f"{len(progress.running)} runs wait or run in the queue, {len(progress.done)} are finished")
-    print(f"  ternlab sweep status {plan.sweep_id}\n  ternlab sweep wait {plan.sweep_id}")
+    print(*(f"  ternlab sweep {action} {plan.sweep_id}" for action in ("status", "wait", "cancel")), sep="\n")
     if progress.waiting:
         print(f"the queue has no room for {len(progress.waiting)} more; later:\n  {plan.command}")
     return ExitCode.DONE
@@ -121,7 +135,7 @@ def _agreed(plan: Plan, folder: Path, runs: Path, wanted: SweepSettings) -> Plan
     """Return the plan that is carried out: the one that was written when the sweep was begun, or now this one."""
     path = plan_file(folder)
     if not path.exists():
-        write_plan(plan, folder)
+        write_plan(replace(plan, any_code=wanted.allow_other_code), folder)
         return read_plan(path)
     begun, now = read_plan(path), provenance.git_state()
     whole = merged(begun, plan)
@@ -129,21 +143,22 @@ def _agreed(plan: Plan, folder: Path, runs: Path, wanted: SweepSettings) -> Plan
         if all(one.state == State.WAITING for one in look(begun, runs)):
             # Nothing of it was begun: what is begun now is of this code.
             whole = replace(whole, code=now)
-        else:
-            _check_code(begun.code, now, wanted)
+        elif not wanted.allow_other_code:
+            check_code(begun.code, now)
+    whole = replace(whole, any_code=begun.any_code or wanted.allow_other_code)
     if whole != begun:
         write_plan(whole, folder)
     return read_plan(path)
 
 
-def _close(folder: Path, wanted: SweepSettings, runs: Path, queues: bool, progress: Progress, stop: StopRequest) -> int:
+def _close(folder: Path, runs: Path, queues: bool, progress: Progress, stop: StopRequest) -> int:
     plan = read_plan(plan_file(folder))
     if stop.signal is not None:
         print(summary_line(plan, look(plan, runs)))
         what = "jobs stay in the queue" if queues else "all running trials are saved"
         print(f"stopped by {stop.signal}; {what}. To go on:\n  {plan.command}")
         return ExitCode.INTERRUPTED
-    print("", *result_lines(plan, runs, wanted.search.metric), sep="\n")
+    print("", *result_lines(plan, runs), sep="\n")
     if progress.failed:
         print(
             "",
@@ -161,26 +176,21 @@ def _held(folder: Path) -> RunLock:
     if lock.held():
         raise RunHeldError(
             f"The sweep in {folder} is being carried out by another process.\n"
-            f"  instead: ternlab sweep status {folder.name}, or stop that process"
+            f"  instead: ternlab sweep status {folder.name}, or ternlab sweep cancel {folder.name}"
         )
     return lock
 
 
-def _check_code(begun: dict[str, Any] | None, now: dict[str, Any] | None, wanted: SweepSettings) -> None:
-    # Outside of git nobody can tell.
-    if wanted.allow_other_code or begun is None or now is None:
-        return
-    raise SettingsError(
-        "code",
-        value=_named(now),
-        rule=f"the sweep was begun by {_named(begun)}: its trials would differ in more than their settings",
-        instead="that code, or allow_other_code=true",
-    )
-
-
-def _named(code: dict[str, Any]) -> str:
-    changes = f" with changes {code['diff_sha256'][:6]}" if code["dirty"] else ""
-    return f"commit {code['commit'][:10]}{changes}"
+def _cost(plan: Plan, found: list[Standing]) -> str:
+    """Return what is left to train, and how long that takes by what finished runs of the plan took."""
+    left = [one for one in found if one.state not in (State.FINISHED, State.DIVERGED, State.PRUNED)]
+    epochs = sum(plan.settings(one.run_id).trainer.max_epochs - one.epoch for one in left)
+    done = [one.record for one in found if one.state == State.FINISHED and one.record and one.epochs]
+    words = f"cost: {len(left)} runs, {epochs} epochs"
+    if not done:
+        return words
+    seconds = sum(record["seconds"] for record in done) / sum(record["epochs"] for record in done)
+    return f"{words}, about {duration(seconds * epochs)} of training by the {len(done)} runs that are finished"
 
 
 def _print_plan(plan: Plan, runs: Path, launcher: Launcher, file: Path) -> None:
@@ -189,6 +199,7 @@ def _print_plan(plan: Plan, runs: Path, launcher: Launcher, file: Path) -> None:
     baselines = {trial.run_id: trial.baseline for trial in plan.trials}
     left = [one.run_id for one in found if one.state not in (State.FINISHED, State.DIVERGED)]
     after = {run: baselines.get(run) if baselines.get(run) in left else None for run in left}
+    print(_cost(plan, found), "", sep="\n")
     print(*launcher.describe([Task(run, file, after[run]) for run in left]), "", sep="\n")
     for trial in plan.trials:
         print(trial.command)

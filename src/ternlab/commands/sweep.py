@@ -14,7 +14,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from ternlab.commands.run_sweep import run_sweep
-from ternlab.commands.sweeps import found_plan, runs_of
+from ternlab.commands.sweeps import own_plan
 from ternlab.errors import SettingsError
 from ternlab.runs import provenance
 from ternlab.settings.sweep import SweepSettings, sweep_settings
@@ -66,6 +66,7 @@ def main(
 
     how = (compose, groups.__contains__, provenance.command(), _options(sys.orig_argv))
     plan = make_search_plan(space, wanted.search, *how) if searches else make_plan(space, *how)
+    plan = replace(plan, metric=wanted.search.metric, folder=str(Path.cwd()))
     return run_sweep(plan, wanted, runs, sweeps, compose)
 
 
@@ -77,8 +78,8 @@ def _go_on(name: str, others: list[str], wanted: SweepSettings, sweeps: Path) ->
             rule=f"has its settings already, so {' '.join(others)} cannot be one of them",
             instead=f"sweep={name} without settings of trials, or the settings without sweep=",
         )
-    plan, folder = found_plan(sweeps, name)
-    return run_sweep(plan, wanted, runs_of(plan), folder.parent)
+    plan, folder = own_plan(sweeps, name)
+    return run_sweep(plan, wanted, plan.runs, folder.parent)
 
 
 def _refuse_axes_of_the_sweep(typed: Iterable[str]) -> None:

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
-from ternlab.errors import ExitCode, SettingsError, TernlabError, did_you_mean
+from ternlab.commands.run_sweep import summarize
+from ternlab.errors import ExitCode, InfrastructureError, SettingsError, TernlabError, did_you_mean
 from ternlab.runs.directory import fitting_ids
 from ternlab.runs.lock import RunLock
+from ternlab.sweeps.on_slurm.commands import NoAnswerError
 from ternlab.sweeps.on_slurm.control import cancel as cancel_jobs
 from ternlab.sweeps.on_slurm.control import in_queue
+from ternlab.sweeps.on_slurm.queue import PATIENCE_SECONDS
 from ternlab.sweeps.plan import Plan, read_plan
 from ternlab.sweeps.states import SOME_FAILED, State
 from ternlab.sweeps.table import look, result_lines, status_lines, summary_line
+
+T = TypeVar("T")
 
 _POLL_SECONDS = 0.5
 _QUEUE_SECONDS = 2.0
@@ -45,10 +53,27 @@ def found_plan(sweeps: Path, name: str) -> tuple[Plan, Path]:
     return read_plan(sweeps / fitting[0] / "plan.json"), sweeps / fitting[0]
 
 
+def own_plan(sweeps: Path, name: str) -> tuple[Plan, Path]:
+    """Return the plan of a sweep and its folder, as `found_plan` does, where its relative paths mean what they meant.
+
+    Raises:
+        SettingsError: there is no such sweep, or it was begun in another folder.
+    """
+    plan, folder = found_plan(sweeps, name)
+    if not plan.runs.is_absolute() and Path(plan.folder).resolve() != Path.cwd():
+        raise SettingsError(
+            "sweep",
+            value=plan.sweep_id,
+            rule=f"was begun in {plan.folder}, and its runs are in {plan.runs} there",
+            instead=f"cd {shlex.quote(plan.folder)}, then this command",
+        )
+    return plan, folder
+
+
 def status(sweeps: Path, name: str) -> ExitCode:
     """Print where every run of a sweep stands."""
-    plan, folder = found_plan(sweeps, name)
-    found = look(plan, runs_of(plan))
+    plan, folder = own_plan(sweeps, name)
+    found = look(plan, plan.runs)
     print(summary_line(plan, found), *status_lines(plan, found), sep="\n")
     try:
         jobs = in_queue(folder, plan.sweep_id)
@@ -58,8 +83,9 @@ def status(sweeps: Path, name: str) -> ExitCode:
     if jobs:
         print("", "in the queue of SLURM:", *(f"  {run}  {state}" for run, state in sorted(jobs.items())), sep="\n")
     carried_out = RunLock(folder / "lock").held()
-    now = "carried out now" if carried_out else "goes on in the queue" if jobs else "not carried out by any process"
-    print(f"\n{now}\n{plan.command}")
+    ended = all(one.state in (State.FINISHED, State.PRUNED) for one in found)
+    idle = "ended" if ended else "not carried out by any process; to go on:"
+    print("", "carried out now" if carried_out else "goes on in the queue" if jobs else idle, plan.command, sep="\n")
     return ExitCode.DONE
 
 
@@ -69,17 +95,20 @@ def wait(sweeps: Path, name: str) -> int:
     Returns:
         0 when all trials are finished or were stopped early by the search, 3 when some are not.
     """
-    plan, folder = found_plan(sweeps, name)
+    plan, folder = own_plan(sweeps, name)
     lock = RunLock(folder / "lock")
     while lock.held():
         time.sleep(_POLL_SECONDS)
-    while in_queue(folder, plan.sweep_id):
+    while _patiently(lambda: in_queue(folder, plan.sweep_id)):
         time.sleep(_QUEUE_SECONDS)
-    plan, folder = found_plan(sweeps, name)
-    found = look(plan, runs_of(plan))
-    print(summary_line(plan, found), "", *result_lines(plan, runs_of(plan)), sep="\n")
-    ended = all(one.state in (State.FINISHED, State.PRUNED) for one in found)
-    return ExitCode.DONE if ended else SOME_FAILED
+    plan, folder = own_plan(sweeps, name)
+    found = look(plan, plan.runs)
+    summarize(plan, plan.runs, folder)
+    print(summary_line(plan, found), "", *result_lines(plan, plan.runs), sep="\n")
+    if all(one.state in (State.FINISHED, State.PRUNED) for one in found):
+        return ExitCode.DONE
+    print(f"not everything is finished; to go on:\n  {plan.command}")
+    return SOME_FAILED
 
 
 def cancel(sweeps: Path, name: str) -> ExitCode:
@@ -88,15 +117,33 @@ def cancel(sweeps: Path, name: str) -> ExitCode:
     Raises:
         SettingsError: nobody carries it out, or a process on another machine does.
     """
-    plan, folder = found_plan(sweeps, name)
+    plan, folder = own_plan(sweeps, name)
     stopped = _stop_process(plan, folder)
-    jobs = cancel_jobs(folder, plan.sweep_id)
+    jobs = _patiently(lambda: cancel_jobs(folder, plan.sweep_id))
     if not stopped and not jobs:
-        raise SettingsError("sweep", value=plan.sweep_id, rule="is not carried out by any process", instead="nothing")
-    while in_queue(folder, plan.sweep_id):
+        raise SettingsError(
+            "sweep", value=plan.sweep_id, rule="is not carried out by any process, so there is nothing to stop"
+        )
+    while _patiently(lambda: in_queue(folder, plan.sweep_id)):
         time.sleep(_QUEUE_SECONDS)
-    print(summary_line(plan, look(plan, runs_of(plan))), f"to go on:\n  {plan.command}", sep="\n")
+    print(summary_line(plan, look(plan, plan.runs)), f"to go on:\n  {plan.command}", sep="\n")
     return ExitCode.DONE
+
+
+def _patiently(ask: Callable[[], T]) -> T:
+    """Ask SLURM again while it does not answer.
+
+    Raises:
+        InfrastructureError: it has not answered for ten minutes.
+    """
+    until = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return ask()
+        except NoAnswerError as error:
+            if time.monotonic() > until:
+                raise InfrastructureError(f"SLURM does not answer: {error}") from error
+            time.sleep(_QUEUE_SECONDS)
 
 
 def _stop_process(plan: Plan, folder: Path) -> bool:
@@ -132,23 +179,22 @@ def logs(sweeps: Path, name: str, run: str | None, lines: int) -> ExitCode:
     Raises:
         SettingsError: the sweep has no such run.
     """
-    plan, folder = found_plan(sweeps, name)
-    found = look(plan, runs_of(plan))
+    plan, folder = own_plan(sweeps, name)
+    found = look(plan, plan.runs)
     ids = [one.run_id for one in found]
-    if run is not None and run not in ids:
-        raise SettingsError("run", value=run, rule=f"is not a run of {plan.sweep_id}", instead=did_you_mean(run, ids))
-    wanted = [one for one in found if (one.run_id == run if run else one.state not in (State.FINISHED, State.WAITING))]
+    named = fitting_ids(run, ids) if run is not None else []
+    if run is not None and len(named) != 1:
+        rule = f"{len(named)} runs fit" if named else f"is not a run of {plan.sweep_id}"
+        raise SettingsError("run", value=run, rule=rule, instead=did_you_mean(run, named or ids))
+    wanted = [
+        one for one in found if (one.run_id in named if run else one.state not in (State.FINISHED, State.WAITING))
+    ]
     for one in wanted:
         print(f"== {one.run_id}: {one.state}")
-        for path in (runs_of(plan) / one.run_id / "log.txt", folder / "output" / f"{one.run_id}.txt"):
-            if path.is_file():
-                print(f"-- {path}", *path.read_text(errors="replace").splitlines()[-lines:], sep="\n")
+        # What a run prints is in its log too, once it has begun.
+        paths = (plan.runs / one.run_id / "log.txt", folder / "output" / f"{one.run_id}.txt")
+        for path in [path for path in paths if path.is_file()][:1]:
+            print(f"-- {path}", *path.read_text(errors="replace").splitlines()[-lines:], sep="\n")
     if not wanted:
         print("no run has stopped, failed or is running; name one to see its log")
     return ExitCode.DONE
-
-
-def runs_of(plan: Plan) -> Path:
-    """Return the folder of a plan's runs."""
-    config = next(iter(plan.configs.values()))
-    return Path(config["paths"]["runs"])

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ternlab.commands.sweeps import found_plan, runs_of
+from ternlab.commands.sweeps import found_plan
 from ternlab.errors import ExitCode, SettingsError
 from ternlab.mirroring.account import require_key
 from ternlab.mirroring.server import Server
@@ -54,7 +54,7 @@ def _chosen_runs(chosen: argparse.Namespace) -> tuple[Plan | None, Path, Sequenc
     if chosen.sweep is not None:
         plan, folder = found_plan(chosen.sweeps, chosen.sweep)
         ids = [*plan.baselines, *(trial.run_id for trial in plan.trials)]
-        found = [run_directory(runs_of(plan), run) for run in ids]
+        found = [run_directory(plan.runs, run) for run in ids]
         return plan, folder, [directory for directory in found if directory.record_file.is_file()], 0
     if chosen.all:
         return None, chosen.runs, *mirrored_runs(chosen.runs)
@@ -66,7 +66,7 @@ def _sync_summary(plan: Plan, folder: Path) -> Did:
     """Send the summary of a sweep, and return what was done."""
     why = ""
     try:
-        did = Did.SENT if send_summary(plan, runs_of(plan), folder, mode="online") else Did.WHOLE
+        did = Did.SENT if send_summary(plan, plan.runs, folder, mode="online") else Did.WHOLE
     except Exception as error:  # noqa: BLE001 - whatever W&B raises
         did, why = Did.FAILED, f": {' '.join(str(error).split())}"
     print(f"{plan.sweep_id}: {did}{why}")

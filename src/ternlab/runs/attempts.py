@@ -8,7 +8,7 @@ from typing import Any
 from ternlab.errors import TernlabError
 from ternlab.runs import provenance
 from ternlab.runs.directory import RunDirectory
-from ternlab.runs.record import now
+from ternlab.runs.record import Status, now
 from ternlab.slurm.allocation import allocation
 
 Attempt = dict[str, Any]
@@ -41,8 +41,12 @@ def begin_training(attempts: list[Attempt], directory: RunDirectory) -> None:
     job = attempt["job"]
     if job is None:
         return
-    # Those that were stopped before their training began tell nothing about it.
-    same = [one for one in before if one.get("job") == job and one.get("step") is not None]
+    # Those that were stopped before their training began tell nothing about it; one that failed was not requeued.
+    same = [
+        one
+        for one in before
+        if one.get("job") == job and one.get("step") is not None and one.get("status") != Status.FAILED
+    ]
     last = same[-MOST_WITHOUT_A_STEP:]
     if len(last) == MOST_WITHOUT_A_STEP and all(one["step"] == step for one in last):
         raise NoProgressError(

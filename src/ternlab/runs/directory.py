@@ -139,9 +139,13 @@ def run_directory(runs: str | Path, run_id: str) -> RunDirectory:
 
 
 def fitting_ids(name: str, ids: Iterable[str]) -> list[str]:
-    """Return the id that is `name`, or else those that begin or end with it."""
+    """Return the id that is `name`, or else those that begin or end with it, or else those that contain it."""
     known = list(ids)
-    return [one for one in known if one == name] or [one for one in known if one.startswith(name) or one.endswith(name)]
+    return (
+        [one for one in known if one == name]
+        or [one for one in known if one.startswith(name) or one.endswith(name)]
+        or [one for one in known if name in one]
+    )
 
 
 def existing_run(runs: str | Path, name: str, setting: str = "run") -> RunDirectory:

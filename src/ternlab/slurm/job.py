@@ -24,6 +24,8 @@ from ternlab.slurm.step import step_command, step_environment
 _log = logging.getLogger(__name__)
 # They announce the end of a job; a process that is still importing dies of them, and has nothing to save yet.
 _ANNOUNCING = {128 + number for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM)}
+# A run counts its own starts without a step, but not those in which it could not even begin.
+_MOST_RESTARTS_UNSAVED = 20
 _CAUGHT = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -103,6 +105,9 @@ def _comes_back(here: Allocation, code: int) -> bool:
         return False
     if fate not in (Fate.RUNNING, Fate.TIMED_OUT):
         _log.info("job %s: was stopped (%s), and is not requeued", here.job, fate)
+        return False
+    if code in _ANNOUNCING and here.restarts >= _MOST_RESTARTS_UNSAVED:
+        _log.info("job %s: ended before it had begun, after %d restarts; it is not requeued", here.job, here.restarts)
         return False
     if requeue(here):
         _log.info("job %s: saved and requeued (%s)", here.job, fate)

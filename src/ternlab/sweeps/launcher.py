@@ -55,6 +55,10 @@ class Launcher(Protocol):
         """Start tasks, no more than `free` says, and return without waiting for them."""
         ...
 
+    def unsent(self) -> Collection[str]:
+        """Return the runs that were handed over and that the queue has not taken yet; empty without a queue."""
+        ...
+
     def ended(self) -> Sequence[tuple[str, int]]:
         """Return (run id, exit code) of the tasks that have ended since the last call.
 

@@ -43,12 +43,20 @@ class LocalLauncher:
         workers: runs at a time.
         threads: of each run.
         arguments: more of `run_trial`, the same for each run.
+        gpus: ids of GPUs for the runs at each place; empty leaves to a run what this process sees.
     """
 
     name = "local"
     queues = False
 
-    def __init__(self, folder: Path, workers: int, threads: int, arguments: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        workers: int,
+        threads: int,
+        arguments: Mapping[str, Any] | None = None,
+        gpus: Sequence[str] = (),
+    ) -> None:
         self._folder = folder / "output"
         self._workers = workers
         self._arguments = {"threads": threads, **(arguments or {})}
@@ -56,6 +64,8 @@ class LocalLauncher:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(_PRELOADED)
         self._processes: dict[str, ForkServerProcess] = {}
+        self._gpus = gpus
+        self._places: dict[str, int] = {}
 
     def describe(self, tasks: Sequence[Task]) -> list[str]:
         """Return how the runs share this machine."""
@@ -77,19 +87,26 @@ class LocalLauncher:
     def _start(self, task: Task) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         output = self.output(task.run_id)
+        place = min(set(range(self._workers)) - set(self._places.values()))
+        self._places[task.run_id] = place
+        visible = self._gpus[place] if self._gpus else None
         process = self._context.Process(
             target=_trial,
-            args=(str(task.plan), task.run_id, self._arguments, str(output), str(Path.cwd())),
+            args=(str(task.plan), task.run_id, self._arguments, str(output), str(Path.cwd()), visible),
             daemon=False,
         )
         process.start()
         self._processes[task.run_id] = process
 
+    def unsent(self) -> Sequence[str]:
+        """Return nothing: there is no queue."""
+        return ()
+
     def ended(self) -> Sequence[tuple[str, int]]:
         """Return the runs whose processes have ended, with their exit codes."""
         gone = [(run, process) for run, process in self._processes.items() if process.exitcode is not None]
         for run, process in gone:
-            del self._processes[run]
+            del self._processes[run], self._places[run]
             process.join()
             if process.exitcode == 0:
                 self.output(run).unlink(missing_ok=True)
@@ -124,8 +141,32 @@ class LocalLauncher:
 def launcher_of(folder: Path, plan: Plan, cluster: ClusterSettings) -> LocalLauncher:
     """Return the launcher of this machine; without numbers in `cluster`, its cores are divided."""
     assert isinstance(cluster, LocalCluster)
-    workers, threads = share(cluster.workers, cores(), plan.processes())
-    return LocalLauncher(folder, workers, cluster.threads or threads)
+    plan.refuse_nodes(cluster.name)
+    processes = plan.processes()
+    visible = gpus() if plan.may_use_gpus() else ()
+    # Without a number in `cluster`, as many runs as there are GPUs for.
+    most = max(1, len(visible) // processes) if visible else None
+    workers, threads = share(cluster.workers or most, cores(), processes)
+    return LocalLauncher(folder, workers, cluster.threads or threads, gpus=dealt(visible, workers, processes))
+
+
+def gpus() -> tuple[str, ...]:
+    """Return the ids of the GPUs that this process may use, without importing torch."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return tuple(part.strip() for part in named.split(",") if part.strip() not in ("", "-1", "NoDevFiles"))
+    folder = Path("/proc/driver/nvidia/gpus")
+    return tuple(str(number) for number, _ in enumerate(folder.iterdir())) if folder.is_dir() else ()
+
+
+def dealt(gpus: Sequence[str], workers: int, processes: int) -> tuple[str, ...]:
+    """Return the GPUs of each of `workers` places, in turns where there are fewer than needed."""
+    if not gpus:
+        return ()
+    return tuple(
+        ",".join(gpus[(place * processes + number) % len(gpus)] for number in range(min(processes, len(gpus))))
+        for place in range(workers)
+    )
 
 
 def share(workers: int | None, cores: int, processes: int = 1) -> tuple[int, int]:
@@ -151,7 +192,9 @@ def _leave_with(launcher: BaseProcess | None) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _trial(plan: str, run: str, arguments: dict[str, Any], output: str, folder: str) -> None:
+def _trial(
+    plan: str, run: str, arguments: dict[str, Any], output: str, folder: str, visible: str | None = None
+) -> None:
     # Its own group: Ctrl-C at the terminal reaches the launcher alone, which passes it on once.
     os.setpgid(0, 0)
     # The launcher dies: the run saves and leaves, so that the same command can go on with it. The kernel tells of the
@@ -160,6 +203,9 @@ def _trial(plan: str, run: str, arguments: dict[str, Any], output: str, folder: 
     threading.Thread(target=_leave_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     os.chdir(folder)
     os.environ["OMP_NUM_THREADS"] = str(arguments["threads"])
+    if visible is not None:
+        # Before CUDA begins: importing torch does not begin it.
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible
     descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for stream in (sys.stdout, sys.stderr):
         os.dup2(descriptor, stream.fileno())

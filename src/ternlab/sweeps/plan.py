@@ -13,7 +13,7 @@ from ternlab.runs.files import write_json
 from ternlab.settings.load import settings_from_config
 from ternlab.settings.root import Settings
 
-PLAN_VERSION = 1
+PLAN_VERSION = 2
 SEED = "seed"
 
 Config = dict[str, Any]
@@ -54,6 +54,9 @@ class Plan:
         command: that made the plan.
         search: what a search needs to go on (`ternlab.sweeps.search_plan`); `None` when all trials are there already.
         pruned: runs that a search has stopped early; kept in a file of their own beside the plan.
+        metric: of validation, by which the best setting is chosen.
+        any_code: whether trials may run on other code than `code`.
+        folder: in which the command was typed; relative paths are taken from it.
     """
 
     sweep_id: str
@@ -64,10 +67,38 @@ class Plan:
     command: str
     search: dict[str, Any] | None = None
     pruned: frozenset[str] = frozenset()
+    metric: str = "val/top1"
+    any_code: bool = False
+    folder: str = ""
+
+    @property
+    def runs(self) -> Path:
+        """Folder of the runs; relative to `folder`."""
+        config = next(iter(self.configs.values()), None)
+        return Path(config["paths"]["runs"]) if config else Path("logs/runs")
 
     def processes(self) -> int:
         """Return the processes on one machine of the run that has the most (`trainer.devices`)."""
         return max((self.configs[run].get("trainer", {}).get("devices") or 1 for run in self.configs), default=1)
+
+    def may_use_gpus(self) -> bool:
+        """Return whether a run of the plan would take a GPU."""
+        return any(config.get("trainer", {}).get("accelerator") != "cpu" for config in self.configs.values())
+
+    def refuse_nodes(self, cluster: str) -> None:
+        """Refuse runs on several nodes where a launcher cannot start them.
+
+        Raises:
+            SettingsError: there is one.
+        """
+        most = max((config.get("trainer", {}).get("nodes") or 1 for config in self.configs.values()), default=1)
+        if most > 1:
+            raise SettingsError(
+                "trainer.nodes",
+                value=most,
+                rule=f"cluster={cluster} trains each run on one node",
+                instead="cluster=slurm cluster.nodes=N",
+            )
 
     def settings(self, run: str) -> Settings:
         """Return the checked settings of a run of the plan."""
@@ -126,7 +157,7 @@ def read_plan(path: Path) -> Plan:
         found = json.loads(path.read_text())
     except FileNotFoundError:
         raise SettingsError(
-            "sweep", value=str(path.parent), rule="there is no such sweep", instead="ternlab sweep list"
+            "sweep", value=str(path.parent), rule="there is no such sweep", instead="plan one first"
         ) from None
     except (OSError, ValueError) as error:
         raise StorageError(f"{path}: is not a readable plan ({error}).") from error
@@ -143,6 +174,9 @@ def read_plan(path: Path) -> Plan:
         found["command"],
         found.get("search"),
         _read_pruned(path),
+        found["metric"],
+        found["any_code"],
+        found["folder"],
     )
 
 
@@ -169,6 +203,9 @@ def _as_json(plan: Plan) -> dict[str, Any]:
         "sweep_id": plan.sweep_id,
         "command": plan.command,
         "code": plan.code,
+        "any_code": plan.any_code,
+        "folder": plan.folder,
+        "metric": plan.metric,
         "trials": [vars(trial) for trial in plan.trials],
         "baselines": list(plan.baselines),
         **({} if plan.search is None else {"search": plan.search}),

@@ -7,6 +7,8 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from ternlab.errors import ExitCode
+from ternlab.runs.attempts import newest_step
+from ternlab.runs.directory import run_directory
 from ternlab.sweeps.launcher import Launcher, Task
 from ternlab.sweeps.plan import Plan, by_setting
 from ternlab.sweeps.progress import Clock, Progress, Source
@@ -93,6 +95,10 @@ def submit(
     sweep = _Sweep(plan, plan_file, runs, launcher, 0, clock or Clock(), None)
     while sweep.start():
         look(sweep.progress)
+    sweep.take(stopping=True)
+    for run in launcher.unsent():
+        sweep.progress.running.discard(run)
+        sweep.progress.waiting.append(run)
     look(sweep.progress)
     return sweep.progress
 
@@ -119,6 +125,8 @@ class _Sweep:
         self._plan_file, self._runs, self._launcher = plan_file, runs, launcher
         self._retries, self._clock, self._source = retries, clock, source
         self._needs: dict[str, str | None] = {}
+        # Steps of the checkpoints from which runs were started.
+        self._begun_at: dict[str, int] = {}
         self._next_look = clock.now()
         self.progress = Progress([], pruned=set(plan.pruned))
         adopted = launcher.running()
@@ -161,7 +169,11 @@ class _Sweep:
                 progress.tries[run] -= 1
                 progress.held[run] = self._clock.now() + _HELD_SECONDS
                 progress.waiting.insert(0, run)
-            elif stopping and code == ExitCode.INTERRUPTED:
+            elif stopping and code not in _FOR_GOOD:
+                progress.waiting.insert(0, run)
+            elif not stopping and code == ExitCode.INTERRUPTED and self._step(run) > self._begun_at.get(run, 0):
+                # Stopped from outside, and further than before: not a try that has failed.
+                progress.tries[run] = 0
                 progress.waiting.insert(0, run)
             elif not stopping and code not in _FOR_GOOD and progress.tries[run] <= self._retries:
                 _log.info("%s ended with code %d and is started again", run, code)
@@ -169,6 +181,9 @@ class _Sweep:
             else:
                 progress.failed[run] = code or ExitCode.FAILED
         return bool(ended)
+
+    def _step(self, run: str) -> int:
+        return newest_step(run_directory(self._runs, run).checkpoints)
 
     def start(self) -> bool:
         """Start what may be started, and return whether anything has changed."""
@@ -196,6 +211,7 @@ class _Sweep:
             if progress.held.pop(run, None) is not None and self._settled(run):
                 continue
             progress.running.add(run)
+            self._begun_at[run] = self._step(run)
             progress.tries[run] = progress.tries.get(run, 0) + 1
             tasks.append(Task(run, self._plan_file, after=baseline if queued else None))
         if tasks:
@@ -206,7 +222,8 @@ class _Sweep:
         """Ask for further trials when the launcher has room that no waiting run can take."""
         if self._source is None or self.progress.settings >= self._source.wanted:
             return False
-        room = self._launcher.free()
+        # What waits for its baseline takes its place when that is finished.
+        room = self._launcher.free() - len(self.progress.waiting)
         if room <= 0:
             return False
         if not self._source.more(self.progress, room):

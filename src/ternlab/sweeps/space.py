@@ -119,7 +119,9 @@ def space_of(
     overrides = _parsed(typed, loader)
     names = {override.key_or_group for override in overrides}
     overrides = [*(one for one in _parsed(params, loader) if one.key_or_group not in names), *overrides]
-    if not any(override.is_sweep_override() for override in overrides):
+    # A search takes seeds as repeats, so they alone are no space.
+    searched = [one for one in overrides if one.is_sweep_override() and not (intervals and is_seed(one.key_or_group))]
+    if not searched:
         overrides += [override for override in _parsed(default, loader) if override.key_or_group not in names]
     fixed = tuple(str(override.input_line) for override in overrides if not override.is_sweep_override())
     axes = tuple(_axis(override, intervals) for override in overrides if override.is_sweep_override())

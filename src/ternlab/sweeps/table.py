@@ -55,15 +55,11 @@ def summary_line(plan: Plan, found: Iterable[Standing]) -> str:
     return f"{plan.sweep_id}: {len(plan.trials)} trials, {len(plan.baselines)} baselines ({said})"
 
 
-def result_lines(plan: Plan, runs: Path, metric: str = "val/top1") -> list[str]:
+def result_lines(plan: Plan, runs: Path) -> list[str]:
     """Return the settings with the mean over their seeds, least degradation first, and the command of the best.
 
-    Only settings of which all seeds are finished: others are not comparable.
-
-    Args:
-        plan: of the sweep.
-        runs: folder of the runs.
-        metric: of validation, by which the best is chosen; what is shown of the test images is no choice.
+    Only settings of which all seeds are finished: others are not comparable. The best is chosen by a metric of
+    validation (`Plan.metric`); what is shown of the test images is no choice.
     """
     settings = by_setting(plan.trials)
     groups = {words: found for words, trials in settings.items() if (found := _finished(trials, runs))}
@@ -84,7 +80,7 @@ def result_lines(plan: Plan, runs: Path, metric: str = "val/top1") -> list[str]:
     lines = aligned(rows)
     if left_out:
         lines.append(f"without {left_out} settings that were stopped early, failed or are not finished")
-    return [*lines, "", *_best_lines(groups.values(), metric)]
+    return [*lines, "", *_best_lines(groups.values(), plan.metric)]
 
 
 def _finished(trials: list[Trial], runs: Path) -> Members:

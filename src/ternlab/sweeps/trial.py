@@ -10,8 +10,9 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from ternlab.errors import ExitCode, TernlabError
+from ternlab.errors import ExitCode, SettingsError, TernlabError
 from ternlab.logs import log_to_terminal
+from ternlab.runs import provenance
 from ternlab.runs.directory import run_directory
 from ternlab.settings.root import Settings
 from ternlab.sweeps.plan import Plan, read_plan
@@ -27,6 +28,7 @@ def run_trial(
     devices: int | None = None,
     nodes: int | None = None,
     accelerator: str | None = None,
+    same_code: bool = False,
 ) -> int:
     """Train a run of a plan to its end, or from where it was stopped, and return the exit code.
 
@@ -39,11 +41,15 @@ def run_trial(
         devices: processes on each node.
         nodes: on which it is trained together.
         accelerator: `cpu` or `gpu`.
+        same_code: refuse other code than the plan was made with, unless it allows that; for trials that import the code
+            long after the plan was made.
     """
     from ternlab.commands.train import train_run
 
     try:
         plan = read_plan(plan_file)
+        if same_code and not plan.any_code:
+            check_code(plan.code, provenance.git_state())
         place = {"devices": devices, "nodes": nodes, "accelerator": accelerator}
         settings = _grouped(_placed(plan.settings(run), threads, place), plan.sweep_id)
         train_run(settings, _command(plan, run, settings))
@@ -56,6 +62,27 @@ def run_trial(
         traceback.print_exc()
         return int(ExitCode.FAILED)
     return int(ExitCode.DONE)
+
+
+def check_code(planned: dict[str, Any] | None, now: dict[str, Any] | None) -> None:
+    """Refuse other code than that of a plan.
+
+    Raises:
+        SettingsError: it is other code; outside of git nobody can tell.
+    """
+    if planned is None or now is None or planned == now:
+        return
+    raise SettingsError(
+        "code",
+        value=_named(now),
+        rule=f"the sweep was begun by {_named(planned)}: its trials would differ in more than their settings",
+        instead="that code, or allow_other_code=true",
+    )
+
+
+def _named(code: dict[str, Any]) -> str:
+    changes = f" with changes {code['diff_sha256'][:6]}" if code["dirty"] else ""
+    return f"commit {code['commit'][:10]}{changes}"
 
 
 def _command(plan: Plan, run: str, settings: Settings) -> str:
@@ -93,4 +120,4 @@ def _arguments(words: list[str]) -> dict[str, Any]:
 
 if __name__ == "__main__":
     log_to_terminal()
-    sys.exit(run_trial(**_arguments(sys.argv[1:])))
+    sys.exit(run_trial(**_arguments(sys.argv[1:]), same_code=True))

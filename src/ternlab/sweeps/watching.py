@@ -70,8 +70,8 @@ class Lines(Watcher):
             if before:
                 print(f"{before} of {total} runs have ended already", flush=True)
             new = {run: word for run, word in new.items() if word == "failed"}
-        for run, word in new.items():
-            print(f"[{len(ended)}/{total}] {word} {run}", flush=True)
+        for number, (run, word) in enumerate(new.items(), len(ended) - len(new) + 1):
+            print(f"[{number}/{total}] {word} {run}", flush=True)
         self._told = ended
 
 
@@ -132,12 +132,12 @@ class LiveTable(Watcher):
         room = max(5, self._console.size.height - 5)
         # What trains before what waits in a queue.
         shown = [*sorted(running, key=lambda one: one.state != State.RUNNING), *failed, *done][:room]
+        rows = [[*cells(one, self._trials.get(one.run_id)), self._left_of(one)] for one in shown]
         table = Table(box=None, pad_edge=False)
         for name in _COLUMNS:
             table.add_column(name, no_wrap=True, overflow="ellipsis")
-        for one in shown:
+        for one, row in zip(shown, _narrowed(rows, self._console.width), strict=True):
             state = State.FAILED if one.run_id in progress.failed and one.state != State.DIVERGED else one.state
-            row = [*cells(one, self._trials.get(one.run_id)), self._left_of(one)]
             table.add_row(*map(Text, row), style=_STYLES.get(state, ""))
         return Group(table, Text(self._summary(progress, running)))
 
@@ -172,6 +172,14 @@ class LiveTable(Watcher):
             return ""
         seconds = (datetime.now(UTC) - datetime.fromisoformat(attempts[0]["started"])).total_seconds()
         return duration(seconds / one.epoch * (one.epochs - one.epoch))
+
+
+def _narrowed(rows: list[list[str]], width: int) -> list[list[str]]:
+    """Cut the ids at their beginning, where they are alike, until the numbers fit into `width`."""
+    widths = [max(map(len, column)) for column in zip(_COLUMNS, *rows, strict=True)]
+    too_much = sum(widths) + 2 * (len(widths) - 1) - width
+    keep = max(len("…-s0-") + 10, widths[0] - too_much)
+    return [[run if len(run) <= keep else "…" + run[1 - keep :], *others] for run, *others in rows]
 
 
 def duration(seconds: float) -> str:

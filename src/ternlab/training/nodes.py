@@ -272,9 +272,6 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 def _remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
-    # Fails while other jobs meet below the same folder.
-    with contextlib.suppress(OSError):
-        folder.parent.rmdir()
 
 
 def _host_names(nodelist: str) -> list[str]:

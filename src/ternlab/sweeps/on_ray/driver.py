@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
@@ -133,13 +134,18 @@ def main() -> None:
     # After Ray has set its own: signals go to the launcher, and what it asks for comes as a request.
     for number in ASKING_TO_STOP:
         signal.signal(number, _ignored)
+    code = 0
     try:
         Driver(request, news).serve(sys.stdin)
+    except Exception:  # noqa: BLE001 - the last frame of the process
+        traceback.print_exc()
+        code = 1
     finally:
         ray.shutdown()
         remove(Path(request.scratch))
+        sys.stderr.flush()
         # Tune's thread may still wait for something.
-        os._exit(0)
+        os._exit(code)
 
 
 def _read(requests: TextIO, lines: queue.SimpleQueue[str]) -> None:

@@ -119,8 +119,12 @@ class RayLauncher:
             "cpus": self._cluster.cpus_per_trial,
             "gpus": gpus,
             "threads": max(1, self._cluster.cpus_per_trial // (gpus or self._plan.processes())),
-            "arguments": {"devices": gpus, "accelerator": "gpu"} if gpus else {},
+            "arguments": {"same_code": True, **({"devices": gpus, "accelerator": "gpu"} if gpus else {})},
         }
+
+    def unsent(self) -> Sequence[str]:
+        """Return nothing: there is no queue."""
+        return ()
 
     def ended(self) -> Sequence[tuple[str, int]]:
         """Return the runs that have ended, with their exit codes; a run whose actor died has -9.
@@ -204,6 +208,7 @@ def launcher_of(folder: Path, plan: Plan, cluster: ClusterSettings) -> RayLaunch
         SettingsError: Ray is not installed, the cluster cannot be used, or no node of it can carry a trial.
     """
     assert isinstance(cluster, RayCluster)
+    plan.refuse_nodes(cluster.name)
     check_installed()
     if cluster.address is not None:
         check_reachable(cluster.address)

@@ -114,6 +114,10 @@ class SlurmLauncher:
         self._backlog += tasks
         self._offer()
 
+    def unsent(self) -> Collection[str]:
+        """Return the runs that SLURM has not taken so far."""
+        return [task.run_id for task in self._backlog]
+
     def ended(self) -> Sequence[tuple[str, int]]:
         """Return the runs whose jobs have left the queue, with their exit codes."""
         if self._backlog and self._clock.now() >= self._offer_at:

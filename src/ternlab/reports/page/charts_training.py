@@ -40,8 +40,9 @@ def curve_chart(quantity: str, series: list[str], epochs: int, *, baselines: boo
     tips = [tip("group", "settings"), tip("seed", "seed"), tip("epoch", "epoch", "d")]
     tips += [tip("value", CURVE_NAMES[quantity], ".4~f"), tip("run", "run")]
     quantized = base.transform_filter("datum.role == 'quantized'")
-    below = base.transform_filter("datum.role == 'baseline'").mark_line(style="baseline")
-    lines = quantized.mark_line(style="curve").encode(
+    below = base.transform_filter("datum.role == 'baseline'").mark_line(style="baseline", point=epochs == 1)
+    # A line of one epoch has no length.
+    lines = quantized.mark_line(style="curve", point=epochs == 1).encode(
         color=coloured("line", series),
         strokeDash=_dashed(series),
     )
@@ -76,7 +77,7 @@ def layer_chart(quantity: str, epochs: int) -> Chart:
         scale=scale,
         legend=alt.Legend(title="layer, from first to last", gradientLength=120, tickMinStep=1, format="d"),
     )
-    lines = base.mark_line(style="curve").encode(color=colour)
+    lines = base.mark_line(style="curve", point=epochs == 1).encode(color=colour)
     hit = base.mark_line(style="hit").encode(tooltip=[tip("layer", "layer")])
     spots = base.mark_point(style="spot")
     label = f"{short.capitalize()} of every quantized layer of one run against the epoch."

@@ -20,7 +20,7 @@ test-slow: $(VENV)/installed-test ## run the tests that take longer
 	$(BIN)/python -m pytest -m "slow and not cluster"
 
 test-cluster: $(VENV)/installed-test ## run the tests on a real SLURM (sbatch on PATH, as root) and a real Ray, both on this machine
-	$(BIN)/python -m pytest -m cluster
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m cluster
 
 lint: $(VENV)/installed-test ## check style
 	$(BIN)/ruff check .

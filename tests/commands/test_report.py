@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("altair", reason="needs the extra: pip install 'ternlab[report]'")
-
 from ternlab.commands.report import main as report
 from ternlab.errors import ExitCode
 from ternlab.reports.gathering import gather

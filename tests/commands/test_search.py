@@ -14,8 +14,6 @@ from ternlab.sweeps.plan import Plan, by_setting, read_plan
 from ternlab.sweeps.states import State, standing
 from tests.commands.run_command import ROOT, TINY, run, start, stop, wait_for
 
-pytest.importorskip("optuna", reason="needs Optuna: pip install 'ternlab[sweeps]'")
-
 LAUNCH = str(ROOT / "sweeps" / "launch.py")
 SETTINGS = (
     *(word for word in TINY if not word.startswith(("quant.", "trainer.max_epochs"))),

@@ -17,8 +17,6 @@ from ternlab.reports.metrics_catalog import METRICS
 from tests.mirroring.made import made_run, made_sweep
 from tests.mirroring.server import LoopbackWandb
 
-workspaces = pytest.importorskip("wandb_workspaces", reason="needs wandb-workspaces")
-
 
 def section_of(view: View) -> dict[str, Any]:
     """Return what W&B stores of a workspace."""

@@ -11,8 +11,6 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-pytest.importorskip("altair", reason="needs the extra: pip install 'ternlab[report]'")
-
 from ternlab.reports.page.document import page
 from tests.reports.browser import Browser
 from tests.reports.made_runs import make_run

@@ -5,10 +5,6 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-import pytest
-
-pytest.importorskip("vl_convert", reason="needs the extra: pip install 'ternlab[report]'")
-
 from PIL import Image
 
 from ternlab.reports.page.figures import WIDTH, write_figures

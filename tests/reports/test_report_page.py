@@ -13,8 +13,6 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("altair", reason="needs the extra: pip install 'ternlab[report]'")
-
 from tests.reports.made_runs import make_run
 from tests.reports.reading_page import ReadPage, page_of
 

@@ -8,9 +8,6 @@ from random import Random
 import pytest
 
 from ternlab.settings.sweep import SearchSettings
-
-pytest.importorskip("optuna", reason="needs Optuna: pip install 'ternlab[sweeps]'")
-
 from ternlab.sweeps.judge import Judge
 
 ASHA = SearchSettings(name="asha", trials=9)

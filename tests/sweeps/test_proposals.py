@@ -5,14 +5,13 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
+import optuna
 import pytest
 
-optuna = pytest.importorskip("optuna", reason="needs Optuna: pip install 'ternlab[sweeps]'")
-
-from ternlab.settings.sweep import SearchSettings  # noqa: E402
-from ternlab.sweeps.points import drawn  # noqa: E402
-from ternlab.sweeps.proposals import Outcome, Proposer, Tried  # noqa: E402
-from ternlab.sweeps.space import space_of  # noqa: E402
+from ternlab.settings.sweep import SearchSettings
+from ternlab.sweeps.points import drawn
+from ternlab.sweeps.proposals import Outcome, Proposer, Tried
+from ternlab.sweeps.space import space_of
 
 SEARCH = SearchSettings(name="optuna", trials=40, seed=5)
 SPACE = space_of(

@@ -28,7 +28,6 @@ from tests.sweeps.made import plan_for_contract
 
 pytestmark = [
     pytest.mark.cluster,
-    pytest.mark.skipif(shutil.which("ray") is None, reason="needs Ray: pip install 'ternlab[sweeps]'"),
 ]
 _SECONDS = 120.0
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,6 @@ __all__ = ["cluster"]
 pytestmark = [
     pytest.mark.cluster,
     needs_slurm,
-    pytest.mark.skipif(shutil.which("ray") is None, reason="needs Ray: pip install 'ternlab[sweeps]'"),
 ]
 SWEEP = [*TINY, "quant=none", "allow_other_code=true", "checkpoint.every_steps=1"]
 _ENDED = ("COMPLETED", "FAILED", "TIMEOUT", "CANCELLED", "NODE_FAIL")

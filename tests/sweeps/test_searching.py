@@ -15,13 +15,10 @@ import pytest
 from ternlab.errors import ExitCode
 from ternlab.settings.sweep import SearchSettings
 from ternlab.sweeps.plan import Plan, by_setting
+from ternlab.sweeps.proposals import Outcome, Proposer, Tried
 from ternlab.sweeps.space import Point
 from ternlab.sweeps.states import State, standing
 from tests.sweeps.search_world import EPOCHS, KilledError, SearchWorld
-
-pytest.importorskip("optuna", reason="needs Optuna: pip install 'ternlab[sweeps]'")
-
-from ternlab.sweeps.proposals import Outcome, Proposer, Tried
 
 LR = "optim.lr=tag(log,interval(1e-4,1e-1))"
 

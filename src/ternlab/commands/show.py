@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +15,7 @@ from ternlab.reports.schema import defaults
 from ternlab.reports.shown import shown
 from ternlab.reports.terminal import visible, width
 from ternlab.runs.directory import existing_run
+from ternlab.runs.record import finite
 from ternlab.text import aligned
 
 _WIDTH = 80
@@ -32,7 +32,7 @@ def show(chosen: argparse.Namespace) -> ExitCode:
     """
     found = one_run(existing_run(chosen.runs, chosen.run))
     if chosen.json:
-        print(json.dumps(_finite(_as_object(found)), allow_nan=False))
+        print(json.dumps(finite(_as_object(found)), allow_nan=False))
         return ExitCode.DONE
     parts = [_head(found), _settings(found), _metrics(found), _lines_of_curves(found)]
     parts += [_curves(found)] if chosen.curves else []
@@ -54,15 +54,6 @@ def _as_object(found: OneRun) -> dict[str, Any]:
         "layers": found.layers,
         "again": found.again(),
     }
-
-
-def _finite(value: Any) -> Any:
-    """Return `value` without numbers that JSON does not have; a record of another program's may have them."""
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _head(found: OneRun) -> Iterator[str]:

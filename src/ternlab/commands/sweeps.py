@@ -15,6 +15,7 @@ from ternlab.commands.run_sweep import summarize
 from ternlab.errors import ExitCode, InfrastructureError, SettingsError, TernlabError, did_you_mean
 from ternlab.runs.directory import fitting_ids
 from ternlab.runs.lock import RunLock
+from ternlab.sweeps.folder import output_file
 from ternlab.sweeps.on_slurm.commands import NoAnswerError
 from ternlab.sweeps.on_slurm.control import cancel as cancel_jobs
 from ternlab.sweeps.on_slurm.control import in_queue
@@ -192,7 +193,7 @@ def logs(sweeps: Path, name: str, run: str | None, lines: int) -> ExitCode:
     for one in wanted:
         print(f"== {one.run_id}: {one.state}")
         # What a run prints is in its log too, once it has begun.
-        paths = (plan.runs / one.run_id / "log.txt", folder / "output" / f"{one.run_id}.txt")
+        paths = (plan.runs / one.run_id / "log.txt", output_file(folder, one.run_id))
         for path in [path for path in paths if path.is_file()][:1]:
             print(f"-- {path}", *path.read_text(errors="replace").splitlines()[-lines:], sep="\n")
     if not wanted:

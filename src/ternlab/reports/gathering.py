@@ -17,6 +17,7 @@ from ternlab.reports.flat import Flat, flat
 from ternlab.reports.index import Warn, read_runs, warn_on_stderr
 from ternlab.reports.schema import as_key, is_free, recipes
 from ternlab.runs.directory import run_directory
+from ternlab.sweeps.folder import last_words, output_file
 from ternlab.sweeps.plan import Plan
 from ternlab.sweeps.states import State
 
@@ -193,8 +194,7 @@ def _planned(
     run: str, config: Mapping[str, Any], command: str, baseline: str | None, folder: Path | None
 ) -> dict[str, Any]:
     settings = flat(config)
-    printed = folder / "output" / f"{run}.txt" if folder else None
-    words = _last_words(printed) if printed and printed.is_file() else ""
+    words = last_words(folder, run) if folder else ""
     return {
         "run_id": run,
         "status": str(State.FAILED if words else State.WAITING),
@@ -206,14 +206,8 @@ def _planned(
         "command": command,
         "error": words,
         "settings": settings,
-        "log": str(printed) if words else None,
+        "log": str(output_file(folder, run)) if folder and words else None,
     }
-
-
-def _last_words(printed: Path) -> str:
-    """Return the traceback's last line, or the message; not what follows it indented."""
-    lines = [line for line in printed.read_text(errors="replace").splitlines() if line.strip() and line[0] != " "]
-    return lines[-1] if lines else ""
 
 
 def _run(row: Mapping[str, Any], recipe: Flat, folder: Path, points: Mapping[str, Mapping[str, Any]]) -> Run:

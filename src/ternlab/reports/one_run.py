@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,9 +58,8 @@ class OneRun:
 
     def again(self) -> list[str]:
         """Return the commands that train this run again: as it was typed, and from its frozen settings."""
-        frozen = ["python", "src/train.py", "--config-path", str(self.path), "--config-name", "config"]
         typed = self.record.get("command")
-        return [*([typed] if typed else []), shlex.join(frozen)]
+        return [*([typed] if typed else []), RunDirectory(self.path).command()]
 
 
 def one_run(directory: RunDirectory) -> OneRun:

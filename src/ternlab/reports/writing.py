@@ -12,6 +12,7 @@ import polars as pl
 
 from ternlab.reports.layout import Column, columns_of, fitting
 from ternlab.reports.terminal import visible
+from ternlab.runs.record import finite
 from ternlab.text import aligned
 
 FORMATS = ("table", "csv", "json", "parquet", "markdown")
@@ -57,12 +58,8 @@ def _defused(text: str) -> str:
 
 def as_json(frame: pl.DataFrame) -> str:
     """Return a list of objects; what is missing is null, and numbers are as precise as they were."""
-    rows = [{name: _finite(value) for name, value in row.items()} for row in frame.iter_rows(named=True)]
+    rows = [finite(row) for row in frame.iter_rows(named=True)]
     return json.dumps(rows, indent=1, allow_nan=False) + "\n"
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def as_parquet(frame: pl.DataFrame) -> bytes:

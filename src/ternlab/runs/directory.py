@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -103,6 +104,10 @@ class RunDirectory:
         """Write the resolved settings, without `force`: who types them again wants to go on."""
         kept = settings.model_copy(update={"force": False})
         write_text(self.config_file, yaml.safe_dump(config_of(kept), sort_keys=False))
+
+    def command(self) -> str:
+        """Return what a person types to train the run of the frozen settings in this folder."""
+        return shlex.join(["python", "src/train.py", "--config-path", str(self.path), "--config-name", "config"])
 
     def settings(self) -> Settings:
         """Read the settings back.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import shlex
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -135,7 +134,7 @@ def _about(baseline: RunDirectory) -> dict[str, Any]:
 def _complete_baseline(settings: Settings, train: Train, stop: StopRequest | None) -> RunDirectory:
     """Find or train the full-precision twin; wait for it when another process is training it."""
     twin, directory = baseline_of(settings)
-    command = shlex.join(["python", "src/train.py", "--config-path", str(directory.path), "--config-name", "config"])
+    command = directory.command()
     said = False
     while True:
         try:

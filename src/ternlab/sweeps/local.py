@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ternlab.settings.sweep import ClusterSettings, LocalCluster
+from ternlab.sweeps.folder import output_file
 from ternlab.sweeps.launcher import Task
 from ternlab.sweeps.plan import Plan
 from ternlab.training.signals import die_with_parent
@@ -57,7 +59,7 @@ class LocalLauncher:
         arguments: Mapping[str, Any] | None = None,
         gpus: Sequence[str] = (),
     ) -> None:
-        self._folder = folder / "output"
+        self._folder = folder
         self._workers = workers
         self._arguments = {"threads": threads, **(arguments or {})}
         self._threads = threads
@@ -85,8 +87,8 @@ class LocalLauncher:
             self._start(task)
 
     def _start(self, task: Task) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
         output = self.output(task.run_id)
+        output.parent.mkdir(parents=True, exist_ok=True)
         place = min(set(range(self._workers)) - set(self._places.values()))
         self._places[task.run_id] = place
         visible = self._gpus[place] if self._gpus else None
@@ -130,12 +132,13 @@ class LocalLauncher:
 
     def close(self) -> None:
         """Remove the folder of the outputs when nothing is left in it."""
-        if self._folder.is_dir() and not any(self._folder.iterdir()):
-            self._folder.rmdir()
+        # Not empty, or not there.
+        with contextlib.suppress(OSError):
+            (self._folder / "output").rmdir()
 
     def output(self, run: str) -> Path:
         """Return the file with what a run printed."""
-        return self._folder / f"{run}.txt"
+        return output_file(self._folder, run)
 
 
 def launcher_of(folder: Path, plan: Plan, cluster: ClusterSettings) -> LocalLauncher:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ternlab.errors import ExitCode
+from ternlab.sweeps.folder import last_words, output_file
 from ternlab.sweeps.plan import Plan, Trial, by_setting
 from ternlab.sweeps.states import Standing, State, standing
 from ternlab.text import aligned
@@ -114,25 +115,21 @@ def failure_lines(plan: Plan, runs: Path, sweep: Path, failed: dict[str, int]) -
     rows = [("failed run", "class", "settings", "last words", "log")]
     for run, code in failed.items():
         baseline = baselines.get(run)
-        printed = sweep / "output" / f"{run}.txt"
+        printed = output_file(sweep, run)
         if baseline in failed and not printed.is_file():
             words, log = f"its baseline {baseline} failed", runs / str(baseline) / "log.txt"
         else:
-            words, log = _last_words(runs / run, printed)
+            words, log = _last_words(runs / run, sweep)
         rows.append((run, _class(code), points.get(run, "baseline"), words, str(log)))
     return aligned(rows) if failed else []
 
 
-def _last_words(run: Path, printed: Path) -> tuple[str, Path]:
+def _last_words(run: Path, sweep: Path) -> tuple[str, Path]:
     """Return why a run ended, in one line, and the file in which the rest stands."""
-    log = run / "log.txt" if (run / "log.txt").is_file() else printed
+    log = run / "log.txt" if (run / "log.txt").is_file() else output_file(sweep, run.name)
     record = standing(run.parent, run.name).record or {}
     said = ((record.get("error") or {}).get("message") or "").splitlines()[:1]
-    if not said and printed.is_file():
-        # The traceback's last line, or a message that begins with the setting and ends with what to type instead.
-        lines = [line for line in printed.read_text(errors="replace").splitlines() if line.strip()]
-        said = [line for line in lines if not line.startswith(" ")][-1:]
-    return (said or [""])[0][:80], log
+    return (said[0] if said else last_words(sweep, run.name))[:80], log
 
 
 def _class(code: int) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import shlex
 import sys
 import traceback
 from pathlib import Path
@@ -90,8 +89,7 @@ def _command(plan: Plan, run: str, settings: Settings) -> str:
     for trial in plan.trials:
         if trial.run_id == run:
             return trial.command
-    folder = run_directory(settings.paths.runs, run).path
-    return shlex.join(["python", "src/train.py", "--config-path", str(folder), "--config-name", "config"])
+    return run_directory(settings.paths.runs, run).command()
 
 
 def _placed(settings: Settings, threads: int | None, place: dict[str, Any]) -> Settings:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ternlab.errors import InfrastructureError
 from ternlab.settings.sweep import ClusterSettings, RayCluster
+from ternlab.sweeps.folder import output_file
 from ternlab.sweeps.launcher import Task
 from ternlab.sweeps.local import cores
 from ternlab.sweeps.on_ray.process import DriverProcess
@@ -107,13 +108,11 @@ class RayLauncher:
             self._send({"start": self._config(task)})
 
     def _config(self, task: Task) -> dict[str, Any]:
-        # One folder for all runs of a sweep; a search adds runs that this plan does not have yet.
-        config = next(iter(self._plan.configs.values()), None)
         gpus = self._cluster.gpus_per_trial
         return {
             "run": task.run_id,
             "plan": str(task.plan.absolute()),
-            "runs": config["paths"]["runs"] if config else None,
+            "runs": str(self._plan.runs),
             "folder": str(Path.cwd()),
             "sweep": str(self._folder),
             "cpus": self._cluster.cpus_per_trial,
@@ -155,7 +154,7 @@ class RayLauncher:
     def tidy(self, finished: Iterable[str]) -> None:
         """Remove what runs printed that have finished; some did so after an earlier launcher was killed."""
         for run in finished:
-            self._output(run).unlink(missing_ok=True)
+            output_file(self._folder, run).unlink(missing_ok=True)
 
     def close(self) -> None:
         """Let go of the cluster; one of its own ends."""
@@ -186,12 +185,9 @@ class RayLauncher:
         self._ended.append((run, code))
         if said:
             # Where the table of failures looks for last words.
-            self._output(run).parent.mkdir(parents=True, exist_ok=True)
-            with self._output(run).open("a") as file:
+            output_file(self._folder, run).parent.mkdir(parents=True, exist_ok=True)
+            with output_file(self._folder, run).open("a") as file:
                 print(said, file=file)
-
-    def _output(self, run: str) -> Path:
-        return self._folder / "output" / f"{run}.txt"
 
     def _cores(self) -> int:
         """Return the CPUs of a cluster of its own; more workers than the machine carries share them."""

@@ -7,9 +7,9 @@ import signal
 from pathlib import Path
 
 from ternlab.errors import ExitCode
+from ternlab.sweeps.folder import exit_file
 from ternlab.sweeps.on_slurm.commands import NoAnswerError, Run, output_of
 from ternlab.sweeps.on_slurm.queue import Entry
-from ternlab.sweeps.on_slurm.task import exit_file
 from ternlab.sweeps.states import State, standing
 
 _FINAL: dict[State, int] = {State.FINISHED: ExitCode.DONE, State.DIVERGED: ExitCode.DIVERGED}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ternlab.errors import ExitCode
 from ternlab.settings.sweep import ClusterSettings, SlurmCluster
+from ternlab.sweeps.folder import alive_file, exit_file, output_file
 from ternlab.sweeps.launcher import Task
 from ternlab.sweeps.on_slurm.batches import (
     Batch,
@@ -25,7 +26,6 @@ from ternlab.sweeps.on_slurm.ends import final_code
 from ternlab.sweeps.on_slurm.queue import Queue
 from ternlab.sweeps.on_slurm.script import place_of, script
 from ternlab.sweeps.on_slurm.submit import QueueFullError, Submission
-from ternlab.sweeps.on_slurm.task import alive_file, exit_file, output_file
 from ternlab.sweeps.on_slurm.tasks import Tasks
 from ternlab.sweeps.plan import Plan
 from ternlab.sweeps.progress import Clock
@@ -63,7 +63,7 @@ class SlurmLauncher:
     ) -> None:
         self._folder = folder.absolute()
         self._sweep_id = plan.sweep_id
-        self._runs = Path(next(iter(plan.configs.values()))["paths"]["runs"])
+        self._runs = plan.runs
         self._cluster = cluster
         self._largest = largest
         self._limit = cluster.queue_limit or (cluster.array_parallelism if plan.search else _MANY)

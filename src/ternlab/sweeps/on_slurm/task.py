@@ -10,25 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ternlab.errors import ExitCode, TernlabError
+from ternlab.sweeps.folder import alive_file, exit_file, output_file
 from ternlab.sweeps.on_slurm.batches import Batch, Place, read_batch
 from ternlab.sweeps.on_slurm.script import log_file
 
 _BEAT_SECONDS = 10.0
-
-
-def output_file(folder: Path, run: str) -> Path:
-    """Return the file with what a run prints; it is deleted when the run ends well."""
-    return folder / "output" / f"{run}.txt"
-
-
-def exit_file(folder: Path, run: str) -> Path:
-    """Return where the job of a run says how it ended when that was not well."""
-    return folder / "exits" / f"{run}.json"
-
-
-def alive_file(folder: Path, run: str) -> Path:
-    """Return the file whose time is set anew while the run lives."""
-    return folder / "alive" / run
 
 
 def carry(batch: Path) -> int:

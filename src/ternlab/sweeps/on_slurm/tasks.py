@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ternlab.errors import ExitCode
+from ternlab.sweeps.folder import alive_file, output_file
 from ternlab.sweeps.on_slurm.batches import Batch, remove_batch
 from ternlab.sweeps.on_slurm.commands import Run
 from ternlab.sweeps.on_slurm.control import cancel_jobs
@@ -15,7 +16,6 @@ from ternlab.sweeps.on_slurm.ends import final_code, recorded_code, slurm_code
 from ternlab.sweeps.on_slurm.queue import Entry, Listing
 from ternlab.sweeps.on_slurm.script import log_file
 from ternlab.sweeps.on_slurm.stuck import StuckJobs
-from ternlab.sweeps.on_slurm.task import alive_file, output_file
 from ternlab.sweeps.progress import Clock
 
 # A record can be seen late on a network's file system.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.mirroring.server import LoopbackWandb, log_in, log_out, loopback_wandb
+from tests.loggers.server import LoopbackWandb, log_in, log_out, loopback_wandb
 
 # Two test processes share two cores: with one thread each they do not wait for one another.
 os.environ["OMP_NUM_THREADS"] = "1"

@@ -12,7 +12,7 @@ import pytest
 
 from ternlab.commands.report import main as report
 from ternlab.errors import ExitCode
-from ternlab.reports.gathering import gather
+from ternlab.reports.load_runs import gather
 from ternlab.reports.page.histograms import histogram_rows
 from ternlab.runs.directory import RunDirectory
 from ternlab.sweeps.plan import write_plan

@@ -18,7 +18,7 @@ import pytest
 from ternlab.commands.cli import main
 from ternlab.reports import archive as archive_module
 from ternlab.reports import removal
-from ternlab.reports.index import read_runs
+from ternlab.reports.run_index import read_runs
 from ternlab.runs.directory import RunDirectory
 from ternlab.runs.lock import RunLock
 from ternlab.runs.record import write_record

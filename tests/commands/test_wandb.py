@@ -10,8 +10,8 @@ import pytest
 
 from ternlab.commands.wandb import add_parser, run
 from ternlab.errors import SettingsError, TernlabError
-from tests.mirroring.made import made_run, made_sweep
-from tests.mirroring.server import LoopbackWandb, Mode, log_out
+from tests.loggers.made import made_run, made_sweep
+from tests.loggers.server import LoopbackWandb, Mode, log_out
 
 
 @pytest.fixture(autouse=True)

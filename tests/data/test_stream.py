@@ -17,7 +17,7 @@ from ternlab.data.decode import fit_square
 from ternlab.data.draws import generator
 from ternlab.data.loaders import Batch
 from ternlab.data.module import ImageDataModule
-from ternlab.data.views import TrainView, crop_box
+from ternlab.data.transforms import TrainView, crop_box
 from ternlab.errors import SettingsError
 from tests.data.made_images import CORRUPT, write_folder
 

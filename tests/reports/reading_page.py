@@ -7,10 +7,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-from ternlab.reports.gathering import Gathered, gather
-from ternlab.reports.grouping import Group, groups_of
+from ternlab.reports.load_runs import Gathered, gather
 from ternlab.reports.page.document import page
 from ternlab.reports.page.drawing import Drawing, draw
+from ternlab.reports.seed_groups import Group, groups_of
 
 
 class ReadPage(HTMLParser):

@@ -8,9 +8,9 @@ import pytest
 import yaml
 from scipy import stats
 
-from ternlab.reports.groups import over_seeds, repeated_seeds
-from ternlab.reports.index import read_runs
+from ternlab.reports.run_index import read_runs
 from ternlab.reports.schema import differing, free_settings, recipe, setting_names
+from ternlab.reports.seed_table import over_seeds, repeated_seeds
 from tests.reports.made_runs import make_run
 
 

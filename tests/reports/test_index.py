@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ternlab.errors import SettingsError
-from ternlab.reports import index as module
-from ternlab.reports.index import read_runs
-from ternlab.reports.index_file import load_index
+from ternlab.reports import run_index as module
+from ternlab.reports.run_index import read_runs
+from ternlab.reports.run_index_file import load_index
 from ternlab.runs.directory import RunDirectory
 from ternlab.runs.record import write_record
 from tests.reports.made_runs import make_run
@@ -138,7 +138,7 @@ def test_a_folder_that_cannot_be_written_is_read(tmp_path: Path) -> None:
     tmp_path.chmod(0o555)
     # As somebody else: root may write everywhere.
     script = (
-        "import os, sys; from pathlib import Path; from ternlab.reports.index import read_runs\n"
+        "import os, sys; from pathlib import Path; from ternlab.reports.run_index import read_runs\n"
         "os.getuid() or os.setuid(65534)\n"
         "print(len(read_runs(Path('.'))), Path('.index-1.arrow').exists())"
     )

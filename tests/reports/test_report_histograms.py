@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from ternlab.reports.gathering import Run, gather
+from ternlab.reports.load_runs import Run, gather
 from ternlab.reports.page.histograms import MOST_LAYERS, histogram_rows, thresholds_of
 from tests.reports.made_runs import make_run
 

@@ -11,9 +11,9 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ternlab.reports.gathering import Run, differing_names, gather
-from ternlab.reports.grouping import best_of, groups_of, heat_maps, pareto_front
+from ternlab.reports.load_runs import Run, differing_names, gather
 from ternlab.reports.page.chart_data import beside_one_another
+from ternlab.reports.seed_groups import best_of, groups_of, heat_maps, pareto_front
 from ternlab.reports.series import best_runs
 from ternlab.sweeps.plan import plan_file, read_plan
 from tests.reports.made_runs import make_run

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ternlab.reports.columns import column_of, sorted_by
+from ternlab.reports.formatting import format_value
 from ternlab.reports.layout import columns_of, fitting
-from ternlab.reports.shown import shown
 from ternlab.reports.writing import as_csv, as_json, as_lines, as_markdown, as_parquet, rendered
 
 FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "  =1"]
@@ -103,14 +103,14 @@ def test_no_rows(form: str) -> None:
     ],
 )
 def test_numbers(name: str, value: object, expected: str) -> None:
-    assert shown(name, value) == expected
+    assert format_value(name, value) == expected
 
 
 def test_units_and_signs() -> None:
-    assert shown("test/top1", 91.234, unit=True) == "91.23 %"
-    assert shown("test/top1", 0.25, difference=True) == "+0.25"
-    assert shown("degradation/top1", -0.25, difference=True, unit=True) == "-0.25 points"
-    assert shown("seed", 2, difference=True) == "+2"
+    assert format_value("test/top1", 91.234, unit=True) == "91.23 %"
+    assert format_value("test/top1", 0.25, difference=True) == "+0.25"
+    assert format_value("degradation/top1", -0.25, difference=True, unit=True) == "-0.25 points"
+    assert format_value("seed", 2, difference=True) == "+2"
 
 
 GROUPS = pl.DataFrame(

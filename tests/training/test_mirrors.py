@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ternlab.mirroring.content import history_of
+from ternlab.loggers.wandb.run_payload import history_of
 from ternlab.runs.directory import RunDirectory, run_directory
 from ternlab.runs.identity import run_id
 from ternlab.runs.metrics import read_table
@@ -16,9 +16,9 @@ from ternlab.settings.root import Settings
 from ternlab.training.processes import Place
 from ternlab.training.running import train_here
 from tests.commands.run_command import TINY, run, start, stop, wait_for
-from tests.mirroring.offline_files import history, records, summary
-from tests.mirroring.server import KEY, LoopbackWandb, Mode, log_in, log_out, loopback_wandb
-from tests.mirroring.test_syncing import plain
+from tests.loggers.offline_files import history, records, summary
+from tests.loggers.server import KEY, LoopbackWandb, Mode, log_in, log_out, loopback_wandb
+from tests.loggers.test_sync import plain
 from tests.settings_for_tests import tiny_settings
 
 
@@ -65,7 +65,7 @@ def test_a_run_trains_on_when_wandb_raises(
     def broken(*_: object) -> None:
         raise RuntimeError("no disk for wandb")
 
-    monkeypatch.setattr("ternlab.mirroring.following.Sending", broken)
+    monkeypatch.setattr("ternlab.loggers.wandb.live_sync.RunWriter", broken)
     mirrored = trained(tiny_settings(tmp_path / "mirrored", logger__name="wandb"))
     plain_run = trained(tiny_settings(tmp_path / "plain"))
     assert mirrored.metrics_file.read_text() == plain_run.metrics_file.read_text()
@@ -78,7 +78,7 @@ def test_a_run_trains_on_when_wandb_cannot_be_used_at_all(
     def missing(*_: object) -> None:
         raise ImportError("no wandb here")
 
-    monkeypatch.setattr("ternlab.training.mirrors.Follower", missing)
+    monkeypatch.setattr("ternlab.training.mirrors.LiveSync", missing)
     mirrored = trained(tiny_settings(tmp_path / "mirrored", logger__name="wandb"))
     assert mirrored.weights_file.is_file()
     assert "no wandb here" in said(caplog)[0]
@@ -91,14 +91,14 @@ def test_each_epoch_is_told_when_its_row_is_in_the_file(tmp_path: Path, monkeypa
         def __init__(self, _: Settings, directory: RunDirectory) -> None:
             self._directory = directory
 
-        def look_again(self) -> None:
+        def notify(self) -> None:
             told.append(len(history_of(self._directory)))
 
         def close(self, metrics: Mapping[str, float], *, failed: bool) -> None:
             assert not failed
             assert "test/top1" in metrics
 
-    monkeypatch.setattr("ternlab.training.mirrors.Follower", Told)
+    monkeypatch.setattr("ternlab.training.mirrors.LiveSync", Told)
     trained(tiny_settings(tmp_path, logger__name="wandb", trainer__max_epochs=3))
     assert told == [1, 2, 3]
 

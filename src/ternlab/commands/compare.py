@@ -13,13 +13,13 @@ import polars as pl
 from ternlab.errors import ExitCode, SettingsError
 from ternlab.reports.columns import with_columns
 from ternlab.reports.conditions import Condition, parse_condition
-from ternlab.reports.index import read_runs
+from ternlab.reports.formatting import format_value
 from ternlab.reports.layout import interval_head
 from ternlab.reports.metrics_catalog import RECORD, metrics_of
 from ternlab.reports.one_run import OneRun, one_run
 from ternlab.reports.pairs import Pairs, paired_runs
+from ternlab.reports.run_index import read_runs
 from ternlab.reports.schema import defaults, is_free
-from ternlab.reports.shown import shown
 from ternlab.reports.statistics import Summary
 from ternlab.reports.terminal import visible
 from ternlab.runs.directory import existing_run
@@ -83,7 +83,7 @@ def _text(value: Any) -> str:
 
 def _cells(name: str, first: float | None, second: float | None) -> tuple[str, str, str]:
     difference = None if first is None or second is None else second - first
-    return shown(name, first), shown(name, second), shown(name, difference, difference=True)
+    return format_value(name, first), format_value(name, second), format_value(name, difference, difference=True)
 
 
 def _runs_as_object(
@@ -153,11 +153,11 @@ def _pair_rows(metrics: dict[str, tuple[Summary, Summary, Summary]]) -> Iterator
         yield (
             name,
             str(difference.n),
-            shown(name, first.mean),
-            shown(name, second.mean),
-            shown(name, difference.mean, difference=True),
-            shown(name, difference.deviation).removeprefix("+"),
-            shown(name, difference.half_width).removeprefix("+"),
+            format_value(name, first.mean),
+            format_value(name, second.mean),
+            format_value(name, difference.mean, difference=True),
+            format_value(name, difference.deviation).removeprefix("+"),
+            format_value(name, difference.half_width).removeprefix("+"),
         )
 
 

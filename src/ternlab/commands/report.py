@@ -13,7 +13,7 @@ from ternlab.settings.check import checked
 from ternlab.settings.report import ReportSettings
 
 if TYPE_CHECKING:
-    from ternlab.reports.gathering import Gathered
+    from ternlab.reports.load_runs import Gathered
 
 _NEEDED = ("altair", "vl_convert")
 
@@ -27,10 +27,10 @@ def main(config: dict[str, Any]) -> ExitCode:
         raise SettingsError("figures", value=wanted.figures, rule="is a file", instead="figures=FOLDER")
     started = time.monotonic()
     # Deferred: charts take a second to import, which a typo must not pay.
-    from ternlab.reports.grouping import groups_of
     from ternlab.reports.page.document import page
     from ternlab.reports.page.drawing import draw
     from ternlab.reports.page.figures import write_figures
+    from ternlab.reports.seed_groups import groups_of
     from ternlab.runs.files import write_text
 
     gathered = _gathered(wanted)
@@ -50,7 +50,7 @@ def main(config: dict[str, Any]) -> ExitCode:
 
 def _gathered(wanted: ReportSettings) -> Gathered:
     """Return the runs that are asked for."""
-    from ternlab.reports.gathering import gather
+    from ternlab.reports.load_runs import gather
 
     if wanted.sweep is None:
         return gather(Path(wanted.paths.runs), where=wanted.where)

@@ -21,11 +21,11 @@ from ternlab.reports.columns import (
     with_columns,
 )
 from ternlab.reports.conditions import parse_condition
-from ternlab.reports.groups import PARTS, WHAT, over_seeds, repeated_seeds
-from ternlab.reports.index import read_runs
+from ternlab.reports.formatting import format_value
 from ternlab.reports.layout import interval_head
 from ternlab.reports.metrics_catalog import RECORD, metrics_of
-from ternlab.reports.shown import shown
+from ternlab.reports.run_index import read_runs
+from ternlab.reports.seed_table import PARTS, WHAT, over_seeds, repeated_seeds
 from ternlab.reports.terminal import width
 from ternlab.reports.writing import as_lines, rendered
 from ternlab.runs.files import write_bytes
@@ -201,7 +201,7 @@ def _print(table: pl.DataFrame, chosen: argparse.Namespace) -> None:
         return
     shared = [name for name in _OF_ALL if chosen.group and not chosen.columns and table[name].n_unique() == 1]
     if shared:
-        print(", ".join(f"{name} {shown(name, table[name][0])}" for name in shared))
+        print(", ".join(f"{name} {format_value(name, table[name][0])}" for name in shared))
     least = None if chosen.columns else 1
     lines, left_out = as_lines(table.drop(shared), width(), least)
     print(*lines, sep="\n")

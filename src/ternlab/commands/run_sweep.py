@@ -88,7 +88,7 @@ def summarize(plan: Plan, runs: Path, folder: Path) -> None:
     """Send the summary run of a sweep to W&B when its runs are mirrored there."""
     # Deferred: it reads tables of runs, which a sweep that is not mirrored to W&B does not need.
     if any(config.get("logger", {}).get("name") == "wandb" for config in plan.configs.values()):
-        from ternlab.mirroring.sweep_summary import summarize_sweep
+        from ternlab.loggers.wandb.sweep_summary import summarize_sweep
 
         summarize_sweep(plan, runs, folder)
 

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from ternlab.errors import ExitCode
+from ternlab.reports.formatting import format_value
 from ternlab.reports.metrics_catalog import METRICS, RECORD, metrics_of
 from ternlab.reports.one_run import OneRun, one_run
 from ternlab.reports.plots import panels, sparkline
 from ternlab.reports.schema import defaults
-from ternlab.reports.shown import shown
 from ternlab.reports.terminal import visible, width
 from ternlab.runs.directory import existing_run
 from ternlab.runs.record import finite
@@ -89,9 +89,12 @@ def _metrics(found: OneRun) -> list[str]:
     if not names:
         return []
     if not baseline:
-        return aligned([("metric", "value"), *((visible(name), shown(name, own[name], unit=True)) for name in names)])
+        return aligned(
+            [("metric", "value"), *((visible(name), format_value(name, own[name], unit=True)) for name in names)]
+        )
     rows = [
-        (visible(name), shown(name, own[name], unit=True), shown(name, baseline.get(name), unit=True)) for name in names
+        (visible(name), format_value(name, own[name], unit=True), format_value(name, baseline.get(name), unit=True))
+        for name in names
     ]
     return aligned([("metric", "value", "full precision"), *rows])
 
@@ -102,7 +105,7 @@ def _lines_of_curves(found: OneRun) -> list[str]:
     for name in names:
         values = _curve(found, name)
         known = [value for value in values if value is not None]
-        rows.append((name, shown(name, known[0]), sparkline(values), shown(name, known[-1])))
+        rows.append((name, format_value(name, known[0]), sparkline(values), format_value(name, known[-1])))
     return aligned([("over epochs", "first", "", "last"), *rows]) if rows else []
 
 
@@ -137,7 +140,7 @@ def _layers(found: OneRun) -> list[str]:
 def _cell(name: str, value: Any) -> str:
     # Statistics of layers are of any size, and four digits are what a table can be read with.
     if name == "weights" or not isinstance(value, float):
-        return shown(name, value)
+        return format_value(name, value)
     return f"{value:.4g}"
 
 
@@ -148,7 +151,7 @@ def _attempts(found: OneRun) -> list[str]:
     known = [one for one in attempts if isinstance(one, dict)]
     further = (name for name in ("step", "job") if any(one.get(name) is not None for one in known))
     names = ("started", "finished", "status", "seconds", "host", *further)
-    rows = [tuple(shown(name, one.get(name)) for name in names) for one in known]
+    rows = [tuple(format_value(name, one.get(name)) for name in names) for one in known]
     return aligned([("attempt", *names[1:]), *rows])
 
 

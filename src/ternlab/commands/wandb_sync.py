@@ -9,10 +9,10 @@ from pathlib import Path
 
 from ternlab.commands.sweeps import found_plan
 from ternlab.errors import ExitCode, SettingsError
-from ternlab.mirroring.account import require_key
-from ternlab.mirroring.server import Server
-from ternlab.mirroring.sweep_summary import send_summary
-from ternlab.mirroring.syncing import Did, Synced, mirrored_runs, sync_run
+from ternlab.loggers.wandb.account import require_key
+from ternlab.loggers.wandb.server import Server
+from ternlab.loggers.wandb.sweep_summary import send_summary
+from ternlab.loggers.wandb.sync import Did, Synced, mirrored_runs, sync_run
 from ternlab.runs.directory import RunDirectory, existing_run, run_directory
 from ternlab.sweeps.plan import Plan
 

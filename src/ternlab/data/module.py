@@ -18,7 +18,7 @@ from ternlab.data.source import DataSource, MemoryPart, StreamPart
 from ternlab.data.split import split
 from ternlab.data.statistics import channel_statistics
 from ternlab.data.stream import ImageStream, Reading, Skips, StreamEvalLoader, StreamTrainLoader
-from ternlab.data.views import CentreView, TrainView
+from ternlab.data.transforms import CentreView, TrainView
 from ternlab.errors import SettingsError
 from ternlab.settings.data import DataSettings
 

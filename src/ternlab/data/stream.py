@@ -14,7 +14,7 @@ from ternlab.data.augment import Normalise
 from ternlab.data.decode import CorruptImage, decode, to_tensor
 from ternlab.data.loaders import Batch, Share, TrainLoader
 from ternlab.data.source import Encoded
-from ternlab.data.views import View
+from ternlab.data.transforms import View
 from ternlab.errors import SettingsError
 
 Key = tuple[int, int]

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from ternlab.errors import SettingsError, near_matches
-from ternlab.reports.flat import RUN_COLUMNS, Flat, encodable
+from ternlab.reports.run_rows import RUN_COLUMNS, Flat, encodable
 
 SETTINGS = "settings"
 

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from ternlab.errors import SettingsError
-from ternlab.reports.flat import RUN_COLUMNS
+from ternlab.reports.run_rows import RUN_COLUMNS
 
 _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "=": operator.eq,

@@ -8,8 +8,8 @@ from typing import Any
 
 import polars as pl
 
-from ternlab.reports.groups import PARTS
-from ternlab.reports.shown import shown
+from ternlab.reports.formatting import format_value
+from ternlab.reports.seed_table import PARTS
 from ternlab.reports.terminal import draws_unicode, visible
 
 _LONGEST = 60
@@ -55,7 +55,7 @@ def _shown_of(frame: pl.DataFrame, name: str) -> Iterator[Column]:
 def _column(
     head: str, name: str, source: str, values: list[Any], number: bool = True, *, unsigned: bool = False
 ) -> Column:
-    cells = (shown(name, value) for value in values)
+    cells = (format_value(name, value) for value in values)
     return Column(head, tuple(_shortened(cell.removeprefix("+" if unsigned else "")) for cell in cells), number, source)
 
 

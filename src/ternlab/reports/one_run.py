@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ternlab.reports.flat import Flat, flat_config
+from ternlab.reports.run_rows import Flat, flat_config
 from ternlab.reports.schema import differing
 from ternlab.runs.directory import RunDirectory
 from ternlab.runs.metrics import read_table

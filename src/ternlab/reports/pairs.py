@@ -9,7 +9,7 @@ import polars as pl
 
 from ternlab.errors import SettingsError
 from ternlab.reports.columns import flat_settings
-from ternlab.reports.flat import Flat
+from ternlab.reports.run_rows import Flat
 from ternlab.reports.schema import as_key, recipes
 from ternlab.reports.statistics import Summary, paired, summary
 

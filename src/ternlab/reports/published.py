@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from ternlab.reports.grouping import Group, best_of
+from ternlab.reports.seed_groups import Group, best_of
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from pathlib import Path
 import polars as pl
 
 from ternlab.errors import RunHeldError, SettingsError, StorageError
-from ternlab.reports.flat import flat_config
-from ternlab.reports.index import read_runs
+from ternlab.reports.run_index import read_runs
+from ternlab.reports.run_rows import flat_config
 from ternlab.runs.directory import ASIDE, RunDirectory
 from ternlab.runs.record import Status
 from ternlab.sweeps.plan import read_plan

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from ternlab.quantizers.registry import RULES
-from ternlab.reports.flat import Flat, flat
+from ternlab.reports.run_rows import Flat, flat
 from ternlab.settings.fields import free_fields
 from ternlab.settings.root import Settings
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ternlab.reports.gathering import Run
-from ternlab.reports.grouping import Group
+from ternlab.reports.load_runs import Run
+from ternlab.reports.seed_groups import Group
 from ternlab.runs.metrics import read_table
 
 MOST_EPOCHS = 120

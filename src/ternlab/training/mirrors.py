@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
-from ternlab.mirroring.following import Follower
+from ternlab.loggers.wandb.live_sync import LiveSync
 from ternlab.runs.directory import RunDirectory
 from ternlab.settings.root import Settings
 
@@ -29,7 +29,7 @@ def build_mirrors(settings: Settings, directory: RunDirectory) -> tuple[Mirror, 
 
 
 class WandbMirror(Mirror):
-    """Mirrors a run to Weights & Biases, from the run's files; see `ternlab.mirroring.following`.
+    """Mirrors a run to Weights & Biases, from the run's files; see `ternlab.loggers.wandb.live_sync`.
 
     The W&B run has the run's id, so that a resumed run goes on in the same W&B run.
     """
@@ -37,7 +37,7 @@ class WandbMirror(Mirror):
     def __init__(self, settings: Settings, directory: RunDirectory) -> None:
         self._settings = settings
         self._directory = directory
-        self._follower: Follower | None = None
+        self._live_sync: LiveSync | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the W&B run; the rows from after the checkpoint are taken back by now."""
@@ -45,19 +45,19 @@ class WandbMirror(Mirror):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Pass on the row of the epoch and those of the layers, which are in the run's files by now."""
-        if self._follower is not None:
-            self._follower.look_again()
+        if self._live_sync is not None:
+            self._live_sync.notify()
 
     def close(self, summary: Mapping[str, float], exit_code: int) -> None:
         """Pass on the results, and wait some seconds until all is sent."""
-        if self._follower is None and exit_code == 0:
+        if self._live_sync is None and exit_code == 0:
             # Nothing was trained: a run of no epochs, or one that was stopped after its last.
             self._open()
-        if self._follower is not None:
-            self._follower.close(summary, failed=exit_code != 0)
+        if self._live_sync is not None:
+            self._live_sync.close(summary, failed=exit_code != 0)
 
     def _open(self) -> None:
         try:
-            self._follower = Follower(self._settings, self._directory)
+            self._live_sync = LiveSync(self._settings, self._directory)
         except Exception as error:  # noqa: BLE001 - a broken installation of W&B must not end the run either
             _log.warning("W&B is left out (%s); the run's own files are whole.", error)

@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ternlab.reports.gathering import Run, value_of
-from ternlab.reports.grouping import CHOICE, DEGRADATION, Group, HeatMap, pareto_front, shown_value
-from ternlab.reports.shown import shown
+from ternlab.reports.formatting import format_value
+from ternlab.reports.load_runs import Run, value_of
+from ternlab.reports.seed_groups import CHOICE, DEGRADATION, Group, HeatMap, pareto_front, shown_value
 
 Row = dict[str, Any]
 
@@ -173,7 +173,7 @@ def interval(low: float | None, high: float | None) -> str:
 
 def points(value: float | None) -> str:
     """Return percentage points with their sign, two decimals."""
-    return shown(DEGRADATION, value).replace("-", "\N{MINUS SIGN}")
+    return format_value(DEGRADATION, value).replace("-", "\N{MINUS SIGN}")
 
 
 def kilobytes(size: float) -> str:

@@ -12,13 +12,13 @@ from string import Template
 from typing import Any
 
 from ternlab import __version__
-from ternlab.reports.gathering import Gathered
-from ternlab.reports.grouping import Group
+from ternlab.reports.load_runs import Gathered
 from ternlab.reports.page import sections
 from ternlab.reports.page.charts_parts import vega_lite_version
 from ternlab.reports.page.charts_theme import DARK, FONT, PAPER
 from ternlab.reports.page.drawing import Drawing
 from ternlab.reports.page.embedded import page_json
+from ternlab.reports.seed_groups import Group
 
 _PROGRAM = ("page_data.js", "page_charts.js", "page_table.js", "page.js")
 

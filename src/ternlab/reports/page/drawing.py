@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ternlab.reports.gathering import Gathered, Run, value_of
-from ternlab.reports.grouping import Group, HeatMap, heat_maps, words_of
+from ternlab.reports.load_runs import Gathered, Run, value_of
 from ternlab.reports.page import chart_data as rows_of
 from ternlab.reports.page.charts import heat_map, parallel, published_chart, settings_chart, size_chart
 from ternlab.reports.page.charts_parts import Chart
@@ -20,6 +19,7 @@ from ternlab.reports.page.charts_training import (
 )
 from ternlab.reports.page.histograms import MOST_LAYERS, histogram_rows
 from ternlab.reports.published import beside
+from ternlab.reports.seed_groups import Group, HeatMap, heat_maps, words_of
 from ternlab.reports.series import MOST_EPOCHS, best_runs, curve_rows, layer_rows
 
 Row = dict[str, Any]

@@ -6,12 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ternlab.reports.gathering import Gathered, Run, value_of
-from ternlab.reports.grouping import Group, words_of
+from ternlab.reports.load_runs import Gathered, Run, value_of
 from ternlab.reports.page.charts_theme import page_config
 from ternlab.reports.page.charts_training import CURVE_NAMES
 from ternlab.reports.page.drawing import Drawing
 from ternlab.reports.schema import differing
+from ternlab.reports.seed_groups import Group, words_of
 
 _FACTS = ("epochs", "seconds", "started")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ternlab.reports.gathering import Run
+from ternlab.reports.load_runs import Run
 from ternlab.reports.series import last_layers, number
 
 BINS = 48

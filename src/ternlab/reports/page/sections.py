@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 from html import escape
 
-from ternlab.reports.gathering import Gathered
-from ternlab.reports.grouping import Group, best_of, chosen_by_validation
+from ternlab.reports.load_runs import Gathered
 from ternlab.reports.page.chart_data import interval, kilobytes, points
 from ternlab.reports.page.drawing import Drawing
 from ternlab.reports.page.parts import figure, holder, run_link, section
 from ternlab.reports.page.tables import failures_section, published_section
+from ternlab.reports.seed_groups import Group, best_of, chosen_by_validation
 
 # Pixels of an axis of the parallel coordinates, and of a column of the heat map, below which their texts collide.
 _AXIS_PIXELS = 104

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
-from ternlab.reports.gathering import Run
-from ternlab.reports.grouping import Group
+from ternlab.reports.load_runs import Run
 from ternlab.reports.page.chart_data import points
 from ternlab.reports.page.drawing import Drawing
 from ternlab.reports.page.parts import figure, run_link, section, table
 from ternlab.reports.published import Published, beside
+from ternlab.reports.seed_groups import Group
 from ternlab.sweeps.states import State
 
 _FAILED = (State.FAILED, State.DIVERGED, State.STOPPED, "interrupted")

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from ternlab.reports.columns import column_of, flat_settings
-from ternlab.reports.flat import Flat
+from ternlab.reports.run_rows import Flat
 from ternlab.reports.schema import as_key, defaults, recipes
 from ternlab.reports.statistics import half_widths
 

@@ -17,7 +17,7 @@ _NOT_OF_A_LAYER = ("epoch", "step", "layer", "weights")
 
 
 @dataclass(frozen=True)
-class Content:
+class RunPayload:
     """What is known of a run before its first epoch.
 
     Attributes:
@@ -43,7 +43,7 @@ class Content:
         return found
 
 
-def content_of(settings: Settings, directory: RunDirectory, group: str | None = None) -> Content:
+def run_payload(settings: Settings, directory: RunDirectory, group: str | None = None) -> RunPayload:
     """Return what W&B is told of the run in `directory`.
 
     Args:
@@ -53,7 +53,7 @@ def content_of(settings: Settings, directory: RunDirectory, group: str | None = 
     """
     record = directory.record() or {}
     chosen = settings.logger
-    return Content(
+    return RunPayload(
         run_id=directory.run_id,
         project=chosen.project,
         entity=chosen.entity,

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from ternlab.errors import StorageError
-from ternlab.reports.flat import RUN_COLUMNS
+from ternlab.reports.run_rows import RUN_COLUMNS
 from ternlab.runs.files import atomic_writer
 
 # The number is raised when a column changes its meaning; versions do not read one another's files.

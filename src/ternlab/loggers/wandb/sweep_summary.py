@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ternlab.mirroring.account import wandb_mode
-from ternlab.mirroring.client import quiet_wandb
-from ternlab.mirroring.content import Content
-from ternlab.mirroring.picture import heat_map_picture
-from ternlab.mirroring.sending import open_run
-from ternlab.mirroring.server import Server
-from ternlab.reports.gathering import Gathered, gather, value_of
-from ternlab.reports.grouping import Group, HeatMap, best_of, groups_of, heat_maps
+from ternlab.loggers.wandb.account import wandb_mode
+from ternlab.loggers.wandb.client import quiet_wandb
+from ternlab.loggers.wandb.run_payload import RunPayload
+from ternlab.loggers.wandb.heat_map import heat_map_picture
+from ternlab.loggers.wandb.writer import open_run
+from ternlab.loggers.wandb.server import Server
+from ternlab.reports.load_runs import Gathered, gather, value_of
+from ternlab.reports.seed_groups import Group, HeatMap, best_of, groups_of, heat_maps
 from ternlab.settings.root import LoggerSettings
 from ternlab.sweeps.plan import Plan
 
@@ -85,7 +85,7 @@ def send_summary(plan: Plan, runs: Path, folder: Path, mode: str | None = None) 
     logger = logger_of(plan) or LoggerSettings(name="wandb")
     mode = mode or wandb_mode(logger)
     found = summary_of_sweep(gather(runs, plan=plan, sweep_folder=folder, warn=_log.warning))
-    content = Content(
+    payload = RunPayload(
         run_id=plan.sweep_id,
         project=logger.project,
         entity=logger.entity,
@@ -95,14 +95,14 @@ def send_summary(plan: Plan, runs: Path, folder: Path, mode: str | None = None) 
         config={"command": plan.command, "trials": len(plan.trials), "run": {"started": None}},
     )
     if mode == "online":
-        there = Server().look(content, plan.sweep_id)
+        there = Server().look(payload, plan.sweep_id)
         if there is not None and all(there.summary.get(name) == value for name, value in found.summary.items()):
             return False
     wandb = quiet_wandb()
     shown: dict[str, Any] = {name: wandb.Table(columns=head, data=rows) for name, (head, rows) in found.tables.items()}
     if found.heat is not None:
         shown["heat_map"] = wandb.Image(heat_map_picture(found.heat), caption=f"{found.heat.y} x {found.heat.x}")
-    with open_run(content, mode, folder, plan.sweep_id) as run:
+    with open_run(payload, mode, folder, plan.sweep_id) as run:
         run.log(shown)
         run.summary.update(dict(found.summary))
     return True

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ternlab.reports.gathering import Run, value_of
+from ternlab.reports.load_runs import Run, value_of
 from ternlab.reports.statistics import Summary, summary
 
 DEGRADATION = "degradation/top1"

@@ -20,7 +20,7 @@ _FORMATS: dict[Unit, str] = {
 _BEHIND: dict[Unit, str] = {"percent": " %", "points": " points", "bytes": " bytes", "ratio": "x", "bits": " bits"}
 
 
-def shown(name: str, value: Any, *, unit: bool = False, difference: bool = False) -> str:
+def format_value(name: str, value: Any, *, unit: bool = False, difference: bool = False) -> str:
     """Return a value of the column `name` as a cell: two decimals for percent, a sign for degradation.
 
     Args:

@@ -8,20 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from ternlab.mirroring.content import history_of
-from ternlab.mirroring.following import Follower
-from ternlab.mirroring.server import Server
-from ternlab.mirroring.syncing import Did, sync_run
+from ternlab.loggers.wandb.live_sync import LiveSync
+from ternlab.loggers.wandb.run_payload import history_of
+from ternlab.loggers.wandb.server import Server
+from ternlab.loggers.wandb.sync import Did, sync_run
 from ternlab.reports.metrics_catalog import METRICS
 from ternlab.runs.directory import RunDirectory
 from ternlab.runs.identity import run_id
 from ternlab.runs.metrics import MetricsTable
 from ternlab.settings.load import twin_of
 from ternlab.sweeps.trial import _grouped
-from tests.mirroring.made import STEPS, add_epochs, finish, made_run
-from tests.mirroring.offline_files import history, metrics, records, summary
-from tests.mirroring.server import LoopbackWandb, Mode
-from tests.mirroring.test_syncing import plain
+from tests.loggers.made import STEPS, add_epochs, finish, made_run
+from tests.loggers.offline_files import history, metrics, records, summary
+from tests.loggers.server import LoopbackWandb, Mode
+from tests.loggers.test_sync import plain
 from tests.settings_for_tests import tiny_settings
 
 RESULTS = {"test/top1": 69.3, "degradation/top1": 0.30000000000000004}
@@ -34,11 +34,11 @@ def begun(folder: Path) -> RunDirectory:
 
 def followed(directory: RunDirectory, epochs: int, *, failed: bool = False) -> None:
     """Train so many epochs, with the thread beside."""
-    follower = Follower(directory.settings(), directory)
+    live_sync = LiveSync(directory.settings(), directory)
     for _ in range(epochs):
         add_epochs(directory, 1)
-        follower.look_again()
-    follower.close({} if failed else RESULTS, failed=failed)
+        live_sync.notify()
+    live_sync.close({} if failed else RESULTS, failed=failed)
 
 
 def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -183,7 +183,7 @@ def test_whatever_wandb_raises_is_one_warning(
     def broken(*_: object) -> None:
         raise RuntimeError("no disk for wandb")
 
-    monkeypatch.setattr("ternlab.mirroring.following.Sending", broken)
+    monkeypatch.setattr("ternlab.loggers.wandb.live_sync.RunWriter", broken)
     directory = begun(tmp_path)
     with caplog.at_level(logging.WARNING):
         followed(directory, 3)

@@ -6,10 +6,10 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 
-from ternlab.mirroring.account import wandb_mode
-from ternlab.mirroring.content import content_of, history_of, summary_of
-from ternlab.mirroring.sending import Sending
-from ternlab.mirroring.server import Server
+from ternlab.loggers.wandb.account import wandb_mode
+from ternlab.loggers.wandb.run_payload import run_payload, history_of, summary_of
+from ternlab.loggers.wandb.writer import RunWriter
+from ternlab.loggers.wandb.server import Server
 from ternlab.runs.directory import RunDirectory
 from ternlab.settings.root import Settings
 
@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 _CLOSE_SECONDS = 20.0
 
 
-class Follower:
+class LiveSync:
     """Copies the rows of a run's files to W&B: online with a key, offline without.
 
     What goes wrong ends in one warning, and nothing is sent from then on: `ternlab wandb sync` completes it.
@@ -41,7 +41,7 @@ class Follower:
         self._thread = threading.Thread(target=self._guarded(self._follow), name="wandb", daemon=True)
         self._thread.start()
 
-    def look_again(self) -> None:
+    def notify(self) -> None:
         """Say that the files have a new row; returns at once."""
         self._wake.set()
 
@@ -56,22 +56,22 @@ class Follower:
 
     def _follow(self) -> None:
         mode = wandb_mode(self._settings.logger)
-        content = content_of(self._settings, self._directory)
+        payload = run_payload(self._settings, self._directory)
         server = Server() if mode == "online" else None
-        wandb_id = content.run_id
+        wandb_id = payload.run_id
         if server is not None:
-            wandb_id, _ = server.place(content, history_of(self._directory))
-        sending = Sending(content, mode, self._directory.path, wandb_id)
+            wandb_id, _ = server.place(payload, history_of(self._directory))
+        writer = RunWriter(payload, mode, self._directory.path, wandb_id)
         while not self._ended.is_set():
-            sending.send(history_of(self._directory, sending.sent))
+            writer.send(history_of(self._directory, writer.sent))
             self._wake.wait()
             self._wake.clear()
         history = history_of(self._directory)
-        sending.send(history[sending.sent :])
-        sending.finish(self._metrics, failed=self._failed)
+        writer.send(history[writer.sent :])
+        writer.finish(self._metrics, failed=self._failed)
         if server is not None:
             # W&B gives rows up that the server refuses, and tells nobody.
-            there = server.look(content, wandb_id)
+            there = server.look(payload, wandb_id)
             if there is None or not there.is_whole(history, summary_of(self._metrics)):
                 raise RuntimeError("not all that was sent has arrived")
 

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from ternlab.errors import SettingsError
-from ternlab.mirroring.content import content_of, history_of
-from ternlab.mirroring.dashboard import View, as_json, report_of, view_of, workspace_of
+from ternlab.loggers.wandb.dashboard import View, as_json, report_of, view_of, workspace_of
+from ternlab.loggers.wandb.run_payload import history_of, run_payload
 from ternlab.reports.metrics_catalog import METRICS
-from tests.mirroring.made import made_run, made_sweep
-from tests.mirroring.server import LoopbackWandb
+from tests.loggers.made import made_run, made_sweep
+from tests.loggers.server import LoopbackWandb
 
 
 def section_of(view: View) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def test_all_metrics_of_the_panels_are_sent_by_runs(tmp_path: Path) -> None:
 
 def test_all_settings_of_the_panels_are_in_the_configuration_of_runs(tmp_path: Path) -> None:
     directory = made_run(tmp_path, 1)
-    config = content_of(directory.settings(), directory).config
+    config = run_payload(directory.settings(), directory).config
     text = json.dumps(panels_of(View("me", "ternlab")))
     for path in set(re.findall(r"config:([\w.]+)", text)) | set(re.findall(r'"groupBy": "(quant[\w.]+)"', text)):
         value: Any = {name: {"value": inner} for name, inner in config.items()}

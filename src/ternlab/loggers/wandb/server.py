@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ternlab.mirroring.client import quiet_wandb
-from ternlab.mirroring.content import Content
+from ternlab.loggers.wandb.client import quiet_wandb
+from ternlab.loggers.wandb.run_payload import RunPayload
 from ternlab.runs.metrics import Row
 
 _REQUEST_SECONDS = 10
@@ -28,13 +28,13 @@ class There:
     config: Mapping[str, Any]
     summary: Mapping[str, Any]
 
-    def is_of(self, content: Content, history: Sequence[Row]) -> bool:
+    def is_of(self, payload: RunPayload, history: Sequence[Row]) -> bool:
         """Return whether it is the beginning of this history, so that it can be gone on with.
 
         It is not when it was made by an earlier run with the same settings (`force=true`), nor when rows are missing in
         its midst: W&B's histories can only be added to.
         """
-        if (self.config.get("run") or {}).get("started") != content.started:
+        if (self.config.get("run") or {}).get("started") != payload.started:
             return False
         last = self.summary.get("step")
         return last is None or not 0 < self.rows <= len(history) or history[self.rows - 1]["step"] == last
@@ -54,26 +54,26 @@ class Server:
     def __init__(self) -> None:
         self._api = quiet_wandb().Api(timeout=_REQUEST_SECONDS)
 
-    def look(self, content: Content, wandb_id: str) -> There | None:
+    def look(self, payload: RunPayload, wandb_id: str) -> There | None:
         """Return what is there under an id of a run's project, `None` when nothing is."""
-        owner = f"{content.entity}/" if content.entity else ""
+        owner = f"{payload.entity}/" if payload.entity else ""
         self._api.flush()  # it would answer from what it was told before
         try:
-            found = self._api.run(f"{owner}{content.project}/{wandb_id}")
+            found = self._api.run(f"{owner}{payload.project}/{wandb_id}")
         except Exception as error:
             if type(getattr(error, "exc", None)).__name__ == "RunNotFoundError":
                 return None
             raise
         return There(int(found.historyLineCount or 0), dict(found.config), dict(found.summary_metrics))
 
-    def place(self, content: Content, history: Sequence[Row]) -> tuple[str, There | None]:
+    def place(self, payload: RunPayload, history: Sequence[Row]) -> tuple[str, There | None]:
         """Return the id under which a run is sent, and what is there already.
 
         It is the run's id; with a number when that one holds something else.
         """
         for number in itertools.count(1):
-            wandb_id = content.run_id if number == 1 else f"{content.run_id}-{number}"
-            there = self.look(content, wandb_id)
-            if there is None or there.is_of(content, history):
+            wandb_id = payload.run_id if number == 1 else f"{payload.run_id}-{number}"
+            there = self.look(payload, wandb_id)
+            if there is None or there.is_of(payload, history):
                 return wandb_id, there
         raise AssertionError

@@ -1,4 +1,4 @@
-"""Sending runs from their own files to a server of our own: whole, in order, once."""
+"""RunWriter runs from their own files to a server of our own: whole, in order, once."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from ternlab.mirroring.content import history_of
-from ternlab.mirroring.server import Server
-from ternlab.mirroring.syncing import Did, Synced, mirrored_runs, sync_run
+from ternlab.loggers.wandb.run_payload import history_of
+from ternlab.loggers.wandb.server import Server
+from ternlab.loggers.wandb.sync import Did, Synced, mirrored_runs, sync_run
 from ternlab.runs.directory import RunDirectory
-from tests.mirroring.made import add_epochs, finish, made_run
-from tests.mirroring.server import LoopbackWandb, Mode, StoredRun
+from tests.loggers.made import add_epochs, finish, made_run
+from tests.loggers.server import LoopbackWandb, Mode, StoredRun
 
 EPOCHS = 6
 

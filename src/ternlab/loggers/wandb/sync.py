@@ -1,4 +1,4 @@
-"""Sending runs that W&B does not have, or not whole: always from the runs' own files, never from what W&B has kept."""
+"""RunWriter runs that W&B does not have, or not whole: always from the runs' own files, never from what W&B has kept."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from enum import StrEnum
 from pathlib import Path
 
 from ternlab.errors import SettingsError, StorageError
-from ternlab.mirroring.content import Content, content_of, history_of, summary_of
-from ternlab.mirroring.sending import Sending
-from ternlab.mirroring.server import Server
+from ternlab.loggers.wandb.run_payload import RunPayload, run_payload, history_of, summary_of
+from ternlab.loggers.wandb.writer import RunWriter
+from ternlab.loggers.wandb.server import Server
 from ternlab.runs.directory import RunDirectory, run_directory
 from ternlab.runs.metrics import Row
 from ternlab.runs.record import Record, Status
@@ -53,7 +53,7 @@ def sync_run(server: Server, directory: RunDirectory, *, dry_run: bool = False, 
         server: W&B's.
         directory: of the run.
         dry_run: look and send nothing.
-        group: as in `content_of`.
+        group: as in `run_payload`.
     """
     try:
         return _sync(server, directory, dry_run, group)
@@ -65,28 +65,28 @@ def _sync(server: Server, directory: RunDirectory, dry_run: bool, group: str | N
     if directory.lock().held():
         return Synced(directory.run_id, Did.RUNNING)
     record = directory.record() or {}
-    content = content_of(directory.settings(), directory, group)
+    payload = run_payload(directory.settings(), directory, group)
     history = history_of(directory)
     metrics = summary_of(record.get("metrics") or {})
-    wandb_id, there = server.place(content, history)
+    wandb_id, there = server.place(payload, history)
     missing = max(0, len(history) - (there.rows if there else 0))
     if there is not None and there.is_whole(history, metrics):
         return Synced(directory.run_id, Did.WHOLE, wandb_id=wandb_id)
     if dry_run:
         return Synced(directory.run_id, Did.WOULD_SEND, missing, wandb_id=wandb_id)
-    _send(content, wandb_id, history, record)
-    there = server.look(content, wandb_id)
+    _send(payload, wandb_id, history, record)
+    there = server.look(payload, wandb_id)
     if there is None or not there.is_whole(history, metrics):
         return Synced(directory.run_id, Did.FAILED, why="W&B took it and does not have all of it", wandb_id=wandb_id)
     return Synced(directory.run_id, Did.SENT, missing, wandb_id=wandb_id)
 
 
-def _send(content: Content, wandb_id: str, history: list[Row], record: Record) -> None:
+def _send(payload: RunPayload, wandb_id: str, history: list[Row], record: Record) -> None:
     # W&B's own files are of no use afterwards.
     with tempfile.TemporaryDirectory(prefix="ternlab-wandb-") as folder:
-        sending = Sending(content, "online", Path(folder), wandb_id)
-        sending.send(history[sending.sent :])
-        sending.finish(record.get("metrics") or {}, failed=record.get("status") != Status.FINISHED)
+        writer = RunWriter(payload, "online", Path(folder), wandb_id)
+        writer.send(history[writer.sent :])
+        writer.finish(record.get("metrics") or {}, failed=record.get("status") != Status.FINISHED)
 
 
 def mirrored_runs(runs: Path) -> tuple[list[RunDirectory], int]:

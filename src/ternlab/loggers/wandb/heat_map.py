@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PIL import Image, ImageDraw, ImageFont
 
-from ternlab.reports.grouping import Cell, HeatMap, shown_value
+from ternlab.reports.seed_groups import Cell, HeatMap, shown_value
 from ternlab.reports.page.chart_data import ordered, reach_of
 
 _CELL = (104, 60)

@@ -12,9 +12,9 @@ from typing import Any
 import polars as pl
 
 from ternlab.errors import SettingsError, StorageError
-from ternlab.reports.flat import RUN_COLUMNS, Row, encodable, flat_config, record_row
-from ternlab.reports.index_file import STAMP, empty_index, load_index, save_index
 from ternlab.reports.metrics_catalog import RECORD, metrics_of
+from ternlab.reports.run_index_file import STAMP, empty_index, load_index, save_index
+from ternlab.reports.run_rows import RUN_COLUMNS, Row, encodable, flat_config, record_row
 from ternlab.runs.directory import ASIDE, run_directory
 from ternlab.runs.record import Status, read_record
 from ternlab.sweeps.states import State

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from ternlab.mirroring.client import quiet_wandb
-from ternlab.mirroring.content import Content, summary_of
+from ternlab.loggers.wandb.client import quiet_wandb
+from ternlab.loggers.wandb.run_payload import RunPayload, summary_of
 from ternlab.reports.metrics_catalog import CATALOG, LAYERS
 from ternlab.runs.metrics import Row
 
@@ -19,11 +19,11 @@ FINISH_SECONDS = 10
 STEP = "step"
 
 
-class Sending:
+class RunWriter:
     """A W&B run that is written to.
 
     Args:
-        content: of the run.
+        payload: of the run.
         mode: `online` or `offline`.
         folder: where W&B keeps its own files; it is made.
         wandb_id: of the W&B run.
@@ -32,8 +32,8 @@ class Sending:
         sent: how many rows of the history were sent, by this run or by those before it.
     """
 
-    def __init__(self, content: Content, mode: str, folder: Path, wandb_id: str) -> None:
-        self._run = open_run(content, mode, folder, wandb_id)
+    def __init__(self, payload: RunPayload, mode: str, folder: Path, wandb_id: str) -> None:
+        self._run = open_run(payload, mode, folder, wandb_id)
         # Rows are added in their order, so the server has the first ones.
         self.sent: int = self._run.starting_step
         define_metrics(self._run)
@@ -54,20 +54,20 @@ class Sending:
         self._run.finish(exit_code=int(failed))
 
 
-def open_run(content: Content, mode: str, folder: Path, wandb_id: str) -> Any:
+def open_run(payload: RunPayload, mode: str, folder: Path, wandb_id: str) -> Any:
     """Return a new W&B run, or one that is there already and is gone on with."""
     wandb = quiet_wandb()
     folder.mkdir(parents=True, exist_ok=True)
     return wandb.init(
-        project=content.project,
-        entity=content.entity,
+        project=payload.project,
+        entity=payload.entity,
         id=wandb_id,
         name=wandb_id,
         resume="allow",
-        group=content.group,
-        job_type=content.job_type,
-        tags=list(content.tags),
-        config=content.config,
+        group=payload.group,
+        job_type=payload.job_type,
+        tags=list(payload.tags),
+        config=payload.config,
         dir=os.fspath(folder),
         mode=cast(Literal["online", "offline"], mode),
         reinit="create_new",

@@ -13,8 +13,8 @@ import polars as pl
 from ternlab.errors import SettingsError
 from ternlab.reports.columns import flat_settings, with_columns
 from ternlab.reports.conditions import parse_condition
-from ternlab.reports.flat import Flat, flat
-from ternlab.reports.index import Warn, read_runs, warn_on_stderr
+from ternlab.reports.run_index import Warn, read_runs, warn_on_stderr
+from ternlab.reports.run_rows import Flat, flat
 from ternlab.reports.schema import as_key, is_free, recipes
 from ternlab.runs.directory import run_directory
 from ternlab.sweeps.folder import last_words, output_file

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ternlab.errors import SettingsError
-from ternlab.mirroring.account import require_key, wandb_mode
+from ternlab.loggers.wandb.account import require_key, wandb_mode
 from ternlab.settings.root import LoggerSettings
 
 _NAMES = ("WANDB_MODE", "WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_IDENTITY_TOKEN_FILE")

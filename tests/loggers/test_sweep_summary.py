@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from ternlab.mirroring.picture import heat_map_picture
-from ternlab.mirroring.sweep_summary import SweepSummary, send_summary, summarize_sweep, summary_of_sweep
-from ternlab.reports.gathering import gather
+from ternlab.loggers.wandb.heat_map import heat_map_picture
+from ternlab.loggers.wandb.sweep_summary import SweepSummary, send_summary, summarize_sweep, summary_of_sweep
+from ternlab.reports.load_runs import gather
 from ternlab.runs.directory import run_directory
 from ternlab.sweeps.plan import Plan
-from tests.mirroring.made import made_sweep
-from tests.mirroring.offline_files import records, summary
-from tests.mirroring.server import LoopbackWandb, Mode
+from tests.loggers.made import made_sweep
+from tests.loggers.offline_files import records, summary
+from tests.loggers.server import LoopbackWandb, Mode
 
 
 def summarized(plan: Plan, runs: Path) -> SweepSummary:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ternlab.errors import SettingsError
-from ternlab.mirroring.sending import STEP
+from ternlab.loggers.wandb.writer import STEP
 from ternlab.sweeps.plan import Plan
 
 _LAYERS = ("sparsity", "threshold", "scale")

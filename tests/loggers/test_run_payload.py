@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ternlab.mirroring.content import content_of, history_of, summary_of
+from ternlab.loggers.wandb.run_payload import history_of, run_payload, summary_of
 from ternlab.runs.directory import RunDirectory
 from ternlab.runs.metrics import MetricsTable
-from tests.mirroring.made import LAYERS, made_run
+from tests.loggers.made import LAYERS, made_run
 
 
 def test_a_row_has_the_epoch_and_its_layers(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_a_run_that_has_not_begun_has_no_history(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("rule", "job_type"), [("tga", "quantized"), ("none", "baseline")])
 def test_job_type_tags_and_group(tmp_path: Path, rule: str, job_type: str) -> None:
     directory = made_run(tmp_path, quant={"name": rule}, tags=["mine", "digits"])
-    content = content_of(directory.settings(), directory)
+    content = run_payload(directory.settings(), directory)
     assert content.job_type == job_type
     assert content.tags == ("mine", "digits", rule, "tiny")
     assert content.group == "digits-tiny-none-s0-0123456789"
@@ -67,7 +67,7 @@ def test_job_type_tags_and_group(tmp_path: Path, rule: str, job_type: str) -> No
 
 def test_the_group_that_is_set_counts(tmp_path: Path) -> None:
     directory = made_run(tmp_path, logger__group="sweep-1")
-    assert content_of(directory.settings(), directory).group == "sweep-1"
+    assert run_payload(directory.settings(), directory).group == "sweep-1"
 
 
 def test_what_is_not_a_number_is_left_out_of_the_summary() -> None:
@@ -75,9 +75,10 @@ def test_what_is_not_a_number_is_left_out_of_the_summary() -> None:
 
 
 def test_nothing_of_it_imports_torch_or_wandb() -> None:
-    modules = ("following", "syncing", "sweep_summary", "dashboard")
+    modules = ("live_sync", "sync", "sweep_summary", "dashboard")
     code = (
-        f"import sys; [__import__('ternlab.mirroring.' + name) for name in {modules!r}]; import ternlab.commands.wandb;"
+        "import sys; "
+        f"[__import__('ternlab.loggers.wandb.' + name) for name in {modules!r}]; import ternlab.commands.wandb;"
         "sys.exit(bool({'torch', 'wandb', 'wandb_workspaces', 'altair'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

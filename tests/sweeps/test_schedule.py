@@ -317,7 +317,7 @@ class Queue(FakeLauncher):
 
     def __init__(self, runs: Path, now: Callable[[], float], workers: int = 100) -> None:
         super().__init__(runs, now, workers, queues=True)
-        self.after: dict[str, str | None] = {}
+        self.after: dict[str, tuple[str, ...]] = {}
         self.had: list[str] = []
         self.submitted: list[Task] = []
 
@@ -330,21 +330,35 @@ class Queue(FakeLauncher):
             self.after[task.run_id] = task.after
             # What waits has no end yet.
             self.started_at[task.run_id] = float("inf") if task.after else self.now() + 1
-        self.started += [task.run_id for task in tasks if task.after is None]
+        self.started += [task.run_id for task in tasks if not task.after]
 
     def ended(self) -> Sequence[tuple[str, int]]:
-        found = []
+        found: list[tuple[str, int]] = []
         for run, code in super().ended():
             found.append((run, code))
-            for trial in [trial for trial, after in self.after.items() if after == run and trial in self.started_at]:
-                if code == 0:
-                    self.started_at[trial] = self.now() + 1
-                    self.started.append(trial)
-                else:
-                    del self.started_at[trial]
-                    # Told before the baseline's own end, which is the harder order.
-                    found.insert(0, (trial, ExitCode.HELD))
+            if code == 0:
+                self._release(run)
+            else:
+                # Told before the needed run's own end, which is the harder order.
+                found[:0] = [(one, int(ExitCode.HELD)) for one in self._drop(run)]
         return found
+
+    def _behind(self, run: str) -> list[str]:
+        return [one for one, after in self.after.items() if run in after and self.started_at.get(one) == float("inf")]
+
+    def _release(self, run: str) -> None:
+        for one in self._behind(run):
+            if not any(need in self.started_at for need in self.after[one]):
+                self.started_at[one] = self.now() + 1
+                self.started.append(one)
+
+    def _drop(self, run: str) -> list[str]:
+        """Forget what can never begin, at any depth."""
+        gone = []
+        for one in self._behind(run):
+            if self.started_at.pop(one, None) is not None:
+                gone += [*self._drop(one), one]
+        return gone
 
 
 def test_a_run_that_is_stopped_again_and_again_goes_on_while_it_gets_further(world: World) -> None:
@@ -386,8 +400,8 @@ def test_a_queue_gets_everything_at_once_and_trials_behind_their_baselines(queue
     assert progress.done == set(queued.plan.configs)
     assert len(queue.submitted) == 6
     assert {task.run_id: task.after for task in queue.submitted} == {
-        **dict.fromkeys(queued.plan.baselines),
-        **{trial.run_id: trial.baseline for trial in queued.plan.trials},
+        **dict.fromkeys(queued.plan.baselines, ()),
+        **{trial.run_id: (trial.baseline,) for trial in queued.plan.trials},
     }
 
 

@@ -128,7 +128,7 @@ def test_what_a_job_said_before_python_is_kept_with_what_the_run_said(world: Wor
 
 def test_what_would_be_done_is_told_and_not_done(world: World) -> None:
     tasks = [Task(run, world.folder / "plan.json") for run in world.plan.baselines]
-    tasks += [Task(trial.run_id, world.folder / "plan.json", trial.baseline) for trial in world.plan.trials]
+    tasks += [Task(trial.run_id, world.folder / "plan.json", (str(trial.baseline),)) for trial in world.plan.trials]
     text = "\n".join(world.launcher().describe(tasks))
     assert text.count("an array of 2 runs") == 3
     assert text.count("#!/bin/bash") == 2

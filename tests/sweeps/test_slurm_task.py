@@ -105,7 +105,7 @@ def test_a_batch_that_was_taken_back_trains_nothing(
 
 
 def test_a_batch_is_read_as_it_was_written(tmp_path: Path) -> None:
-    batch = Batch("t", "sweep-1", "/p", ("a", "b"), Place(1), after="c", job="12")
+    batch = Batch("t", "sweep-1", "/p", ("a", "b"), Place(1), after=("c", "d"), job="12")
     assert read_batch(write_batch(tmp_path, batch)) == batch
     assert list(all_batches(tmp_path)) == [batch]
     assert batch.renewed().token != batch.token

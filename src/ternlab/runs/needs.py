@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ternlab.errors import SettingsError
-from ternlab.runs.directory import RunDirectory
+from ternlab.runs.directory import RunDirectory, run_directory
+from ternlab.runs.identity import run_id
 from ternlab.runs.pairing import baseline_of
 from ternlab.settings.root import Settings
 
@@ -43,6 +44,11 @@ class Need:
     directory: RunDirectory
     gives: tuple[str, ...] = ()
     existing: bool = False
+
+    @classmethod
+    def of(cls, role: str, settings: Settings, gives: tuple[str, ...] = ()) -> Need:
+        """Return the need of the run of `settings`, which is trained when it is not finished."""
+        return cls(role, settings, run_directory(settings.paths.runs, run_id(settings)), gives)
 
 
 # Where an input comes from: a file, or the role of a needed run, whose final weights it is.

@@ -61,17 +61,35 @@ class DivergedError(TernlabError):
     exit_code = ExitCode.DIVERGED
 
 
-class BaselineDivergedError(TernlabError):
-    """The full-precision twin of a run diverged, so the run itself was not tried."""
+class NeedDivergedError(TernlabError):
+    """A run that another one needs diverged, so that one was not tried.
+
+    Args:
+        role: what it is to that run ("baseline").
+        run_id: of the run that diverged.
+        cause: how it ended.
+        command: that trains it alone.
+        advice: how its recipe can be changed.
+    """
 
     exit_code = ExitCode.DIVERGED
 
-    def __init__(self, run_id: str, cause: DivergedError, command: str) -> None:
+    def __init__(
+        self, role: str, run_id: str, cause: DivergedError, command: str, advice: str = "another recipe"
+    ) -> None:
         super().__init__(
-            f"The baseline {run_id} diverged: {str(cause).splitlines()[0]}\n"
-            "  instead: another recipe (for the baseline alone: baseline.overrides), or to try the same again:\n"
+            f"The {role} {run_id} diverged: {str(cause).splitlines()[0]}\n"
+            f"  instead: {advice}, or to try the same again:\n"
             f"  {command} force=true"
         )
+
+
+class BaselineDivergedError(NeedDivergedError):
+    """The full-precision twin of a run diverged, so the run itself was not tried."""
+
+    def __init__(self, run_id: str, cause: DivergedError, command: str) -> None:
+        advice = "another recipe (for the baseline alone: baseline.overrides)"
+        super().__init__("baseline", run_id, cause, command, advice)
 
 
 class RunInterrupted(TernlabError):

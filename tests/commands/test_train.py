@@ -196,3 +196,15 @@ def test_two_processes_resume_after_the_parent_is_killed(tmp_path: Path) -> None
         time.sleep(0.5)
     assert code == ExitCode.DONE, err
     assert_same(weights(killed, "none"), weights(whole, "none"))
+
+
+def test_two_processes_start_from_the_weights_of_the_baseline(tmp_path: Path) -> None:
+    # The rate is so small that a step leaves every weight as it is.
+    words = [word for word in QUANTIZED if not word.startswith(("quant.init", "optim.lr"))]
+    own = ("quant.init=baseline", "optim.lr=1e-20", 'baseline.overrides=["optim.lr=0.05"]', "trainer.devices=2")
+    code, _, err = run(tmp_path, *words, *own)
+    assert code == ExitCode.DONE, err
+    latent = {
+        name.replace("parametrizations.weight.original", "weight"): w for name, w in weights(tmp_path, "tga").items()
+    }
+    assert torch.equal(latent["1.weight"], weights(tmp_path, "none")["1.weight"])

@@ -33,6 +33,7 @@ from ternlab.runs import lifecycle
 from ternlab.runs.directory import RunDirectory, run_directory
 from ternlab.runs.identity import run_id
 from ternlab.runs.lifecycle import complete
+from ternlab.runs.needs import Inputs
 from ternlab.runs.record import Record, Status, write_record
 from ternlab.settings.load import twin_of
 from ternlab.settings.root import Settings
@@ -69,10 +70,10 @@ class FakeTrain:
         self.during: Callable[[RunDirectory], None] = lambda directory: None
 
     def __call__(
-        self, settings: Settings, directory: RunDirectory, start: Path | None, stop: Any = None, leader: Any = None
+        self, settings: Settings, directory: RunDirectory, inputs: Inputs, stop: Any = None, leader: Any = None
     ) -> tuple[dict[str, float], dict[str, Any]]:
         name = settings.quant.name
-        self.calls.append((name, directory.run_id, start))
+        self.calls.append((name, directory.run_id, inputs.get("start")))
         self.during(directory)
         time.sleep(self.seconds[name])
         if name in self.errors:

@@ -35,7 +35,7 @@ class Job:
     index: int
     name: str
     batch: Path
-    after: str | None
+    after: list[str]
     state: str = "PENDING"
     reason: str = "None"
     ends: float = 0.0
@@ -116,7 +116,8 @@ class FakeSlurm:
             return FULL
         number = str(len({job.id for job in self.jobs}) + 41)
         batch = Path(shlex.split(text.strip().splitlines()[-1])[-1])
-        after = options.get("dependency", "").removeprefix("afterok:") or None
+        kind, *after = options.get("dependency", "afterok").split(":")
+        assert kind == "afterok"
         self.jobs += [Job(number, index, options["job-name"], batch, after) for index in range(count)]
         return Answer(0, f"Submitted batch job {number}\n")
 
@@ -154,8 +155,8 @@ class FakeSlurm:
                 self._begin(job)
 
     def _begin(self, job: Job) -> None:
-        if job.after is not None:
-            before = [one for one in self.jobs if f"{one.id}_{one.index}" == job.after]
+        if job.after:
+            before = [one for one in self.jobs if f"{one.id}_{one.index}" in job.after]
             if any(one.over and one.state != "COMPLETED" for one in before):
                 job.reason = "DependencyNeverSatisfied"
                 self._end(job, "CANCELLED")

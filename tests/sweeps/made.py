@@ -11,14 +11,15 @@ from ternlab.runs.record import write_record
 from ternlab.sweeps.plan import Plan, write_plan
 from ternlab.sweeps.planner import Composed, make_plan
 from ternlab.sweeps.space import space_of
+from tests.needy import NEEDY
 from tests.settings_for_tests import tiny_config
 
 
-def compose_in(runs: Path) -> Any:
-    """Return what stands for Hydra: `name=value` over the tiny configuration, `quant` is its only group."""
+def compose_in(runs: Path, **changes: Any) -> Any:
+    """Return what stands for Hydra: `name=value` over `tiny_config(runs, **changes)`, `quant` is its only group."""
 
     def compose(words: list[str]) -> Composed:
-        config = tiny_config(runs)
+        config = tiny_config(runs, **changes)
         for name, text in (word.split("=", 1) for word in words):
             *parents, leaf = name.split(".")
             branch = config
@@ -33,10 +34,21 @@ def compose_in(runs: Path) -> Any:
     return compose
 
 
-def plan_of(runs: Path, *typed: str) -> Plan:
-    """Return the plan of a space over tiny runs; the tree may change while they run."""
-    plan = make_plan(space_of(typed), compose_in(runs), {"quant"}.__contains__, "python sweeps/launch.py")
+def plan_of(runs: Path, *typed: str, **changes: Any) -> Plan:
+    """Return the plan of a space over tiny runs (`tiny_config`); the tree may change while they run."""
+    plan = make_plan(space_of(typed), compose_in(runs, **changes), {"quant"}.__contains__, "python sweeps/launch.py")
     return replace(plan, any_code=True)
+
+
+def plan_with_depth(runs: Path, *typed: str) -> Plan:
+    """Return a plan of TGA runs, each of which needs four others on three levels; see `tests.needy`."""
+    return plan_of(runs, "quant=tga", *typed, **NEEDY)
+
+
+def names(plan: Plan) -> dict[str, str]:
+    """Return the runs of a plan with one trial, by what they are to others: `trial`, or their role."""
+    (trial,) = plan.trials
+    return {"trial": trial.run_id, **{role: run for run, role in plan.roles.items()}}
 
 
 def write_status(runs: Path, run: str, status: str, **more: Any) -> None:

@@ -59,5 +59,5 @@ def with_baseline(world: World) -> tuple[SlurmLauncher, str, str]:
     trial = world.plan.trials[0]
     baseline = str(trial.baseline)
     plan = world.folder / "plan.json"
-    launcher.start([Task(trial.run_id, plan, after=baseline), Task(baseline, plan)])
+    launcher.start([Task(trial.run_id, plan, after=(baseline,)), Task(baseline, plan)])
     return launcher, baseline, trial.run_id

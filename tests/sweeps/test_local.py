@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from ternlab.errors import ExitCode, SettingsError
 from ternlab.runs.directory import run_directory
@@ -19,9 +21,10 @@ from ternlab.settings.sweep import LocalCluster
 from ternlab.sweeps.launcher import Launcher, Task
 from ternlab.sweeps.local import LocalLauncher, dealt, gpus, launcher_of, share
 from ternlab.sweeps.plan import Plan, write_plan
+from ternlab.sweeps.schedule import carry_out
 from ternlab.testing.launcher import LauncherContract
 from tests.commands.run_command import ROOT
-from tests.sweeps.made import plan_for_contract, plan_of
+from tests.sweeps.made import names, plan_for_contract, plan_of, plan_with_depth
 
 # One launcher process of a test: starts the runs of a plan, says so, and stays.
 STAYS = """
@@ -225,3 +228,26 @@ class TestContract(LauncherContract):
     def make_launcher(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path, Plan], Launcher]:
         monkeypatch.setenv("PYTHONPATH", str(ROOT))
         return lambda folder, plan: launcher_of(folder, plan, LocalCluster(workers=2, threads=1))
+
+
+def test_a_sweep_whose_runs_need_others_at_several_levels(launcher: LocalLauncher, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    # The rate is so small that a step leaves every weight as it is; that of the root is not.
+    plan = plan_with_depth(runs, "optim.lr=1e-20", "trainer.max_epochs=1")
+    progress = carry_out(
+        plan,
+        write_plan(plan, tmp_path),
+        runs,
+        launcher,
+        retries=0,
+        asked_to_stop=lambda: False,
+        look=lambda progress: None,
+    )
+    assert progress.done == set(plan.configs), progress.failed
+    assert all(len((run_directory(runs, run).record() or {})["attempts"]) == 1 for run in plan.configs)
+    # Each took its first weights from the one before it; the trial has drawn its own, by the same seed as the root.
+    run = names(plan)
+    weights = {role: load_file(run_directory(runs, name).weights_file) for role, name in run.items()}
+    first = weights["root"]["1.weight"]
+    assert all(torch.equal(weights[role]["1.weight"], first) for role in ("left", "right", "baseline"))
+    assert not torch.equal(weights["trial"]["1.parametrizations.weight.original"], first)

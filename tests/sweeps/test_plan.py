@@ -10,12 +10,16 @@ from typing import Any
 import pytest
 
 from ternlab.errors import SettingsError, StorageError
+from ternlab.runs.directory import run_directory
 from ternlab.runs.identity import run_id
 from ternlab.settings.load import twin_of
-from ternlab.sweeps.plan import plan_file, read_plan, write_plan
+from ternlab.sweeps.plan import merged, plan_file, read_plan, write_plan
 from ternlab.sweeps.planner import Composed, make_plan
 from ternlab.sweeps.space import space_of
-from tests.sweeps.made import compose_in, plan_of
+from tests.settings_for_tests import tiny_settings
+from tests.sweeps.made import compose_in, plan_of, plan_with_depth, write_status
+
+GOLDEN = Path(__file__).parent / "golden"
 
 
 def test_every_trial_has_the_id_of_its_frozen_settings_and_baselines_are_listed_once(tmp_path: Path) -> None:
@@ -69,6 +73,50 @@ def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
     assert len(found.configs) == len(plan.configs) == 12
     for run in plan.configs:
         assert found.settings(run) == plan.settings(run)
+
+
+def test_all_that_trials_need_at_any_depth_is_in_the_plan_once(tmp_path: Path) -> None:
+    plan = plan_with_depth(tmp_path, "quant.threshold.init=0.02,0.05")
+    assert list(plan.roles.values()) == ["root", "left", "right", "baseline"]
+    root, left, right, baseline = plan.needed
+    assert plan.baselines == (baseline,)
+    assert plan.needs == {
+        left: {root: "root"},
+        right: {root: "root"},
+        baseline: {left: "left", right: "right"},
+        **{trial.run_id: {baseline: "baseline"} for trial in plan.trials},
+    }
+    assert plan.run_ids == (*plan.needed, *(trial.run_id for trial in plan.trials))
+    assert all(run_id(plan.settings(run)) == run for run in plan.run_ids)
+    found = read_plan(write_plan(plan, tmp_path))
+    assert (found.needed, found.needs, found.roles) == (plan.needed, plan.needs, plan.roles)
+
+
+def test_a_plan_of_before_there_were_other_needs_than_baselines_is_read(tmp_path: Path) -> None:
+    plan_file(tmp_path).write_text((GOLDEN / "plan_version_2.json").read_text())
+    plan = read_plan(plan_file(tmp_path))
+    first, second = plan.trials
+    assert plan.needed == plan.baselines == (first.baseline, second.baseline)
+    assert plan.needs == {trial.run_id: {trial.baseline: "baseline"} for trial in plan.trials}
+    assert all(run_id(plan.settings(run)) == run for run in plan.run_ids)
+    # The same command makes the same plan, and goes on with that one.
+    now = plan_of(Path("logs/runs"), "quant=tga", "seed=0,1")
+    assert now.sweep_id == plan.sweep_id
+    whole = merged(plan, now)
+    assert (whole.trials, whole.needed, whole.needs) == (now.trials, now.needed, now.needs)
+
+
+def test_a_baseline_that_was_named_is_no_run_of_the_plan(tmp_path: Path) -> None:
+    other = plan_of(tmp_path, "quant=none", "seed=0", "optim.lr=0.3").trials[0].run_id
+    changes = {"baseline__run": other[-10:]}
+    with pytest.raises(SettingsError, match=r"(?s)^baseline\.run.*there is no such run"):
+        plan_of(tmp_path, "quant=tga", "seed=0", **changes)
+    directory = run_directory(tmp_path, other)
+    write_status(tmp_path, other, "finished")
+    directory.write_settings(tiny_settings(tmp_path, quant={"name": "none"}, optim__lr=0.3))
+    plan = plan_of(tmp_path, "quant=tga", "seed=0", **changes)
+    assert (plan.needed, plan.needs) == ((), {})
+    assert plan.trials[0].baseline == other
 
 
 def test_settings_with_dots_in_their_names_and_empty_ones_survive(tmp_path: Path) -> None:

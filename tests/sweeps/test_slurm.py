@@ -10,6 +10,7 @@ import pytest
 from ternlab.errors import ExitCode
 from ternlab.sweeps.launcher import Task
 from tests.sweeps.fake_slurm import FAILS
+from tests.sweeps.made import names, plan_with_depth
 from tests.sweeps.slurm_world import World, with_baseline
 
 
@@ -128,7 +129,7 @@ def test_what_a_job_said_before_python_is_kept_with_what_the_run_said(world: Wor
 
 def test_what_would_be_done_is_told_and_not_done(world: World) -> None:
     tasks = [Task(run, world.folder / "plan.json") for run in world.plan.baselines]
-    tasks += [Task(trial.run_id, world.folder / "plan.json", trial.baseline) for trial in world.plan.trials]
+    tasks += [Task(trial.run_id, world.folder / "plan.json", (str(trial.baseline),)) for trial in world.plan.trials]
     text = "\n".join(world.launcher().describe(tasks))
     assert text.count("an array of 2 runs") == 3
     assert text.count("#!/bin/bash") == 2
@@ -136,3 +137,72 @@ def test_what_would_be_done_is_told_and_not_done(world: World) -> None:
     assert all(run in text for run in world.plan.configs)
     assert world.files() == []
     assert world.slurm.calls == []
+
+
+@pytest.fixture
+def deep(tmp_path: Path) -> World:
+    """A trial that needs a baseline, which needs two runs, which need one."""
+    world = World(tmp_path)
+    world.plan = plan_with_depth(world.runs)
+    return world
+
+
+def test_each_level_of_needs_is_an_array_that_waits_for_those_before(deep: World) -> None:
+    run = names(deep.plan)
+    progress = deep.go()
+    assert progress.done == set(deep.plan.configs)
+    begun = deep.slurm.begun
+    assert [begun[0], *begun[3:]] == [run["root"], run["baseline"], run["trial"]]
+    assert len(begun) == 5
+    waits = [line for text in deep.slurm.scripts for line in text.splitlines() if "--dependency" in line]
+    assert waits == [
+        "#SBATCH --dependency=afterok:41_0",
+        "#SBATCH --dependency=afterok:42_0:42_1",
+        "#SBATCH --dependency=afterok:43_0",
+    ]
+    assert deep.files() == []
+
+
+def test_a_run_far_below_that_fails_takes_all_above_it_along(deep: World) -> None:
+    run = names(deep.plan)
+    deep.slurm.endings[run["right"]] = [FAILS, FAILS]
+    progress = deep.go(retries=1)
+    assert progress.failed == dict.fromkeys([run["right"], run["baseline"], run["trial"]], ExitCode.FAILED)
+    assert progress.done == {run["root"], run["left"]}
+    assert not {run["baseline"], run["trial"]} & set(deep.slurm.begun)
+
+
+def test_a_run_far_below_that_fails_once_is_tried_again_and_so_all_above_it_are_trained(deep: World) -> None:
+    run = names(deep.plan)
+    deep.slurm.endings[run["root"]] = [FAILS]
+    progress = deep.go(retries=1)
+    assert progress.done == set(deep.plan.configs)
+    assert {role: progress.tries[name] for role, name in run.items()} == {**dict.fromkeys(run, 1), "root": 2}
+
+
+def test_a_launcher_that_comes_later_finds_all_levels_in_the_queue(deep: World) -> None:
+    deep.stop_at = 0.5
+    run = names(deep.plan)
+    deep.slurm.seconds[run["root"]] = 5
+    deep.go()
+    assert len(deep.slurm.jobs) == 5
+    deep.stop_at = float("inf")
+    assert deep.go().done == set(deep.plan.configs)
+    assert len(deep.slurm.jobs) == 5
+
+
+def test_a_queue_with_little_room_gets_the_levels_one_after_another(tmp_path: Path) -> None:
+    deep = World(tmp_path)
+    deep.plan = plan_with_depth(deep.runs)
+    deep.slurm.limit = 2
+    assert deep.go().done == set(deep.plan.configs)
+    assert len(deep.slurm.begun) == 5
+
+
+def test_what_would_be_done_names_the_roles_of_what_is_waited_for(deep: World) -> None:
+    tasks = [Task(run, deep.folder / "plan.json", tuple(deep.plan.needs.get(run, ()))) for run in deep.plan.run_ids]
+    text = "\n".join(deep.launcher().describe(tasks))
+    run = names(deep.plan)
+    assert "--dependency=afterok:JOB_OF_THE_LEFT:JOB_OF_THE_RIGHT" in text
+    assert f"an array of 1 runs once {run['left']} and {run['right']} are finished: {run['baseline']}" in text
+    assert deep.slurm.calls == []

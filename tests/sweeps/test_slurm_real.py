@@ -21,7 +21,7 @@ from ternlab.sweeps.schedule import Progress, carry_out
 from ternlab.testing.launcher import LauncherContract
 from tests.commands.run_command import ROOT
 from tests.slurm.cluster import Cluster, needs_slurm, one_host_cluster, wait_until
-from tests.sweeps.made import plan_for_contract, plan_of
+from tests.sweeps.made import names, plan_for_contract, plan_of, plan_with_depth
 
 pytestmark = [pytest.mark.cluster, needs_slurm]
 
@@ -121,6 +121,21 @@ def test_a_sweep_from_its_baselines_to_its_end(cluster: Cluster, tmp_path: Path)
         assert len(record["attempts"]) == 1  # type: ignore[arg-type]
     assert sweep.files() == ["plan.json"]
     assert in_queue(sweep.folder, sweep.plan.sweep_id) == {}
+
+
+def test_runs_that_need_runs_that_need_runs(cluster: Cluster, tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, "quant=none", cpus_per_task=1)
+    sweep.plan = plan_with_depth(sweep.runs)
+    sweep.file = write_plan(sweep.plan, sweep.folder)
+    progress = sweep.go()
+    assert progress.done == set(sweep.plan.configs), progress.failed
+    run = names(sweep.plan)
+    began = {role: sweep.record(name)["started"] for role, name in run.items()}
+    ended = {role: sweep.record(name)["finished"] for role, name in run.items()}
+    for role, needed in {"left": "root", "right": "root", "baseline": "right", "trial": "baseline"}.items():
+        assert str(ended[needed]) <= str(began[role])
+    assert all(len(sweep.record(name)["attempts"]) == 1 for name in run.values())  # type: ignore[arg-type]
+    assert sweep.files() == ["plan.json"]
 
 
 def test_a_baseline_that_fails_takes_its_trials_along(cluster: Cluster, tmp_path: Path) -> None:

@@ -22,8 +22,8 @@ from ternlab.sweeps.on_slurm.script import check_path, job_id, log_file, place_o
 GOLDEN = Path(__file__).parent / "golden"
 PLAIN = Path("/data/sweeps/sweep-0123456789")
 ODD = Path('/data/it\'s "mine" $(id) `id` 100%j; #/sweep-0123456789')
-CASES: dict[str, tuple[dict[str, Any], Path, int, str | None]] = {
-    "smallest": ({}, PLAIN, 1, None),
+CASES: dict[str, tuple[dict[str, Any], Path, int, tuple[str, ...]]] = {
+    "smallest": ({}, PLAIN, 1, ()),
     "everything": (
         {
             "partition": "gpu,long",
@@ -41,9 +41,9 @@ CASES: dict[str, tuple[dict[str, Any], Path, int, str | None]] = {
         },
         PLAIN,
         1001,
-        "4242_17",
+        ("4242_17",),
     ),
-    "odd_folder": ({"processes_per_node": 2, "cpus_per_task": 4}, ODD, 12, None),
+    "odd_folder": ({"processes_per_node": 2, "cpus_per_task": 4}, ODD, 12, ()),
 }
 
 

@@ -32,7 +32,7 @@ def test_a_trial_whose_baseline_is_gone_is_not_submitted(world: World) -> None:
     launcher = world.launcher()
     launcher.running()
     trial = world.plan.trials[0]
-    task = Task(trial.run_id, world.folder / "plan.json", after=trial.baseline)
+    task = Task(trial.run_id, world.folder / "plan.json", after=(str(trial.baseline),))
     write_status(world.runs, str(trial.baseline), "failed")
     launcher.start([task])
     assert launcher.ended() == [(trial.run_id, ExitCode.HELD)]
@@ -49,7 +49,7 @@ def test_a_trial_is_kept_while_slurm_has_not_got_its_baseline(world: World) -> N
     assert world.slurm.jobs == []
     world.slurm.time += 31
     assert launcher.ended() == []
-    assert [job.after for job in world.slurm.jobs] == [None, "41_0"]
+    assert [job.after for job in world.slurm.jobs] == [[], ["41_0"]]
 
 
 @pytest.mark.parametrize("forget", [300.0, -1.0])

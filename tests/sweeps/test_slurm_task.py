@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import types
@@ -105,13 +106,22 @@ def test_a_batch_that_was_taken_back_trains_nothing(
 
 
 def test_a_batch_is_read_as_it_was_written(tmp_path: Path) -> None:
-    batch = Batch("t", "sweep-1", "/p", ("a", "b"), Place(1), after="c", job="12")
+    batch = Batch("t", "sweep-1", "/p", ("a", "b"), Place(1), after=("c", "d"), job="12")
     assert read_batch(write_batch(tmp_path, batch)) == batch
     assert list(all_batches(tmp_path)) == [batch]
     assert batch.renewed().token != batch.token
     assert batch.renewed().job is None
     remove_batch(tmp_path, "t")
     assert read_batch(tmp_path / "slurm" / "t.json") is None
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, ()), ("c", ("c",))])
+def test_a_batch_of_before_runs_could_wait_for_several_is_read(
+    tmp_path: Path, before: str | None, after: tuple[str, ...]
+) -> None:
+    path = write_batch(tmp_path, Batch("t", "sweep-1", "/p", ("a", "b"), Place(1)))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "version": 1, "after": before}))
+    assert read_batch(path) == Batch("t", "sweep-1", "/p", ("a", "b"), Place(1), after)
 
 
 def test_the_cluster_decides_what_is_outside_of_a_runs_identity(tmp_path: Path) -> None:

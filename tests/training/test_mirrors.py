@@ -31,7 +31,7 @@ def trained(settings: Settings) -> RunDirectory:
     """Train in this process, with mirrors, without record and baseline."""
     directory = run_directory(settings.paths.runs, run_id(settings))
     directory.create()
-    train_here(settings, directory, None, Place())
+    train_here(settings, directory, {}, Place())
     return directory
 
 

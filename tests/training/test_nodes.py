@@ -33,7 +33,7 @@ def _follow(runs: Path, node: int, out: Path, count: int = 2) -> None:
     seen: list[Any] = []
     try:
         for call in follower.calls():
-            seen.append([call.number, str(call.run), call.start and str(call.start), call.address, call.port])
+            seen.append([call.number, str(call.run), call.address, call.port])
             if call.run.name == "fails":
                 follower.report(call, DivergedError("not finite"))
         seen.append("end")
@@ -67,14 +67,14 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_followers_join_each_training_and_leave_with_the_leader_and_nothing_is_left(tmp_path: Path) -> None:
     followers = [follow(tmp_path, node, 3) for node in (1, 2)]
     with Leader(tmp_path, place(0, 3)) as leader:
-        first = leader.call(tmp_path / "baseline", None, StopRequest())
-        second = leader.call(tmp_path / "run", tmp_path / "weights", StopRequest())
+        first = leader.call(tmp_path / "baseline", StopRequest())
+        second = leader.call(tmp_path / "run", StopRequest())
         wait = [leader.folder / f"call-{number}.json" for number in (0, 1)]
         assert all(path.exists() for path in wait)
     for follower in followers:
         assert seen(follower) == [
-            [0, str(tmp_path / "baseline"), None, first.address, first.port],
-            [1, str(tmp_path / "run"), str(tmp_path / "weights"), second.address, second.port],
+            [0, str(tmp_path / "baseline"), first.address, first.port],
+            [1, str(tmp_path / "run"), second.address, second.port],
             "end",
         ]
     assert not list((tmp_path / ".nodes").iterdir())
@@ -93,7 +93,7 @@ def test_a_leader_with_nothing_to_train_lets_the_others_go_also_those_that_come_
 def test_the_error_of_another_node_reaches_the_leader(tmp_path: Path) -> None:
     follower = follow(tmp_path)
     with Leader(tmp_path, place(0)) as leader:
-        call = leader.call(tmp_path / "fails", None, StopRequest())
+        call = leader.call(tmp_path / "fails", StopRequest())
         nodes.wait_until(lambda: leader.error_elsewhere(call) is not None, 10)
         error = leader.error_elsewhere(call)
         assert error is not None
@@ -104,7 +104,7 @@ def test_the_error_of_another_node_reaches_the_leader(tmp_path: Path) -> None:
 def _lead_and_die(runs: Path) -> None:
     leader = Leader(runs, place(0))
     leader.__enter__()
-    leader.call(runs / "run", None, StopRequest())
+    leader.call(runs / "run", StopRequest())
     os._exit(9)
 
 
@@ -125,7 +125,7 @@ def test_a_node_that_does_not_come_is_named(tmp_path: Path, monkeypatch: pytest.
         pytest.raises(InfrastructureError, match=r"1 of 2 nodes did not come .*: n2"),
         Leader(tmp_path, place(0)) as one,
     ):
-        one.call(tmp_path / "run", None, StopRequest())
+        one.call(tmp_path / "run", StopRequest())
 
 
 def test_a_leader_that_does_not_come_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +138,7 @@ def test_a_signal_ends_the_wait_for_the_others(tmp_path: Path, monkeypatch: pyte
     stop = StopRequest()
     stop.signal = "SIGUSR2"
     with pytest.raises(RunInterrupted), Leader(tmp_path, place(0)) as leader:
-        leader.call(tmp_path / "run", None, stop)
+        leader.call(tmp_path / "run", stop)
 
 
 def test_what_an_earlier_start_of_the_job_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,9 +151,9 @@ def test_what_an_earlier_start_of_the_job_left_is_removed(tmp_path: Path, monkey
 
 
 def test_an_address_that_a_node_does_not_find_is_refused_with_what_to_set(tmp_path: Path) -> None:
-    check_address(Call(0, tmp_path, None, "localhost", 1))
+    check_address(Call(0, tmp_path, "localhost", 1))
     with pytest.raises(SettingsError, match="export MASTER_ADDR"):
-        check_address(Call(0, tmp_path, None, "no-such-host.invalid", 1))
+        check_address(Call(0, tmp_path, "no-such-host.invalid", 1))
 
 
 def task(folder: Path, node: int, restarts: int, *settings: str, **more: str) -> subprocess.Popen[str]:

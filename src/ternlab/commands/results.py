@@ -109,8 +109,7 @@ def _folder(chosen: argparse.Namespace) -> tuple[Path, list[str] | None]:
     if chosen.sweep is None:
         return chosen.runs or RUNS, None
     plan, _ = found_plan(chosen.sweeps, chosen.sweep)
-    ids = [*plan.baselines, *(trial.run_id for trial in plan.trials)]
-    return chosen.runs or plan.runs, ids
+    return chosen.runs or plan.runs, list(plan.run_ids)
 
 
 def _states(text: str) -> list[str]:

@@ -18,7 +18,7 @@ from ternlab.sweeps.progress import Progress
 from ternlab.sweeps.schedule import carry_out, submit
 from ternlab.sweeps.search_plan import source_of
 from ternlab.sweeps.states import INFRASTRUCTURE, SOME_FAILED, Standing, State
-from ternlab.sweeps.table import failure_lines, look, result_lines, status_lines, summary_line
+from ternlab.sweeps.table import count_words, failure_lines, look, result_lines, status_lines, summary_line
 from ternlab.sweeps.trial import check_code
 from ternlab.sweeps.watching import duration, watcher
 from ternlab.training.signals import StopRequest
@@ -46,7 +46,7 @@ def run_sweep(plan: Plan, wanted: SweepSettings, runs: Path, sweeps: Path, compo
         _make(folder)
         with _held(folder), StopRequest() as stop:
             plan = _agreed(plan, folder, runs, wanted)
-            print(f"{plan.sweep_id}: {len(plan.trials)} trials, {len(plan.baselines)} baselines\n{folder}", flush=True)
+            print(f"{plan.sweep_id}: {count_words(plan)}\n{folder}", flush=True)
             if not wanted.wait:
                 return _submit(plan, plan_file(folder).resolve(), runs, launcher)
             progress = _carry_out(plan, folder, runs, launcher, wanted, compose, stop)
@@ -196,9 +196,8 @@ def _cost(plan: Plan, found: list[Standing]) -> str:
 def _print_plan(plan: Plan, runs: Path, launcher: Launcher, file: Path) -> None:
     found = look(plan, runs)
     print(summary_line(plan, found), "", *status_lines(plan, found), "", sep="\n")
-    baselines = {trial.run_id: trial.baseline for trial in plan.trials}
     left = [one.run_id for one in found if one.state not in (State.FINISHED, State.DIVERGED)]
-    after = {run: baselines.get(run) if baselines.get(run) in left else None for run in left}
+    after = {run: tuple(need for need in plan.needs.get(run, ()) if need in left) for run in left}
     print(_cost(plan, found), "", sep="\n")
     print(*launcher.describe([Task(run, file, after[run]) for run in left]), "", sep="\n")
     for trial in plan.trials:

@@ -12,6 +12,7 @@ from ternlab.runs import provenance
 from ternlab.runs.directory import RunDirectory, run_directory
 from ternlab.runs.identity import run_id
 from ternlab.runs.lifecycle import complete
+from ternlab.runs.needs import Inputs
 from ternlab.runs.table import print_table
 from ternlab.settings.load import settings_from_config
 from ternlab.settings.root import Settings
@@ -38,7 +39,7 @@ def main(config: dict[str, Any]) -> ExitCode:
 
 
 def train_run(settings: Settings, command: str) -> tuple[RunDirectory, bool]:
-    """Train a run, and its baseline first, to the end; return its folder and whether there was anything to do.
+    """Train a run, and first all that it needs, to the end; return its folder and whether there was anything to do.
 
     With `trainer.nodes` > 1 this is called on each node: the first one leads, the others help until it has ended,
     whatever it ended with.
@@ -70,10 +71,10 @@ def _lead(settings: Settings, command: str, stop: StopRequest) -> tuple[RunDirec
     trained: list[str] = []
     here = allocation() if settings.trainer.nodes > 1 else None
 
-    def train(settings: Settings, directory: RunDirectory, start: Path | None) -> tuple[Metrics, Facts]:
+    def train(settings: Settings, directory: RunDirectory, inputs: Inputs) -> tuple[Metrics, Facts]:
         trained.append(directory.run_id)
         _log.info("run %s", directory.run_id)
-        return _train(settings, directory, start, stop, leader)
+        return _train(settings, directory, inputs, stop, leader)
 
     with Leader(Path(settings.paths.runs), here) if here else contextlib.nullcontext() as leader:
         directory = complete(settings, command, train, stop, _check_layers)
@@ -103,7 +104,7 @@ def _check_layers(settings: Settings) -> None:
 
 
 def _train(
-    settings: Settings, directory: RunDirectory, start: Path | None, stop: StopRequest, leader: Leader | None
+    settings: Settings, directory: RunDirectory, inputs: Inputs, stop: StopRequest, leader: Leader | None
 ) -> tuple[Metrics, Facts]:
     # Deferred: importing torch and Lightning takes seconds, which a finished run or a typo must not pay.
     from ternlab.logs import quiet_libraries
@@ -115,17 +116,17 @@ def _train(
     nodes = settings.trainer.nodes
     _check_nodes(nodes, leader)
     if settings.trainer.devices > 1 or nodes > 1:
-        result = train_in_processes(settings, directory, start, stop, leader if nodes > 1 else None)
+        result = train_in_processes(settings, directory, inputs, stop, leader if nodes > 1 else None)
         metrics, facts = result["metrics"], result["facts"]
     else:
-        outcome = train_here(settings, directory, start, Place(), stop)
+        outcome = train_here(settings, directory, inputs, Place(), stop)
         metrics, facts = outcome.metrics, outcome.facts
     _check_world(facts["world_size"], settings)
     return metrics, {**facts, "nodes": nodes}
 
 
 def _check_nodes(nodes: int, leader: Leader | None) -> None:
-    """Refuse a baseline whose overrides ask for other nodes than the job has."""
+    """Refuse a needed run that asks for other nodes than the job has."""
     there = leader.nodes if leader else 1
     if nodes not in (1, there):
         raise SettingsError(

@@ -53,8 +53,7 @@ def _chosen_runs(chosen: argparse.Namespace) -> tuple[Plan | None, Path, Sequenc
         )
     if chosen.sweep is not None:
         plan, folder = found_plan(chosen.sweeps, chosen.sweep)
-        ids = [*plan.baselines, *(trial.run_id for trial in plan.trials)]
-        found = [run_directory(plan.runs, run) for run in ids]
+        found = [run_directory(plan.runs, run) for run in plan.run_ids]
         return plan, folder, [directory for directory in found if directory.record_file.is_file()], 0
     if chosen.all:
         return None, chosen.runs, *mirrored_runs(chosen.runs)

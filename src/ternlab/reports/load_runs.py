@@ -174,7 +174,7 @@ def _of_plan(
     rows: Sequence[dict[str, Any]], plan: Plan, with_waiting: bool, folder: Path | None
 ) -> list[dict[str, Any]]:
     """Return the rows of the plan's runs; those that have no record yet are `waiting`, or failed before they began."""
-    ids = [*plan.baselines, *(trial.run_id for trial in plan.trials)]
+    ids = plan.run_ids
     # A baseline that was typed is no run of the plan, but the trials are compared with it.
     wanted = {*ids, *(trial.baseline for trial in plan.trials)}
     known = {row["run_id"]: row for row in rows if row["run_id"] in wanted}

@@ -62,7 +62,7 @@ def unfinished_sweeps(directories: Sequence[RunDirectory], runs: Path, sweeps: P
             plan = read_plan(path)
         except (StorageError, SettingsError):
             continue
-        planned = {*plan.baselines, *(trial.run_id for trial in plan.trials)}
+        planned = set(plan.run_ids)
         if planned & leaving and not planned <= finished:
             found[plan.sweep_id] = sorted(planned & leaving)
     return found

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from ternlab.errors import SettingsError, did_you_mean
-from ternlab.runs.files import write_text
+from ternlab.errors import SettingsError, StorageError, did_you_mean
+from ternlab.runs.files import write_json, write_text
 from ternlab.runs.lock import RunLock
 from ternlab.runs.record import Record, read_record
 from ternlab.settings.load import config_of, settings_from_config
@@ -42,6 +43,11 @@ class RunDirectory:
     def config_file(self) -> Path:
         """The resolved settings, as the command line could give them."""
         return self.path / "config.yaml"
+
+    @property
+    def inputs_file(self) -> Path:
+        """Which files a training in several processes takes: weights to start from, by name."""
+        return self.path / "inputs.json"
 
     @property
     def record_file(self) -> Path:
@@ -99,6 +105,21 @@ class RunDirectory:
     def record(self) -> Record | None:
         """Return the record, or `None` when the run was never started."""
         return read_record(self.record_file)
+
+    def write_inputs(self, inputs: Mapping[str, Path]) -> None:
+        """Write which files the training takes, beside the settings, for the processes that train."""
+        write_json(self.inputs_file, {name: str(path) for name, path in inputs.items()})
+
+    def inputs(self) -> dict[str, Path]:
+        """Read what `write_inputs` wrote.
+
+        Raises:
+            StorageError: it is not readable.
+        """
+        try:
+            return {name: Path(path) for name, path in json.loads(self.inputs_file.read_text()).items()}
+        except (OSError, ValueError, AttributeError) as error:
+            raise StorageError(f"{self.inputs_file}: is not a readable list of files ({error}).") from error
 
     def write_settings(self, settings: Settings) -> None:
         """Write the resolved settings, without `force`: who types them again wants to go on."""

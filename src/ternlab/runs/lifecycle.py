@@ -13,6 +13,7 @@ from ternlab.data.fingerprint import check_data
 from ternlab.errors import (
     BaselineDivergedError,
     DivergedError,
+    NeedDivergedError,
     RunHeldError,
     RunInterrupted,
     SettingsError,
@@ -24,7 +25,8 @@ from ternlab.runs import provenance
 from ternlab.runs.attempts import Attempt, begin_training, new_attempt
 from ternlab.runs.directory import RunDirectory, run_directory
 from ternlab.runs.identity import file_digest, run_id
-from ternlab.runs.pairing import baseline_of, paired_metrics
+from ternlab.runs.needs import BASELINE, Inputs, Need, inputs, needs, ordered
+from ternlab.runs.pairing import paired_metrics
 from ternlab.runs.record import Record, Status, now, write_record
 from ternlab.settings.root import Settings
 from ternlab.training.signals import StopRequest
@@ -33,9 +35,9 @@ _log = logging.getLogger(__name__)
 _WAIT_SECONDS = 2.0
 
 
-# Trains a run: takes its settings, its folder and the weights to start from; returns metrics and facts.
+# Trains a run: takes its settings, its folder and the files that it needs; returns metrics and facts.
 # It is handed in, so that this module does not import torch.
-Train = Callable[[Settings, RunDirectory, Path | None], tuple[dict[str, float], dict[str, Any]]]
+Train = Callable[[Settings, RunDirectory, Inputs], tuple[dict[str, float], dict[str, Any]]]
 
 
 def complete(
@@ -45,14 +47,14 @@ def complete(
     stop: StopRequest | None = None,
     check: Callable[[Settings], None] | None = None,
 ) -> RunDirectory:
-    """Make sure that the run of `settings` is finished, its baseline first, and return its folder.
+    """Make sure that the run of `settings` is finished, and before it all runs that it needs; return its folder.
 
     Args:
         settings: of the run.
         command: what a person types for this run; goes into the record.
         train: trains a run.
         stop: asked while waiting for another process; default: nobody asks.
-        check: checks of a quantized run that need torch, before its baseline is trained.
+        check: checks of a quantized run that need torch, before anything is trained.
 
     Raises:
         RunHeldError: another process works on it.
@@ -66,20 +68,20 @@ def complete(
     if _is_final(directory):
         return directory
     _check_before_anything_is_spent(settings)
-    if settings.quant.active and check is not None:
-        check(settings)
+    if check is not None:
+        _check_quantized(settings, check)
     directory.create()
     with directory.lock(), log_to_file(directory.log_file):
         # Another process may have finished it between the look and the lock.
         if _is_final(directory):
             return directory
         with _recording(directory, settings, command) as record:
-            baseline = None
-            if settings.quant.active:
-                baseline = _complete_baseline(settings, train, stop)
-                record.update(baseline_run_id=baseline.run_id, baseline=_about(baseline))
+            needed = needs(settings)
+            for need in needed:
+                _complete_need(need, train, stop)
+                _note(need, record)
                 write_record(directory.record_file, record)
-            _train(settings, directory, baseline, record, train)
+            _train(settings, directory, needed, record, train)
     return directory
 
 
@@ -93,22 +95,28 @@ def _check_before_anything_is_spent(settings: Settings) -> None:
             weights_kind(weights_path(settings.quant.init_file))
         except SettingsError as error:
             raise error.about("quant.init_file", instead_of="model.weights") from None
-    if settings.quant.active:
-        baseline_of(settings)
+    ordered(needs(settings), run_id(settings))
 
 
-def _train(
-    settings: Settings, directory: RunDirectory, baseline: RunDirectory | None, record: Record, train: Train
-) -> None:
+def _check_quantized(settings: Settings, check: Callable[[Settings], None]) -> None:
+    """Check a run and all that it needs, as far as they are quantized."""
+    needed = [need.settings for need, _ in ordered(needs(settings), run_id(settings)) if not need.existing]
+    for one in (settings, *needed):
+        if one.quant.active:
+            check(one)
+
+
+def _train(settings: Settings, directory: RunDirectory, needed: tuple[Need, ...], record: Record, train: Train) -> None:
     begin_training(record["attempts"], directory)
     # Written down before the training, which may be killed.
     write_record(directory.record_file, record)
     started = time.monotonic()
     try:
-        metrics, facts = train(settings, directory, _start(settings, baseline))
+        metrics, facts = train(settings, directory, inputs(settings, needed))
     finally:
-        # Without the time that the baseline took: its own record has that.
+        # Without the time that the needed runs took: their own records have that.
         record["attempts"][-1]["seconds"] = round(time.monotonic() - started, 3)
+    baseline = next((need.directory for need in needed if need.role == BASELINE), None)
     if baseline is not None:
         of_baseline = baseline.record() or {}
         metrics = {**metrics, **paired_metrics(metrics, of_baseline)}
@@ -116,12 +124,11 @@ def _train(
     record.update(metrics=metrics, facts=facts)
 
 
-def _start(settings: Settings, baseline: RunDirectory | None) -> Path | None:
-    if settings.quant.active and settings.quant.init == "file":
-        return Path(str(settings.quant.init_file)).expanduser()
-    if baseline is not None and settings.quant.init == "baseline":
-        return baseline.weights_file
-    return None
+def _note(need: Need, record: Record) -> None:
+    """Write down which run was needed; of the baseline also its numbers."""
+    record["needs"][need.role] = need.directory.run_id
+    if need.role == BASELINE:
+        record.update(baseline_run_id=need.directory.run_id, baseline=_about(need.directory))
 
 
 def _about(baseline: RunDirectory) -> dict[str, Any]:
@@ -131,28 +138,30 @@ def _about(baseline: RunDirectory) -> dict[str, Any]:
     return {"path": str(baseline.path), **{key: record.get(key) for key in kept}}
 
 
-def _complete_baseline(settings: Settings, train: Train, stop: StopRequest | None) -> RunDirectory:
-    """Find or train the full-precision twin; wait for it when another process is training it."""
-    twin, directory = baseline_of(settings)
+def _complete_need(need: Need, train: Train, stop: StopRequest | None) -> None:
+    """Find or train a run that another one needs; wait for it when another process is training it."""
+    directory = need.directory
     command = directory.command()
     said = False
     while True:
         try:
             if not _is_final(directory):
-                _log.info("baseline %s", directory.run_id)
-                complete(twin, command, train, stop)
-            return directory
+                _log.info("%s %s", need.role, directory.run_id)
+                complete(need.settings, command, train, stop)
+            return
         except DivergedError as error:
-            raise BaselineDivergedError(directory.run_id, error, command) from error
+            if need.role == BASELINE:
+                raise BaselineDivergedError(directory.run_id, error, command) from error
+            raise NeedDivergedError(need.role, directory.run_id, error, command) from error
         except RunHeldError as error:
             if not said:
-                _log.info("waiting for the baseline: %s", str(error).splitlines()[0])
+                _log.info("waiting for the %s: %s", need.role, str(error).splitlines()[0])
             said = True
             if stop is not None:
                 stop.leave_if_asked()
             time.sleep(_WAIT_SECONDS)
         except Exception as error:
-            error.add_note(f"this happened in the baseline, {directory.run_id}")
+            error.add_note(f"this happened in the {need.role}, {directory.run_id}")
             raise
 
 
@@ -217,6 +226,7 @@ def _begun(directory: RunDirectory, settings: Settings, command: str) -> Record:
         "epochs": settings.trainer.max_epochs,
         "starts_from": settings.quant.init if settings.quant.active else "scratch",
         "metrics": {},
+        "needs": {},
         "baseline_run_id": None,
         "baseline": None,
         "started": before.get("started", attempts[-1]["started"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 
 from ternlab.errors import SettingsError
@@ -9,6 +10,7 @@ from ternlab.runs.directory import RunDirectory, existing_run, run_directory
 from ternlab.runs.identity import run_id
 from ternlab.runs.record import Record, Status
 from ternlab.settings.load import twin_of
+from ternlab.settings.quant import QuantSettings
 from ternlab.settings.root import Settings
 
 _PAIRED = ("top1", "top5")
@@ -21,7 +23,8 @@ def baseline_of(settings: Settings) -> tuple[Settings, RunDirectory]:
         SettingsError: `baseline.run` names no run, or one that cannot be a baseline of this run.
     """
     if settings.baseline.run is None:
-        twin = twin_of(settings)
+        # Nothing of the quantization is in the twin: runs that differ in nothing else share it.
+        twin = _twin(settings.model_copy(update={"quant": QuantSettings()}))
         _refuse("baseline.overrides", list(settings.baseline.overrides), _differences(settings, twin))
         return twin, run_directory(settings.paths.runs, run_id(twin))
     directory = existing_run(settings.paths.runs, settings.baseline.run, "baseline.run")
@@ -32,6 +35,12 @@ def baseline_of(settings: Settings) -> tuple[Settings, RunDirectory]:
         reasons.append(f"it is {record.get('status')}")
     _refuse("baseline.run", directory.run_id, reasons + _differences(settings, twin))
     return twin, directory
+
+
+@functools.lru_cache(maxsize=1024)
+def _twin(rest: Settings) -> Settings:
+    """Return the twin of settings without their quantization; a plan of a sweep asks for the same ones often."""
+    return twin_of(rest)
 
 
 def _differences(settings: Settings, twin: Settings) -> list[str]:

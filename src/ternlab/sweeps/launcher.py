@@ -15,13 +15,13 @@ class Task:
     Attributes:
         run_id: of the run.
         plan: file of the plan that has its frozen settings.
-        after: a run that must be finished first. Only launchers that queue get such tasks; the others get a task
+        after: runs that must be finished first. Only launchers that queue get such tasks; the others get a task
             when nothing is in its way any more.
     """
 
     run_id: str
     plan: Path
-    after: str | None = None
+    after: tuple[str, ...] = ()
 
 
 class Launcher(Protocol):

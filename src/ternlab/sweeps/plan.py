@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ternlab.errors import SettingsError, StorageError
 from ternlab.runs.files import write_json
+from ternlab.runs.needs import BASELINE
 from ternlab.settings.load import settings_from_config
 from ternlab.settings.root import Settings
 
-PLAN_VERSION = 2
+PLAN_VERSION = 3
+# Of this version: baselines were the only runs that trials needed.
+_BASELINES_ONLY = 2
 SEED = "seed"
 
 Config = dict[str, Any]
@@ -27,7 +30,7 @@ class Trial:
         run_id: of the run; two points that make the same run are one trial.
         point: the settings in which the trials differ.
         command: what a person types to train this run alone.
-        baseline: id of the full-precision twin; `None` for a run in full precision.
+        baseline: id of the full-precision twin that it is compared with; `None` for a run in full precision.
     """
 
     run_id: str
@@ -48,7 +51,7 @@ class Plan:
     Attributes:
         sweep_id: a hash of the trials, or of what a search goes through: the same command has the same sweep.
         trials: in the order of the space, or of the search.
-        baselines: runs that trials need first, each once; not among the trials.
+        needed: runs that trials need, at any depth, each once and after those that it needs itself; not the trials.
         configs: the frozen configuration of every run of the plan, by run id; plain values.
         code: commit and difference of the program that made the plan.
         command: that made the plan.
@@ -57,11 +60,12 @@ class Plan:
         metric: of validation, by which the best setting is chosen.
         any_code: whether trials may run on other code than `code`.
         folder: in which the command was typed; relative paths are taken from it.
+        needs: for each run that needs others of the plan, these and the role of each (`ternlab.runs.needs.Need`).
     """
 
     sweep_id: str
     trials: tuple[Trial, ...]
-    baselines: tuple[str, ...]
+    needed: tuple[str, ...]
     configs: Mapping[str, Config]
     code: dict[str, Any] | None
     command: str
@@ -70,6 +74,23 @@ class Plan:
     metric: str = "val/top1"
     any_code: bool = False
     folder: str = ""
+    needs: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    @property
+    def run_ids(self) -> tuple[str, ...]:
+        """All runs, needed ones first."""
+        return (*self.needed, *(trial.run_id for trial in self.trials))
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """What each needed run that is no trial is to those that need it, e.g. `baseline`."""
+        found = {run: role for roles in self.needs.values() for run, role in roles.items()}
+        return {run: found.get(run, BASELINE) for run in self.needed}
+
+    @property
+    def baselines(self) -> tuple[str, ...]:
+        """The needed runs that are baselines."""
+        return tuple(run for run, role in self.roles.items() if role == BASELINE)
 
     @property
     def runs(self) -> Path:
@@ -123,10 +144,11 @@ def merged(begun: Plan, now: Plan) -> Plan:
     known = {trial.run_id for trial in begun.trials}
     trials = (*begun.trials, *(trial for trial in now.trials if trial.run_id not in known))
     runs = {trial.run_id for trial in trials}
-    baselines = tuple(run for run in dict.fromkeys((*begun.baselines, *now.baselines)) if run not in runs)
+    needed = tuple(run for run in dict.fromkeys((*begun.needed, *now.needed)) if run not in runs)
     configs = begun.configs if len(trials) == len(begun.trials) else {**now.configs, **begun.configs}
     search = now.search or begun.search
-    return replace(begun, trials=trials, baselines=baselines, configs=configs, search=search)
+    needs = {**now.needs, **begun.needs}
+    return replace(begun, trials=trials, needed=needed, configs=configs, search=search, needs=needs)
 
 
 def plan_file(folder: Path) -> Path:
@@ -161,14 +183,15 @@ def read_plan(path: Path) -> Plan:
         ) from None
     except (OSError, ValueError) as error:
         raise StorageError(f"{path}: is not a readable plan ({error}).") from error
-    if found.get("plan_version") != PLAN_VERSION:
+    if found.get("plan_version") not in (_BASELINES_ONLY, PLAN_VERSION):
         raise StorageError(f"{path}: is a plan of another version of ternlab.\n  instead: the version that made it")
     configs = _Parted(found["bases"], found["configs"])
     trials = tuple(Trial(**trial) for trial in found["trials"])
+    needed, needs = _needs(found, trials, configs)
     return Plan(
         found["sweep_id"],
         trials,
-        tuple(found["baselines"]),
+        needed,
         configs,
         found["code"],
         found["command"],
@@ -177,7 +200,19 @@ def read_plan(path: Path) -> Plan:
         found["metric"],
         found["any_code"],
         found["folder"],
+        needs,
     )
+
+
+def _needs(
+    found: dict[str, Any], trials: Iterable[Trial], configs: Collection[str]
+) -> tuple[tuple[str, ...], dict[str, dict[str, str]]]:
+    """Return the needed runs of a plan on the disk, and which runs need which."""
+    if found["plan_version"] == PLAN_VERSION:
+        return tuple(found["needed"]), found["needs"]
+    # A baseline that was typed is no run of the plan.
+    baselines = {trial.run_id: trial.baseline for trial in trials if trial.baseline in configs}
+    return tuple(found["baselines"]), {run: {str(baseline): BASELINE} for run, baseline in baselines.items()}
 
 
 def _pruned_file(plan_file: Path) -> Path:
@@ -207,7 +242,8 @@ def _as_json(plan: Plan) -> dict[str, Any]:
         "folder": plan.folder,
         "metric": plan.metric,
         "trials": [vars(trial) for trial in plan.trials],
-        "baselines": list(plan.baselines),
+        "needed": list(plan.needed),
+        "needs": {run: dict(roles) for run, roles in plan.needs.items()},
         **({} if plan.search is None else {"search": plan.search}),
         "bases": bases,
         "configs": configs,

@@ -1,4 +1,4 @@
-"""From points of a space to the trials of a plan, each with its frozen settings and its baseline."""
+"""From points of a space to the trials of a plan, each with its frozen settings and the runs that it needs."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Any
 from ternlab.errors import SettingsError
 from ternlab.runs import provenance
 from ternlab.runs.identity import run_id
-from ternlab.settings.load import config_of, settings_from_config, twin_of
-from ternlab.settings.quant import QuantSettings
+from ternlab.runs.needs import BASELINE, Need, needs, ordered
+from ternlab.settings.load import config_of, settings_from_config
 from ternlab.settings.root import Settings
 from ternlab.sweeps.plan import Config, Plan, Trial
 from ternlab.sweeps.space import Axis, Point, Space
@@ -52,7 +52,8 @@ class Planner:
 
     Attributes:
         trials: by run.
-        baselines: runs that trials need first, among them those that are trials.
+        needed: runs that trials need, at any depth, among them those that are trials.
+        needs: for each run that needs others of the plan, these and their roles.
         configs: of all these runs.
         composed: what Hydra has composed, by the words that it was asked for.
     """
@@ -68,14 +69,14 @@ class Planner:
         self._space, self._compose, self._options, self._check = space, compose, options, check
         self._axes = {axis.name: axis for axis in space.axes}
         self._asked_of_hydra = {axis.name for axis in space.axes if not _is_plain(axis, is_group)}
-        self._twins: dict[Settings, tuple[str, Config]] = {}
         self.trials: dict[str, Trial] = {}
-        self.baselines: dict[str, None] = {}
+        self.needed: dict[str, None] = {}
+        self.needs: dict[str, dict[str, str]] = {}
         self.configs: dict[str, Config] = {}
         self.composed: dict[tuple[str, ...], Composed] = {}
 
     def add(self, point: Point) -> bool:
-        """Add the trial of a point and its baseline, and return whether it is a new one.
+        """Add the trial of a point and the runs that it needs, and return whether it is a new one.
 
         Raises:
             SettingsError: it cannot be trained; the point is named.
@@ -84,13 +85,14 @@ class Planner:
         config = self._config(point, words)
         with _naming(point):
             settings = self._checked(config)
-            baseline = settings.baseline.run if settings.quant.active else None
-            if settings.quant.active and baseline is None:
-                baseline = self._add_twin(settings)
-        run = run_id(settings)
+            run = run_id(settings)
+            direct = needs(settings)
+            self._add_needed(direct, run)
         self.configs[run] = config
         if run in self.trials:
             return False
+        self._add_needs(run, direct)
+        baseline = next((need.directory.run_id for need in direct if need.role == BASELINE), None)
         self.trials[run] = Trial(run, dict(point), _command(self._options, self._space.fixed, words), baseline)
         return True
 
@@ -102,10 +104,10 @@ class Planner:
             sweep_id: default: a hash of the trials.
             search: see `Plan`.
         """
-        baselines = tuple(run for run in self.baselines if run not in self.trials)
+        needed = tuple(run for run in self.needed if run not in self.trials)
         name = sweep_id or name_of(sorted(self.trials))
         trials = tuple(self.trials.values())
-        return Plan(name, trials, baselines, self.configs, provenance.git_state(), command, search)
+        return Plan(name, trials, needed, self.configs, provenance.git_state(), command, search, needs=self.needs)
 
     def _config(self, point: Point, words: list[str]) -> Config:
         key = tuple(word for word, (name, _) in zip(words, point, strict=True) if name in self._asked_of_hydra)
@@ -133,16 +135,21 @@ class Planner:
             self._check(settings)
         return settings
 
-    def _add_twin(self, settings: Settings) -> str:
-        # Nothing of the quantization is in the twin: trials that differ in nothing else share it.
-        rest = settings.model_copy(update={"quant": QuantSettings()})
-        if rest not in self._twins:
-            twin = twin_of(settings)
-            self._twins[rest] = run_id(twin), config_of(twin)
-        run, config = self._twins[rest]
-        self.configs.setdefault(run, config)
-        self.baselines[run] = None
-        return run
+    def _add_needs(self, run: str, needed: Iterable[Need]) -> None:
+        """Note which runs of the plan a run needs; one that is finished already and was named is none of them."""
+        roles = {need.directory.run_id: need.role for need in needed if not need.existing}
+        if roles:
+            self.needs[run] = roles
+
+    def _add_needed(self, direct: Iterable[Need], run: str) -> None:
+        """Add the runs that must be finished before a run, at any depth."""
+        for need, own in ordered(direct, run):
+            name = need.directory.run_id
+            if need.existing or name in self.needed:
+                continue
+            self.configs.setdefault(name, config_of(need.settings))
+            self.needed[name] = None
+            self._add_needs(name, own)
 
 
 def make_plan(

@@ -1,4 +1,4 @@
-"""Carrying out a plan: baselines before the trials that need them, every run once, retries by class."""
+"""Carrying out a plan: a run after all that it needs, every run once, retries by class."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class _Sweep:
     ) -> None:
         self._plan_file, self._runs, self._launcher = plan_file, runs, launcher
         self._retries, self._clock, self._source = retries, clock, source
-        self._needs: dict[str, str | None] = {}
+        self._needs: dict[str, tuple[str, ...]] = {}
         # Steps of the checkpoints from which runs were started.
         self._begun_at: dict[str, int] = {}
         self._next_look = clock.now()
@@ -138,10 +138,9 @@ class _Sweep:
         """Book the runs of a plan that are not known yet."""
         progress = self.progress
         known = set(self._needs)
-        self._needs.update(dict.fromkeys(plan.baselines))
-        self._needs.update((trial.run_id, trial.baseline) for trial in plan.trials)
-        # A setting that was stopped early may be the baseline of a later one.
-        needed = {baseline for baseline in self._needs.values() if baseline in progress.pruned}
+        self._needs.update((run, tuple(plan.needs.get(run, ()))) for run in plan.run_ids)
+        # A later setting may need one that was stopped early.
+        needed = {run for before in self._needs.values() for run in before if run in progress.pruned}
         progress.pruned -= needed
         for run in (run for run in self._needs if run not in known or run in needed):
             if run in adopted:
@@ -165,7 +164,7 @@ class _Sweep:
             if self._settled(run) or run in progress.pruned:
                 continue
             if code == ExitCode.HELD:
-                # Another process was faster, or its baseline has failed in the queue. It did nothing, so it was no try.
+                # Another process was faster, or what it needs has failed in the queue. It did nothing: that was no try.
                 progress.tries[run] -= 1
                 progress.held[run] = self._clock.now() + _HELD_SECONDS
                 progress.waiting.insert(0, run)
@@ -189,20 +188,22 @@ class _Sweep:
         """Start what may be started, and return whether anything has changed."""
         progress, tasks, changed = self.progress, list[Task](), False
         free = self._launcher.free()
-        # No run is in two of these, so a set tells what a trial must wait for.
+        # No run is in two of these, so a set tells what a run must wait for.
         unfinished = {*progress.waiting, *progress.running}
         for run in list(progress.waiting) if free > 0 else ():
             if len(tasks) >= free:
                 break
-            baseline = self._needs.get(run)
-            if baseline in progress.failed:
+            needed = self._needs[run]
+            failed = [need for need in needed if need in progress.failed]
+            if failed:
                 progress.waiting.remove(run)
-                progress.failed[run] = progress.failed[baseline]
+                progress.failed[run] = progress.failed[failed[0]]
                 changed = True
                 continue
-            # A queue keeps a trial until its baseline has ended; else it stays here.
-            queued = self._launcher.queues and baseline in progress.running
-            if (baseline in unfinished and not queued) or progress.held.get(run, 0.0) > self._clock.now():
+            # A queue that has the needed runs keeps this one until they have ended; else it stays here.
+            queued = tuple(need for need in needed if need in progress.running) if self._launcher.queues else ()
+            in_the_way = unfinished.intersection(needed).difference(queued)
+            if in_the_way or progress.held.get(run, 0.0) > self._clock.now():
                 continue
             if self._is_held(run):
                 continue
@@ -213,7 +214,7 @@ class _Sweep:
             progress.running.add(run)
             self._begun_at[run] = self._step(run)
             progress.tries[run] = progress.tries.get(run, 0) + 1
-            tasks.append(Task(run, self._plan_file, after=baseline if queued else None))
+            tasks.append(Task(run, self._plan_file, after=queued))
         if tasks:
             self._launcher.start(tasks)
         return changed
@@ -222,7 +223,7 @@ class _Sweep:
         """Ask for further trials when the launcher has room that no waiting run can take."""
         if self._source is None or self.progress.settings >= self._source.wanted:
             return False
-        # What waits for its baseline takes its place when that is finished.
+        # What waits for runs that it needs takes their place when they are finished.
         room = self._launcher.free() - len(self.progress.waiting)
         if room <= 0:
             return False

@@ -80,7 +80,7 @@ class Searching:
         self._heard_all = True
         tried = {number: self._tried(number, progress) for number in numbers}
         behind = self._judge.behind({number: one.by_epoch for number, one in tried.items()})
-        needed = {trial.baseline for trial in self.plan.trials}
+        needed = {run for roles in self.plan.needs.values() for run in roles}
         runs: set[str] = set()
         for number, one in tried.items():
             stop = number in behind and self._may_stop(number, one, needed)
@@ -117,7 +117,8 @@ class Searching:
             )
             self._planner.composed = dict(self._parts.composed)
             self._planner.trials = {trial.run_id: trial for trial in self.plan.trials}
-            self._planner.baselines = dict.fromkeys(self.plan.baselines)
+            self._planner.needed = dict.fromkeys(self.plan.needed)
+            self._planner.needs = {run: dict(roles) for run, roles in self.plan.needs.items()}
             self._planner.configs = dict(self.plan.configs)
         return self._planner
 
@@ -136,8 +137,9 @@ class Searching:
         self.plan = replace(
             self.plan,
             trials=tuple(planner.trials.values()),
-            baselines=tuple(run for run in planner.baselines if run not in planner.trials),
+            needed=tuple(run for run in planner.needed if run not in planner.trials),
             configs=dict(planner.configs),
+            needs=dict(planner.needs),
         )
         write_plan(self.plan, self._file.parent)
         self._settings = _settings_of(self.plan)
@@ -153,10 +155,10 @@ class Searching:
             or self._outcome(runs, progress) != Outcome.OPEN
         )
 
-    def _may_stop(self, number: int, one: Tried, needed: set[str | None]) -> bool:
+    def _may_stop(self, number: int, one: Tried, needed: set[str]) -> bool:
         """Return whether a setting that has fallen behind may be stopped.
 
-        Not in its last epoch, of which only the end is left, and not when it is the baseline of another one.
+        Not in its last epoch, of which only the end is left, and not when another one needs it.
         """
         runs = self._settings[number].runs
         return (

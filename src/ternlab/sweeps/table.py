@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ternlab.errors import ExitCode
+from ternlab.runs.needs import BASELINE
 from ternlab.sweeps.folder import last_words, output_file
 from ternlab.sweeps.plan import Plan, Trial, by_setting
 from ternlab.sweeps.states import Standing, State, standing
@@ -19,24 +20,28 @@ Members = list[tuple[Trial, dict[str, Any]]]
 
 
 def look(plan: Plan, runs: Path) -> list[Standing]:
-    """Return where every run of the plan stands, baselines first."""
-    ids = (*plan.baselines, *(trial.run_id for trial in plan.trials))
-    return [standing(runs, run, plan.pruned) for run in ids]
+    """Return where every run of the plan stands, needed ones first."""
+    return [standing(runs, run, plan.pruned) for run in plan.run_ids]
 
 
 def status_lines(plan: Plan, found: Iterable[Standing]) -> list[str]:
     """Return a table with a row for each run: state, epoch, validation accuracy, degradation."""
-    trials = {trial.run_id: trial for trial in plan.trials}
+    words = words_of(plan)
     rows = [("run", "state", "epoch", "val/top1", "degradation", "settings")]
-    return aligned([*rows, *(cells(one, trials.get(one.run_id)) for one in found)])
+    return aligned([*rows, *(cells(one, words[one.run_id]) for one in found)])
 
 
-def cells(one: Standing, trial: Trial | None) -> tuple[str, ...]:
+def words_of(plan: Plan) -> dict[str, str]:
+    """Return what a table says of each run: the point of a trial, the role of a run that trials need."""
+    return {**plan.roles, **{trial.run_id: _words(trial.point) for trial in plan.trials}}
+
+
+def cells(one: Standing, words: str) -> tuple[str, ...]:
     """Return the row of a run: id, state, epoch, validation accuracy, degradation, settings.
 
     Args:
         one: where it stands.
-        trial: of the plan; `None` for a baseline.
+        words: see `words_of`.
     """
     metrics = (one.record or {}).get("metrics") or {}
     return (
@@ -45,7 +50,7 @@ def cells(one: Standing, trial: Trial | None) -> tuple[str, ...]:
         f"{one.epoch}/{one.epochs}" if one.epochs else "",
         _number(one.last.get("val/top1")),
         _number(metrics.get("degradation/top1"), sign=True),
-        _words(trial.point) if trial else "baseline",
+        words,
     )
 
 
@@ -53,7 +58,13 @@ def summary_line(plan: Plan, found: Iterable[Standing]) -> str:
     """Return how many runs are in each state, in one line."""
     counts = Counter(one.state for one in found)
     said = ", ".join(f"{counts[state]} {state}" for state in State if counts[state])
-    return f"{plan.sweep_id}: {len(plan.trials)} trials, {len(plan.baselines)} baselines ({said})"
+    return f"{plan.sweep_id}: {count_words(plan)} ({said})"
+
+
+def count_words(plan: Plan) -> str:
+    """Return how many trials a plan has and how many runs of each role they need, in words."""
+    roles = Counter({BASELINE: 0, **Counter(plan.roles.values())})
+    return ", ".join([f"{len(plan.trials)} trials", *(f"{count} {role}s" for role, count in roles.items())])
 
 
 def result_lines(plan: Plan, runs: Path) -> list[str]:
@@ -110,17 +121,15 @@ def failure_lines(plan: Plan, runs: Path, sweep: Path, failed: dict[str, int]) -
         sweep: folder of the sweep; holds what runs printed that could not even begin.
         failed: their exit codes.
     """
-    baselines = {trial.run_id: trial.baseline for trial in plan.trials}
-    points = {trial.run_id: _words(trial.point) for trial in plan.trials}
+    about = words_of(plan)
     rows = [("failed run", "class", "settings", "last words", "log")]
     for run, code in failed.items():
-        baseline = baselines.get(run)
-        printed = output_file(sweep, run)
-        if baseline in failed and not printed.is_file():
-            words, log = f"its baseline {baseline} failed", runs / str(baseline) / "log.txt"
+        need, role = next(((need, role) for need, role in plan.needs.get(run, {}).items() if need in failed), ("", ""))
+        if need and not output_file(sweep, run).is_file():
+            words, log = f"its {role} {need} failed", runs / need / "log.txt"
         else:
             words, log = _last_words(runs / run, sweep)
-        rows.append((run, _class(code), points.get(run, "baseline"), words, str(log)))
+        rows.append((run, _class(code), about.get(run, ""), words, str(log)))
     return aligned(rows) if failed else []
 
 

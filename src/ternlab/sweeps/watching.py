@@ -14,10 +14,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from ternlab.sweeps.plan import Plan, Trial
+from ternlab.sweeps.plan import Plan
 from ternlab.sweeps.progress import Progress
 from ternlab.sweeps.states import Standing, State, standing
-from ternlab.sweeps.table import cells
+from ternlab.sweeps.table import cells, words_of
 
 _REFRESH_SECONDS = 1.0
 # Looking at the folders of thousands of queued runs must stay a small part of the time.
@@ -57,7 +57,7 @@ class Lines(Watcher):
     def __call__(self, progress: Progress) -> None:
         """Print what is new since the last call."""
         plan = progress.plan or self._plan
-        total = len(plan.trials) + len(plan.baselines)
+        total = len(plan.run_ids)
         ended = {
             **dict.fromkeys(sorted(progress.pruned - progress.running), "pruned"),
             **dict.fromkeys(sorted(progress.done), "finished"),
@@ -92,7 +92,7 @@ class LiveTable(Watcher):
         self._runs = runs
         self._console = console or Console()
         self._now = now
-        self._trials: dict[str, Trial] = {}
+        self._words: dict[str, str] = {}
         self._settled: dict[str, Standing] = {}
         self._began: tuple[float, float] | None = None
         self._next = now()
@@ -117,10 +117,10 @@ class LiveTable(Watcher):
 
     def render(self, progress: Progress) -> Group:
         """Return the table and the line below it."""
-        if not self._trials or progress.plan is not None:
+        if not self._words or progress.plan is not None:
             # That of a search grows.
             self._plan = progress.plan or self._plan
-            self._trials = {trial.run_id: trial for trial in self._plan.trials}
+            self._words = words_of(self._plan)
         running = [standing(self._runs, run) for run in sorted(progress.running)]
         pruned = progress.pruned - progress.running
         for run in (*progress.done, *progress.failed, *pruned):
@@ -132,7 +132,7 @@ class LiveTable(Watcher):
         room = max(5, self._console.size.height - 5)
         # What trains before what waits in a queue.
         shown = [*sorted(running, key=lambda one: one.state != State.RUNNING), *failed, *done][:room]
-        rows = [[*cells(one, self._trials.get(one.run_id)), self._left_of(one)] for one in shown]
+        rows = [[*cells(one, self._words.get(one.run_id, "")), self._left_of(one)] for one in shown]
         table = Table(box=None, pad_edge=False)
         for name in _COLUMNS:
             table.add_column(name, no_wrap=True, overflow="ellipsis")
@@ -142,7 +142,7 @@ class LiveTable(Watcher):
         return Group(table, Text(self._summary(progress, running)))
 
     def _summary(self, progress: Progress, running: list[Standing]) -> str:
-        total = len(self._plan.trials) + len(self._plan.baselines)
+        total = len(self._plan.run_ids)
         pruned = len(progress.pruned - progress.running)
         training = sum(one.state == State.RUNNING for one in running)
         counts = [

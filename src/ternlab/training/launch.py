@@ -24,6 +24,7 @@ from ternlab.errors import (
 )
 from ternlab.logs import FOR_A_PERSON, log_to_file
 from ternlab.runs.directory import RunDirectory
+from ternlab.runs.needs import Inputs
 from ternlab.settings.root import Settings
 from ternlab.training.nodes import ENDING_SECONDS, Call, Follower, Leader, check_address, lasting, wait_until
 from ternlab.training.signals import StopRequest, die_with_parent
@@ -39,11 +40,11 @@ _CLASSES: dict[int, type[TernlabError]] = {
 
 
 def train_in_processes(
-    settings: Settings, directory: RunDirectory, start: Path | None, stop: StopRequest, leader: Leader | None = None
+    settings: Settings, directory: RunDirectory, inputs: Inputs, stop: StopRequest, leader: Leader | None = None
 ) -> dict[str, Any]:
     """Train `directory`'s run in `trainer.devices` processes on this machine, and on the others of `leader`.
 
-    The processes read the frozen settings in the run's folder, not this process's command line.
+    The processes read the frozen settings and the inputs in the run's folder, not this process's command line.
 
     Returns:
         the outcome of the first process, as plain values.
@@ -53,15 +54,16 @@ def train_in_processes(
     """
     outcome = result_file(directory)
     outcome.unlink(missing_ok=True)
+    directory.write_inputs(inputs)
     # Before the others are called: each process would otherwise fetch the same files.
     _prepare_data(settings)
     stop.leave_if_asked()
     if leader is None:
-        code = _run(settings, ["--standalone"], directory, start, outcome, stop, lambda: False)
+        code = _run(settings, ["--standalone"], directory, outcome, stop, lambda: False)
         return _result(directory, outcome, code, stop)
-    call = leader.call(directory.path, start, stop)
+    call = leader.call(directory.path, stop)
     failed = lasting(lambda: leader.error_elsewhere(call) is not None)
-    code = _run(settings, call.rendezvous(leader.nodes, 0), directory, start, outcome, stop, failed)
+    code = _run(settings, call.rendezvous(leader.nodes, 0), directory, outcome, stop, failed)
     if code and not outcome.exists() and stop.signal is None:
         # The others lost their connection to a process that has failed for a reason of its own.
         wait_until(lambda: leader.error_elsewhere(call) is not None, ENDING_SECONDS / 3)
@@ -85,7 +87,7 @@ def join(call: Call, follower: Follower, stop: StopRequest) -> None:
         # For files that are not on the shared file system.
         _prepare_data(settings)
         rendezvous = call.rendezvous(follower.nodes, follower.node)
-        code = _run(settings, rendezvous, directory, call.start, outcome, stop, lasting(follower.over))
+        code = _run(settings, rendezvous, directory, outcome, stop, lasting(follower.over))
         if code:
             _result(directory, outcome, code, stop)
 
@@ -108,16 +110,14 @@ def _run(
     settings: Settings,
     rendezvous: list[str],
     directory: RunDirectory,
-    start: Path | None,
     outcome: Path,
     stop: StopRequest,
     given_up: Callable[[], bool],
 ) -> int:
     """Run this node's processes to their end and return the code of torchrun."""
     launcher = ["torch.distributed.run", *rendezvous, f"--nproc-per-node={settings.trainer.devices}"]
-    arguments = [str(directory.path), str(outcome), *([str(start)] if start else [])]
     process = subprocess.Popen(
-        [sys.executable, "-m", *launcher, "-m", "ternlab.training.rank", *arguments],
+        [sys.executable, "-m", *launcher, "-m", "ternlab.training.rank", str(directory.path), str(outcome)],
         # Its own session: a Ctrl-C at the terminal reaches this process alone, which passes it on once.
         start_new_session=True,
         preexec_fn=_prepare_torchrun,

@@ -34,15 +34,13 @@ class Call:
     """One training that the leader calls the other nodes to.
 
     Attributes:
-        number: 0, 1, ...; a baseline comes before its run.
-        run: folder of the run.
-        start: weights to start from.
+        number: 0, 1, ...; a needed run comes before the one that needs it.
+        run: folder of the run, with its settings and inputs.
         address, port: where the first process listens.
     """
 
     number: int
     run: Path
-    start: Path | None
     address: str
     port: int
 
@@ -111,7 +109,7 @@ class Leader(_Task):
         if not self._missing("left"):
             _remove(self.folder)
 
-    def call(self, run: Path, start: Path | None, stop: StopRequest) -> Call:
+    def call(self, run: Path, stop: StopRequest) -> Call:
         """Wait until all nodes are there, call them to a training and return what they were told.
 
         Raises:
@@ -125,9 +123,9 @@ class Leader(_Task):
 
         if not wait_until(all_there, ARRIVAL_SECONDS):
             raise self._nobody_came()
-        call = Call(self._calls, run, start, os.environ.get("MASTER_ADDR") or socket.gethostname(), _free_port())
+        call = Call(self._calls, run, os.environ.get("MASTER_ADDR") or socket.gethostname(), _free_port())
         self._calls += 1
-        values = {"run": str(run), "start": str(start) if start else None, "address": call.address, "port": call.port}
+        values = {"run": str(run), "address": call.address, "port": call.port}
         write_json(self.folder / f"call-{call.number}.json", values)
         return call
 
@@ -184,8 +182,7 @@ class Follower(_Task):
         told = _read(self.folder / name)
         if told is None:
             return None
-        start = Path(told["start"]) if told["start"] else None
-        return Call(number, Path(told["run"]), start, told["address"], told["port"])
+        return Call(number, Path(told["run"]), told["address"], told["port"])
 
     def ended(self) -> bool:
         """Return whether the leader has ended and said so."""

@@ -1,4 +1,4 @@
-"""One process of a run that trains in several: `torchrun -m ternlab.training.rank FOLDER OUTCOME [START]`."""
+"""One process of a run that trains in several: `torchrun -m ternlab.training.rank FOLDER OUTCOME`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ from ternlab.training.signals import StopRequest
 def main(arguments: list[str]) -> int:
     """Train in this process and leave the outcome, or the error, in a file of its node; return the exit code."""
     directory, result = RunDirectory(Path(arguments[0])), Path(arguments[1])
-    start = Path(arguments[2]) if len(arguments) > 2 else None
     place = place_from_environment()
     quiet_libraries()
     with contextlib.ExitStack() as stack:
@@ -37,7 +36,7 @@ def main(arguments: list[str]) -> int:
                 # The parent holds the run's lock; this one keeps out the processes of a parent that was killed.
                 stack.enter_context(RunLock(directory.path / "processes.lock"))
             with StopRequest() as stop:
-                outcome = train_here(settings, directory, start, place, stop)
+                outcome = train_here(settings, directory, directory.inputs(), place, stop)
         except TernlabError as error:
             write_json(result, {"exit_code": int(error.exit_code), "error": str(error)})
             return int(error.exit_code)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from ternlab.runs.directory import RunDirectory
+from ternlab.runs.needs import Inputs
 from ternlab.runs.pairing import paired_metrics
 from ternlab.settings.root import Settings
 from ternlab.training.mirrors import build_mirrors
@@ -14,12 +13,12 @@ from ternlab.training.signals import StopRequest
 
 
 def train_here(
-    settings: Settings, directory: RunDirectory, start: Path | None, place: Place, stop: StopRequest | None = None
+    settings: Settings, directory: RunDirectory, inputs: Inputs, place: Place, stop: StopRequest | None = None
 ) -> Outcome:
     """Train the run of `directory` in this process; see `ternlab.training.session.train`."""
     mirrors = build_mirrors(settings, directory) if place.rank == 0 else ()
     try:
-        outcome = train(settings, directory, start=start, mirrors=mirrors, place=place, stop=stop)
+        outcome = train(settings, directory, inputs=inputs, mirrors=mirrors, place=place, stop=stop)
     except BaseException:
         for mirror in mirrors:
             mirror.close({}, exit_code=1)

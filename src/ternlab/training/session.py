@@ -17,6 +17,7 @@ from ternlab.data.module import ImageDataModule, build_data
 from ternlab.export.accounting import sizes
 from ternlab.runs.directory import RunDirectory
 from ternlab.runs.metrics import MetricsTable
+from ternlab.runs.needs import NO_INPUTS, START, Inputs
 from ternlab.settings.root import Settings
 from ternlab.training.callbacks.epoch_metrics import EpochMetrics
 from ternlab.training.callbacks.layer_stats import LayerStats
@@ -51,7 +52,7 @@ def train(
     settings: Settings,
     directory: RunDirectory,
     *,
-    start: Path | None = None,
+    inputs: Inputs = NO_INPUTS,
     mirrors: tuple[Callback, ...] = (),
     place: Place | None = None,
     stop: StopRequest | None = None,
@@ -61,7 +62,7 @@ def train(
     Args:
         settings: of the run.
         directory: the run's folder, which this process (or its parent) holds the lock of.
-        start: full-precision weights to start from.
+        inputs: the files that the training takes; `start` holds full-precision weights to start from.
         mirrors: callbacks that pass metrics on; they must not raise.
         place: this process among those of the run; default: the only one.
         stop: catches signals already; default: for this training alone.
@@ -87,7 +88,7 @@ def train(
         data.prepare_data()
     data.setup()
     shape = Shape(data.channels, data.size, len(data.classes))
-    model = build_network(settings, shape, start)
+    model = build_network(settings, shape, inputs.get(START))
     module = Classifier(model, settings, data.steps_per_epoch, choice.channels_last)
     checkpoint = starting_checkpoint(settings, directory, module)
     # A precision that is typed counts; the machine's own choice gives way to what the training began with.

@@ -17,7 +17,9 @@ from ternlab.errors import StorageError
 from ternlab.runs.files import remove_leftovers, write_json
 
 _log = logging.getLogger(__name__)
-_VERSION = 1
+_VERSION = 2
+# Of this version: `after` was one run or none.
+_ONE_AFTER = 1
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Batch:
         plan: file of the plan.
         runs: by the index of the array.
         place: of each run.
-        after: baseline that these runs wait for.
+        after: runs that these wait for.
         job: id of the array; `None` until SLURM has answered.
     """
 
@@ -56,7 +58,7 @@ class Batch:
     plan: str
     runs: tuple[str, ...]
     place: Place
-    after: str | None = None
+    after: tuple[str, ...] = ()
     job: str | None = None
 
     @property
@@ -100,9 +102,13 @@ def read_batch(path: Path) -> Batch | None:
     """
     try:
         found = json.loads(path.read_text())
-        if found.pop("version") != _VERSION:
+        version, after = found.pop("version"), found["after"]
+        if version == _ONE_AFTER:
+            after = [] if after is None else [after]
+        elif version != _VERSION:
             raise ValueError("it is of another version of ternlab")
-        return Batch(**{**found, "runs": tuple(found["runs"]), "place": Place(**found["place"])})
+        place = Place(**found["place"])
+        return Batch(**{**found, "runs": tuple(found["runs"]), "place": place, "after": tuple(after)})
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:

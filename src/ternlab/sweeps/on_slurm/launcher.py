@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -64,6 +65,7 @@ class SlurmLauncher:
         self._folder = folder.absolute()
         self._sweep_id = plan.sweep_id
         self._runs = plan.runs
+        self._needs = plan.needs
         self._cluster = cluster
         self._largest = largest
         self._limit = cluster.queue_limit or (cluster.array_parallelism if plan.search else _MANY)
@@ -78,14 +80,15 @@ class SlurmLauncher:
     def describe(self, tasks: Sequence[Task]) -> list[str]:
         """Return the arrays that would be submitted, and the batch file of the first of each kind."""
         lines: list[str] = []
-        shown: set[bool] = set()
+        shown: set[tuple[str, ...]] = set()
         for after, part in _arrays(tasks, self._largest):
-            waits = f" once {after} is finished" if after else ""
+            waits = f" once {' and '.join(after)} {'are' if after[1:] else 'is'} finished" if after else ""
             lines.append(f"an array of {len(part)} runs{waits}: {' '.join(task.run_id for task in part)}")
-            if bool(after) not in shown:
-                shown.add(bool(after))
-                job = "JOB_OF_THE_BASELINE" if after else None
-                text = script(self._cluster, self._folder, f"{self._sweep_id}.TOKEN", len(part), job)
+            roles = self._needs.get(part[0].run_id, {})
+            jobs = tuple(f"JOB_OF_THE_{re.sub(r'[^A-Z0-9]+', '_', roles[run].upper())}" for run in after)
+            if jobs not in shown:
+                shown.add(jobs)
+                text = script(self._cluster, self._folder, f"{self._sweep_id}.TOKEN", len(part), jobs)
                 lines += ["", *text.splitlines(), ""]
         return lines
 
@@ -110,7 +113,7 @@ class SlurmLauncher:
         return 0 if self._backlog else max(0, self._limit - len(self._tasks))
 
     def start(self, tasks: Sequence[Task]) -> None:
-        """Submit arrays: one for the runs that wait for nothing, one for those of each baseline."""
+        """Submit arrays: one for the runs that wait for nothing, one for those that wait for the same runs."""
         self._backlog += tasks
         self._offer()
 
@@ -158,7 +161,7 @@ class SlurmLauncher:
         """Submit what was not submitted so far."""
         try:
             for after, tasks in _arrays(self._backlog, self._largest):
-                # Baselines, which wait for nothing, are first: what is left then has its baseline in the queue.
+                # An array comes after those that it waits for: what is left then has them in the queue.
                 self._submit(after, tasks)
             self._offer_at = 0.0
         except QueueFullError as error:
@@ -166,16 +169,16 @@ class SlurmLauncher:
                 _log.warning("SLURM takes no more jobs at the moment, the others are kept: %s", error)
             self._offer_at = self._clock.now() + _OFFER_AGAIN_SECONDS
 
-    def _submit(self, after: str | None, tasks: Sequence[Task]) -> None:
+    def _submit(self, after: tuple[str, ...], tasks: Sequence[Task]) -> None:
         """Submit an array, or its halves where a limit is in the way."""
-        waits_for = self._tasks.id(after) if after is not None and after in self._tasks else None
-        if after is not None and waits_for is None and final_code(self._runs, after) != ExitCode.DONE:
-            # The baseline has ended in the meantime, and not well.
+        queued = tuple(run for run in after if run in self._tasks)
+        if any(final_code(self._runs, run) != ExitCode.DONE for run in after if run not in queued):
+            # What they wait for has ended in the meantime, and not well.
             self._drop(tasks)
             self._told += [(task.run_id, ExitCode.HELD) for task in tasks]
             return
         try:
-            batch = self._submission.submit(self._batch(after if waits_for else None, tasks), waits_for)
+            batch = self._submission.submit(self._batch(queued, tasks), [self._tasks.id(run) for run in queued])
         except QueueFullError:
             if len(tasks) == 1:
                 raise
@@ -187,7 +190,7 @@ class SlurmLauncher:
         for index in range(len(batch.runs)):
             self._tasks.add(batch, index, str(batch.job))
 
-    def _batch(self, after: str | None, tasks: Sequence[Task]) -> Batch:
+    def _batch(self, after: tuple[str, ...], tasks: Sequence[Task]) -> Batch:
         runs = tuple(task.run_id for task in tasks)
         for run in runs:
             # Of a job of before; this one has not ended.
@@ -217,9 +220,12 @@ def launcher_of(folder: Path, plan: Plan, cluster: ClusterSettings) -> SlurmLaun
     return SlurmLauncher(folder, plan, cluster, largest_array(run_command))
 
 
-def _arrays(tasks: Sequence[Task], largest: int) -> Iterator[tuple[str | None, list[Task]]]:
-    """Yield (baseline that is waited for, runs) of each array, those that wait for nothing first."""
-    groups: dict[str | None, list[Task]] = {None: []}
+def _arrays(tasks: Sequence[Task], largest: int) -> Iterator[tuple[tuple[str, ...], list[Task]]]:
+    """Yield (runs that are waited for, runs) of each array, those that wait for nothing first.
+
+    `tasks` are in an order in which they can run; so then are the arrays.
+    """
+    groups: dict[tuple[str, ...], list[Task]] = {(): []}
     for task in tasks:
         groups.setdefault(task.after, []).append(task)
     for after, group in groups.items():

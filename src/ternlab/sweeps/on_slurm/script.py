@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,12 @@ _SUBMITTED = "Submitted batch job"
 
 
 def script(
-    cluster: SlurmCluster, folder: Path, name: str, count: int, after: str | None = None, python: str | None = None
+    cluster: SlurmCluster,
+    folder: Path,
+    name: str,
+    count: int,
+    after: Sequence[str] = (),
+    python: str | None = None,
 ) -> str:
     """Return the batch file for an array of runs.
 
@@ -25,7 +31,7 @@ def script(
         folder: of the sweep.
         name: of the job, `<sweep id>.<token>`.
         count: of the runs.
-        after: id of the array task that must have ended well before.
+        after: ids of the array tasks that must have ended well before.
         python: program; default: the one that runs this.
     """
     file = batch_file(folder.absolute(), name.rpartition(".")[2])
@@ -89,7 +95,7 @@ def _executor(folder: Path) -> Any:
     return Executor(folder)
 
 
-def _parameters(cluster: SlurmCluster, folder: Path, name: str, after: str | None) -> dict[str, Any]:
+def _parameters(cluster: SlurmCluster, folder: Path, name: str, after: Sequence[str]) -> dict[str, Any]:
     words = {key: getattr(cluster, key) for key in ("partition", "account", "qos", "constraint")}
     more: dict[str, Any] = {
         # SLURM puts the job's number and others in place of a % and a letter.
@@ -100,8 +106,8 @@ def _parameters(cluster: SlurmCluster, folder: Path, name: str, after: str | Non
         # Of the environment in which it was submitted, without the variables of SLURM itself.
         "export": "ALL",
     }
-    if after is not None:
-        more |= {"dependency": f"afterok:{after}", "kill-on-invalid-dep": "yes"}
+    if after:
+        more |= {"dependency": f"afterok:{':'.join(after)}", "kill-on-invalid-dep": "yes"}
     given = {
         **words,
         "gpus_per_node": cluster.gpus_per_node,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,12 +49,12 @@ class Submission:
         self._queue = queue
         self._clock = clock
 
-    def submit(self, batch: Batch, after: str | None) -> Batch:
+    def submit(self, batch: Batch, after: Sequence[str]) -> Batch:
         """Submit a batch and return it with the id of its job.
 
         Args:
             batch: what is submitted; its file is written first.
-            after: id of the array task that must have ended well before.
+            after: ids of the array tasks that must have ended well before.
 
         Raises:
             QueueFullError: there are too many jobs already; nothing was submitted.
@@ -77,7 +78,7 @@ class Submission:
             batch = batch.renewed()
         raise InfrastructureError(f"sbatch: {answer.words} ({_TRIES} tries).\n  instead: the same command, later")
 
-    def _call(self, batch: Batch, after: str | None) -> Answer:
+    def _call(self, batch: Batch, after: Sequence[str]) -> Answer:
         text = script(self._cluster, self._folder, batch.name, len(batch.runs), after)
         path = batches_folder(self._folder) / f"{batch.token}.sbatch"
         write_text(path, text)

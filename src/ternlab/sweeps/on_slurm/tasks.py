@@ -35,7 +35,7 @@ class _Task:
     Attributes:
         token, index: its place in a batch.
         job: id of the array.
-        after: baseline that it waits for.
+        after: runs that it waits for.
         doubtful: how often in a row its end was seen, but not for certain.
         completed: when SLURM first said that it has ended well.
         stopped: when it was last asked to stop.
@@ -44,7 +44,7 @@ class _Task:
     token: str
     index: int
     job: str
-    after: str | None
+    after: tuple[str, ...]
     doubtful: int = 0
     completed: float | None = None
     stopped: float | None = None
@@ -97,8 +97,9 @@ class Tasks:
     def take(self, found: Listing) -> list[tuple[str, int]]:
         """Return (run, exit code) of those that have ended, and forget them."""
         told: list[tuple[str, int]] = []
-        # Baselines first: a trial that can never begin is told of when its baseline is known to have failed.
-        for run, task in sorted(self._tasks.items(), key=lambda item: item[1].after is not None):
+        # Needed runs first: one that can never begin is told of when the run that it waits for is known to have failed.
+        levels: dict[str, int] = {}
+        for run, task in sorted(self._tasks.items(), key=lambda item: self._level(item[0], levels)):
             entry = found.get((task.token, task.index))
             task.job = task.job if entry is None else entry.job
             if entry is not None and not entry.ended:
@@ -147,7 +148,7 @@ class Tasks:
         if task.stopped is not None:
             return ExitCode.INTERRUPTED
         if self._never_begun(task, entry):
-            return None if task.after in self._tasks else ExitCode.HELD
+            return None if any(need in self._tasks for need in task.after) else ExitCode.HELD
         if entry is not None and entry.state == "COMPLETED":
             task.completed = self._clock.now() if task.completed is None else task.completed
             if self._clock.now() - task.completed < _RECORD_SECONDS:
@@ -159,7 +160,14 @@ class Tasks:
         if entry is not None and entry.never:
             return True
         gone = entry is None or entry.state == "CANCELLED"
-        return gone and task.after is not None and final_code(self._runs, task.after) != ExitCode.DONE
+        return gone and any(final_code(self._runs, need) != ExitCode.DONE for need in task.after)
+
+    def _level(self, run: str, known: dict[str, int]) -> int:
+        """Return how many runs in the queue must end one after another before this one; `known` is filled in."""
+        if run not in known:
+            before = [self._level(need, known) for need in self._tasks[run].after if need in self._tasks]
+            known[run] = 1 + max(before) if before else 0
+        return known[run]
 
     def _close(self, run: str, task: _Task, code: int) -> None:
         del self._tasks[run]

@@ -1,0 +1,192 @@
+"""What a run needs: the runs that must be finished before it, and the files that it takes. One answer for all.
+
+The life of a single run and the scheduler of a sweep both follow it. A part of ternlab, or a plugin, that needs a run
+or a file for its trainings registers a function of the settings here; nothing else has to know of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ternlab.errors import SettingsError
+from ternlab.runs.directory import RunDirectory, run_directory
+from ternlab.runs.identity import run_id
+from ternlab.runs.pairing import baseline_of
+from ternlab.settings.root import Settings
+
+# What a training takes: the name of an input -> its file, in safetensors or as a checkpoint.
+Inputs = Mapping[str, Path]
+NO_INPUTS: Inputs = {}
+# The weights before the first step.
+START = "start"
+# The role of the full-precision twin of a quantized run.
+BASELINE = "baseline"
+
+_DEEPEST = 50
+
+
+@dataclass(frozen=True)
+class Need:
+    """A run that must be finished before another one.
+
+    Attributes:
+        role: what it is to the run that needs it, in a person's words ("baseline"); a run has one run of each role.
+        settings: of the needed run.
+        directory: its folder, whether it was trained or not.
+        gives: inputs of the needing run that are the final weights of this one; none when only its results are used.
+        existing: a finished run that the settings name. It is never trained, and no part of the plan of a sweep.
+    """
+
+    role: str
+    settings: Settings
+    directory: RunDirectory
+    gives: tuple[str, ...] = ()
+    existing: bool = False
+
+    @classmethod
+    def of(cls, role: str, settings: Settings, gives: tuple[str, ...] = ()) -> Need:
+        """Return the need of the run of `settings`, which is trained when it is not finished."""
+        return cls(role, settings, run_directory(settings.paths.runs, run_id(settings)), gives)
+
+
+# Where an input comes from: a file, or the role of a needed run, whose final weights it is.
+Source = Path | str
+DeclareNeeds = Callable[[Settings], Iterable[Need]]
+DeclareInputs = Callable[[Settings], Mapping[str, Source]]
+
+NEEDS: dict[str, DeclareNeeds] = {}
+INPUTS: dict[str, DeclareInputs] = {}
+
+
+def register_needs(declare: DeclareNeeds) -> DeclareNeeds:
+    """Let a function say which runs a run needs; it must not import torch.
+
+    It may look only at settings that are part of the run's id: the same run always needs the same runs.
+    """
+    NEEDS[_name(declare)] = declare
+    return declare
+
+
+def register_inputs(declare: DeclareInputs) -> DeclareInputs:
+    """Let a function say which inputs a training takes, and where each comes from; see `register_needs`."""
+    INPUTS[_name(declare)] = declare
+    return declare
+
+
+def needs(settings: Settings) -> tuple[Need, ...]:
+    """Return the runs that must be finished before the run of `settings`, and what it takes from each.
+
+    Those that they need themselves are not among them; see `ordered`.
+
+    Raises:
+        SettingsError: the settings name a run that cannot be used, or what was registered contradicts itself.
+    """
+    found: dict[str, Need] = {}
+    for need in (need for declare in NEEDS.values() for need in declare(settings)):
+        before = found.setdefault(need.role, need)
+        if before.directory != need.directory:
+            runs = f"{before.directory.run_id} and {need.directory.run_id}"
+            raise SettingsError("needs", value=need.role, rule=f"two runs have this role: {runs}", instead="two roles")
+        found[need.role] = replace(before, gives=(*before.gives, *need.gives))
+    for name, source in _sources(settings):
+        if isinstance(source, Path):
+            continue
+        if source not in found:
+            raise SettingsError(name, value=source, rule=f"this run has no {source}", instead="the path of a file")
+        found[source] = replace(found[source], gives=(*found[source].gives, name))
+    _check_given_once(settings, found.values())
+    return tuple(map(_tidied, found.values()))
+
+
+def inputs(settings: Settings, needed: Iterable[Need]) -> Inputs:
+    """Return the files that the training of `settings` takes.
+
+    Args:
+        settings: of the run.
+        needed: its needs; their files are there once these runs are finished.
+    """
+    files = {name: source for name, source in _sources(settings) if isinstance(source, Path)}
+    return {**files, **{name: need.directory.weights_file for need in needed for name in need.gives}}
+
+
+def ordered(needed: Iterable[Need], run: str) -> list[tuple[Need, tuple[Need, ...]]]:
+    """Return every run that must be finished before another one, at any depth, each once, with its own needs.
+
+    A run comes after all that it needs.
+
+    Args:
+        needed: the needs of that other run.
+        run: its id.
+
+    Raises:
+        SettingsError: a run needs itself, or the reasons of `needs`.
+    """
+    found: dict[RunDirectory, tuple[Need, tuple[Need, ...]]] = {}
+
+    def visit(direct: Iterable[Need], way: tuple[str, ...]) -> None:
+        for need in direct:
+            further = (*way, need.directory.run_id)
+            if need.directory.run_id in way or len(further) > _DEEPEST:
+                raise _endless(further)
+            if need.directory not in found:
+                own = () if need.existing else needs(need.settings)
+                visit(own, further)
+                found[need.directory] = (need, own)
+
+    visit(needed, (run,))
+    return list(found.values())
+
+
+def _endless(way: tuple[str, ...]) -> SettingsError:
+    known = way[-1] in way[:-1]
+    return SettingsError(
+        "needs",
+        value=" -> ".join(way if known else (*way[:3], "...")),
+        rule="a run cannot need itself" if known else f"more than {_DEEPEST} runs, each of which needs the next",
+        instead="functions given to register_needs that return () for the last run",
+    )
+
+
+def _tidied(need: Need) -> Need:
+    """Return a need with each input once, and without `force`: who types that wants one run afresh, none of others."""
+    settings = need.settings.model_copy(update={"force": False}) if need.settings.force else need.settings
+    return replace(need, settings=settings, gives=tuple(dict.fromkeys(need.gives)))
+
+
+def _sources(settings: Settings) -> list[tuple[str, Source]]:
+    return [entry for declare in INPUTS.values() for entry in declare(settings).items()]
+
+
+def _check_given_once(settings: Settings, needed: Iterable[Need]) -> None:
+    """Refuse an input that is to come from two places."""
+    given: dict[str, str] = {}
+    files = [(name, str(source)) for name, source in _sources(settings) if isinstance(source, Path)]
+    for name, place in (*files, *((name, need.directory.run_id) for need in needed for name in need.gives)):
+        if given.setdefault(name, place) != place:
+            raise SettingsError(
+                "inputs", value=name, rule=f"would come from {given[name]} and from {place}", instead="one of them"
+            )
+
+
+def _name(declare: Callable[..., object]) -> str:
+    # A module that is imported again takes its own place.
+    return f"{declare.__module__}:{declare.__qualname__}"
+
+
+@register_needs
+def _baseline(settings: Settings) -> Iterable[Need]:
+    if not settings.quant.active:
+        return ()
+    twin, directory = baseline_of(settings)
+    return (Need(BASELINE, twin, directory, existing=settings.baseline.run is not None),)
+
+
+@register_inputs
+def _first_weights(settings: Settings) -> Mapping[str, Source]:
+    if not settings.quant.active or settings.quant.init == "scratch":
+        return {}
+    if settings.quant.init == "file":
+        return {START: Path(str(settings.quant.init_file)).expanduser()}
+    return {START: BASELINE}

@@ -9,12 +9,12 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from ternlab.core.check import checked
 from ternlab.errors import SettingsError, did_you_mean
 from ternlab.quantizers.base import Codes, Quantizer
 from ternlab.quantizers.options import RuleOptions, TernaryOptions
 from ternlab.quantizers.registry import nested, rule_class, rule_options
 from ternlab.quantizers.residual import Residual
-from ternlab.settings.check import checked
 from ternlab.settings.quant import LayerChoice
 
 QUANTIZABLE = (nn.Conv2d, nn.Linear)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from ternlab.settings.fields import NonNegativeFloat, PositiveFloat, Section
+from ternlab.core.fields import NonNegativeFloat, PositiveFloat, Section
 
 
 class SurrogateOptions(Section):

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ternlab.core.check import checked
 from ternlab.errors import SettingsError, did_you_mean
 from ternlab.quantizers import rule_options as own
 from ternlab.quantizers.options import RuleOptions
-from ternlab.settings.check import checked
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from ternlab.core.fields import free_fields
 from ternlab.quantizers.registry import RULES
 from ternlab.reports.flat import Flat, flat
-from ternlab.settings.fields import free_fields
 from ternlab.settings.root import Settings
 
 _SEED = "seed"

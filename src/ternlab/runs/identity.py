@@ -8,10 +8,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ternlab.core.fields import Section, free_fields
 from ternlab.data.fingerprint import data_fingerprint
 from ternlab.errors import SettingsError
 from ternlab.models.weights_file import weights_fingerprint
-from ternlab.settings.fields import Section, free_fields
 from ternlab.settings.root import Settings
 
 # Raised when the same settings no longer give the same result, so that old runs are not taken for new ones.

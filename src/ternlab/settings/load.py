@@ -8,9 +8,9 @@ from typing import Any
 
 import yaml
 
+from ternlab.core.check import checked
 from ternlab.errors import SettingsError
 from ternlab.quantizers.options import TrainedThresholdOptions
-from ternlab.settings.check import checked
 from ternlab.settings.quant import quant_settings
 from ternlab.settings.root import Settings
 

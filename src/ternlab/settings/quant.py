@@ -7,11 +7,11 @@ from typing import Any, Literal
 
 from pydantic import Field, SerializeAsAny, field_validator
 
+from ternlab.core.check import checked
+from ternlab.core.fields import Section
 from ternlab.errors import SettingsError, did_you_mean
 from ternlab.quantizers.options import RuleOptions
 from ternlab.quantizers.registry import RULES, rule_entry, rule_options
-from ternlab.settings.check import checked
-from ternlab.settings.fields import Section
 
 
 class LayerChoice(Section):

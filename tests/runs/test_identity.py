@@ -57,6 +57,7 @@ COUNTS: dict[str, Any] = {
     "quant.first_last": "full",
     "quant.include": ["features.*"],
     "quant.exclude": ["features.*"],
+    "quant.layers": [{"match": "features.*", "name": "none"}],
     "quant.update": "sequential",
     "quant.threshold.init": 0.1,
     "quant.threshold.unit": "sigma",

@@ -38,6 +38,11 @@ def identity(settings: Settings) -> dict[str, Any]:
     if not settings.quant.active:
         values.pop("baseline", None)
         values.pop("quant", None)
+    elif settings.quant.layers:
+        # As they are typed, so that an option at its default is left out here as well.
+        values["quant"]["layers"] = [entry.typed() for entry in settings.quant.differing]
+        if not settings.quant.differing:
+            del values["quant"]["layers"]
     contents = {
         "data": data_fingerprint(settings.data),
         "model.weights": weights_fingerprint(settings.model),

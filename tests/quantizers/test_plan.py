@@ -359,6 +359,17 @@ def test_entries_are_checked_without_torch() -> None:
     assert (done.stdout.strip(), done.returncode) == ("tga-mixed", 0), done.stderr
 
 
+def test_the_rules_stand_below_the_settings() -> None:
+    code = (
+        "import pkgutil, importlib, sys, ternlab.quantizers as rules\n"
+        "for module in pkgutil.iter_modules(rules.__path__): importlib.import_module(f'{rules.__name__}.{module.name}')\n"
+        "inside = {name.split('.')[1] for name in sys.modules if name.startswith('ternlab.')}\n"
+        "print(sorted(inside))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "['core', 'errors', 'quantizers']", done.stderr
+
+
 def test_entries_and_settings_are_values_that_can_be_compared_and_hashed() -> None:
     mixed = quant_settings(MIXED)
     assert isinstance(mixed, QuantSettings) and mixed == quant_settings(copy.deepcopy(MIXED))

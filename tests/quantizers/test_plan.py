@@ -362,7 +362,8 @@ def test_entries_are_checked_without_torch() -> None:
 def test_the_rules_stand_below_the_settings() -> None:
     code = (
         "import pkgutil, importlib, sys, ternlab.quantizers as rules\n"
-        "for module in pkgutil.iter_modules(rules.__path__): importlib.import_module(f'{rules.__name__}.{module.name}')\n"
+        "names = [module.name for module in pkgutil.iter_modules(rules.__path__, 'ternlab.quantizers.')]\n"
+        "for name in names: importlib.import_module(name)\n"
         "inside = {name.split('.')[1] for name in sys.modules if name.startswith('ternlab.')}\n"
         "print(sorted(inside))"
     )

@@ -68,6 +68,18 @@ def test_filters_with_thresholds_of_their_own_have_no_zone(tmp_path: Path) -> No
     assert {row["code"] for row in rows} == {None}
 
 
+def test_layers_of_a_plan_have_a_zone_by_the_granularity_of_their_own_rule(tmp_path: Path) -> None:
+    weight = np.ones((4, 4), dtype=np.float32)
+    names = ("conv1", "conv2", "fc")
+    layers = "epoch,step,layer,threshold,sparsity\n" + "".join(f"0,1,{name},0.5,0.1\n" for name in names)
+    weights = {f"{name}.parametrizations.weight.original": weight for name in names}
+    entries = [{"match": "conv2", "name": "twn"}, {"match": "fc", "name": "seq"}]
+    changes = {"quant__name": "twn", "quant__granularity": "filter", "quant__layers": entries}
+    rows = histogram_rows(with_weights(tmp_path, weights, layers, **changes))
+    zones = {row["layer"]: (row["below"], row["above"]) for row in rows}
+    assert zones == {"conv1": (None, None), "conv2": (-0.5, 0.5), "fc": (None, None)}
+
+
 def test_many_layers_are_taken_evenly(tmp_path: Path) -> None:
     names = [f"l{place}" for place in range(60)]
     weights = {f"{name}.parametrizations.weight.original": np.ones(3, dtype=np.float32) for name in names}

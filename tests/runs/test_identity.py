@@ -17,9 +17,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ternlab.core.fields import Section
 from ternlab.errors import SettingsError
 from ternlab.runs.identity import IDENTITY_VERSION, identity, run_id
-from ternlab.settings.fields import Section
 from ternlab.settings.load import settings_from_config, twin_of
 from ternlab.settings.quant import QuantSettings
 from ternlab.settings.root import Settings
@@ -57,6 +57,7 @@ COUNTS: dict[str, Any] = {
     "quant.first_last": "full",
     "quant.include": ["features.*"],
     "quant.exclude": ["features.*"],
+    "quant.layers": [{"match": "features.*", "name": "none"}],
     "quant.update": "sequential",
     "quant.threshold.init": 0.1,
     "quant.threshold.unit": "sigma",

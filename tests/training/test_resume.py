@@ -33,6 +33,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "joint-adam": {"quant__update": "joint", "optim__name": "adam", "optim__lr": 1e-3},
     "full-precision": {"quant": {"name": "none"}},
     "accumulate": {"quant__update": "joint", "trainer__accumulate_grad_batches": 2},
+    "mixed-rules": {
+        "quant__layers": [
+            {"match": "1", "name": "lsq", "bits": 4},
+            {"match": "4", "threshold.lr": 0.01, "threshold.clamp": None},
+        ]
+    },
     "no-validation": {"data__val_fraction": 0.0},
 }
 

@@ -71,7 +71,7 @@ def two_step(sequential: bool) -> list[dict[str, Any]]:
         threshold.fill_(TWO_STEP["delta"])
     sgd = {"lr": TWO_STEP["lr"], "momentum": TWO_STEP["momentum"], "nesterov": True}
     optimizer = TernaryOptimizer(
-        SGD([latent_weight(layer)], **sgd), SGD([threshold], **sgd), sequential=sequential, clamp=1e-3
+        SGD([latent_weight(layer)], **sgd), SGD([threshold], **sgd), sequential=sequential, clamps=[1e-3]
     )
     x, target = (torch.tensor(TWO_STEP[name], dtype=torch.float64) for name in ("x", "target"))
     iterations = []
@@ -167,7 +167,7 @@ def test_a_missing_closure_is_refused_before_anything_moves() -> None:
 def test_gradient_that_was_accumulated_is_clamped_as_a_whole(clamp: float | None) -> None:
     # Two micro-batches of +0.8 and -0.3: the sum 0.5 is clamped, not each part.
     weight, threshold = nn.Parameter(torch.ones(2)), nn.Parameter(torch.tensor(1.0))
-    optimizer = TernaryOptimizer(SGD([weight], lr=1.0), SGD([threshold], lr=1.0), sequential=False, clamp=clamp)
+    optimizer = TernaryOptimizer(SGD([weight], lr=1.0), SGD([threshold], lr=1.0), sequential=False, clamps=[clamp])
 
     def closure() -> Tensor:
         optimizer.zero_grad()
@@ -184,7 +184,7 @@ def test_gradient_that_was_accumulated_is_clamped_as_a_whole(clamp: float | None
 def test_both_signs_of_a_gradient_are_clamped() -> None:
     thresholds = [nn.Parameter(torch.tensor(1.0)) for _ in range(3)]
     optimizer = TernaryOptimizer(
-        SGD([nn.Parameter(torch.ones(1))], lr=1.0), SGD(thresholds, lr=1.0), sequential=False, clamp=0.01
+        SGD([nn.Parameter(torch.ones(1))], lr=1.0), SGD(thresholds, lr=1.0), sequential=False, clamps=[0.01]
     )
 
     def closure() -> Tensor:
@@ -199,7 +199,7 @@ def test_both_signs_of_a_gradient_are_clamped() -> None:
 def test_mean_gradients_average_the_passes_since_the_last_call() -> None:
     threshold, unused = nn.Parameter(torch.tensor(1.0)), nn.Parameter(torch.tensor(1.0))
     optimizer = TernaryOptimizer(
-        SGD([nn.Parameter(torch.ones(1))], lr=1.0), SGD([threshold, unused], lr=0.1), sequential=False, clamp=1e-3
+        SGD([nn.Parameter(torch.ones(1))], lr=1.0), SGD([threshold, unused], lr=0.1), sequential=False, clamps=[1e-3]
     )
     assert optimizer.mean_gradients() == []
 
@@ -220,7 +220,7 @@ def test_mean_gradients_average_the_passes_since_the_last_call() -> None:
 
 
 def test_one_schedule_drives_every_group_from_its_own_rate() -> None:
-    model = quantize(network())
+    model = quantize(network(), threshold={"lr": 0.5})
     optimizer = build_optimizer(model, OptimSettings(name="adam", lr=0.04), settings_of(lr=0.5))
     assert isinstance(optimizer, TernaryOptimizer)
     scheduler = LambdaLR(optimizer, lambda step: 0.5**step)
@@ -250,7 +250,7 @@ def test_schedule_factor_zero_stops_weights_and_thresholds() -> None:
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
 def test_training_goes_on_from_a_saved_state_bit_for_bit(name: str, update: str) -> None:
     def start() -> tuple[nn.Module, TernaryOptimizer, LambdaLR]:
-        model = quantize(network())
+        model = quantize(network(), threshold={"lr": 0.3})
         optim = OptimSettings.model_validate({"name": name, "lr": 0.01, "weight_decay": 1e-3})
         optimizer = build_optimizer(model, optim, settings_of(update, lr=0.3))
         assert isinstance(optimizer, TernaryOptimizer)
@@ -329,7 +329,7 @@ def test_a_shared_parameter_is_stepped_once() -> None:
 
 
 def test_thresholds_are_stepped_by_nesterov_sgd_whatever_steps_the_weights() -> None:
-    model = quantize(network())
+    model = quantize(network(), threshold={"clamp": 0.2})
     for name, kind in (("sgd", SGD), ("adam", Adam), ("adamw", AdamW)):
         optim = OptimSettings.model_validate({"name": name, "lr": 0.02, "weight_decay": 0.1, "momentum": 0.5})
         optimizer = build_optimizer(model, optim, settings_of("sequential", clamp=0.2))
@@ -337,7 +337,7 @@ def test_thresholds_are_stepped_by_nesterov_sgd_whatever_steps_the_weights() -> 
         (group,) = optimizer.thresholds.param_groups
         assert type(optimizer.thresholds) is SGD
         assert (group["lr"], group["momentum"], group["nesterov"], group["weight_decay"]) == (0.02, 0.9, True, 0)
-        assert optimizer.sequential and optimizer.clamp == 0.2
+        assert optimizer.sequential and optimizer.clamps == (0.2,)
         assert group["params"] == [next(quantizer_of(model[index]).thresholds()) for index in (0, 4, 6)]
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from rich.console import Console
 
+from ternlab.core.check import checked
 from ternlab.errors import ExitCode, SettingsError
 from ternlab.runs.directory import RunDirectory, trained_run
-from ternlab.settings.check import checked
 from ternlab.settings.evaluate import EvaluateSettings
 
 

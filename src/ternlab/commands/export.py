@@ -6,9 +6,9 @@ from typing import Any
 
 from rich.console import Console
 
+from ternlab.core.check import checked
 from ternlab.errors import ExitCode
 from ternlab.runs.directory import trained_run
-from ternlab.settings.check import checked
 from ternlab.settings.export import ExportSettings
 
 

@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ternlab.core.check import checked
 from ternlab.data.fingerprint import check_data
 from ternlab.errors import ExitCode, SettingsError
 from ternlab.export.info import info
 from ternlab.export.runtimes import installed
 from ternlab.runs.directory import RunDirectory, existing_run, trained_run
-from ternlab.settings.check import checked
 from ternlab.settings.data import DataSettings
 from ternlab.settings.load import import_plugins
 from ternlab.settings.measure import MeasureSettings

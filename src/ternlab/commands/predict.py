@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ternlab.core.check import checked
 from ternlab.data.listing import STANDARD_INPUT, listed
 from ternlab.errors import ExitCode, SettingsError, TernlabError
 from ternlab.export.described import Described, described
 from ternlab.models.registry import MODELS
-from ternlab.settings.check import checked
 from ternlab.settings.load import import_plugins
 from ternlab.settings.predict import PredictSettings
 

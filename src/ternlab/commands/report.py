@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ternlab.commands.sweeps import found_plan
+from ternlab.core.check import checked
 from ternlab.errors import ExitCode, SettingsError
-from ternlab.settings.check import checked
 from ternlab.settings.report import ReportSettings
 
 if TYPE_CHECKING:

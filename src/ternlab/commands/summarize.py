@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 
+from ternlab.core.check import checked
 from ternlab.data.fingerprint import check_data, known_shape
 from ternlab.data.registry import DATA_SETS
 from ternlab.errors import ExitCode, SettingsError
 from ternlab.models.weights_file import check_weights
 from ternlab.runs.directory import RunDirectory, trained_run
 from ternlab.runs.identity import file_digest
-from ternlab.settings.check import checked
 from ternlab.settings.load import settings_from_config
 from ternlab.settings.root import Settings
 from ternlab.settings.summarize import SummarizeSettings

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from ternlab.core.fields import NonNegativeInt, PositiveInt, Section
 from ternlab.export.container import FileFormatError, shown
-from ternlab.settings.fields import NonNegativeInt, PositiveInt, Section
 
 # Raised when an older ternlab could not read the file rightly.
 FORMAT_VERSION = 1

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from ternlab import __version__
+from ternlab.core.check import checked
 from ternlab.errors import SettingsError, TernlabError, did_you_mean
 from ternlab.export import coding
 from ternlab.export.container import Arrays, FileFormatError, as_array, read_container, shown, write_container
@@ -23,7 +24,6 @@ from ternlab.export.header import Architecture, LayerHeader, PackedHeader, Packi
 from ternlab.models.build import build_model
 from ternlab.models.registry import MODELS
 from ternlab.quantizers.base import TERNARY, Codes, Plane
-from ternlab.settings.check import checked
 from ternlab.settings.model import ModelSettings
 
 _FLOATS = (torch.float16, torch.float32, torch.float64)

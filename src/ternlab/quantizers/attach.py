@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from fnmatch import fnmatchcase
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from ternlab.errors import SettingsError, did_you_mean
+from ternlab.core.check import checked
+from ternlab.errors import SettingsError
 from ternlab.quantizers.base import Codes, Quantizer
+from ternlab.quantizers.entries import entries_of_mapping, layer_entries
 from ternlab.quantizers.options import RuleOptions, TernaryOptions
+from ternlab.quantizers.plan import FULL_PRECISION, LayerChoice, LayerRule, QuantPlan, layer_plan, simplified
 from ternlab.quantizers.registry import nested, rule_class, rule_options
 from ternlab.quantizers.residual import Residual
-from ternlab.settings.check import checked
-from ternlab.settings.quant import LayerChoice
 
 QUANTIZABLE = (nn.Conv2d, nn.Linear)
 
 
-def quantize(model: nn.Module, rule: str = "tga", **options: Any) -> nn.Module:
+def quantize(model: nn.Module, rule: str | Mapping[str, Any] = "tga", **options: Any) -> nn.Module:
     """Quantize the convolutions and linear layers of `model` in place.
 
     Args:
         model: any network; its other modules are left alone. Thresholds start from its present weights.
-        rule: a registered rule.
-        options: `first_last` ("ternary" or "full"), `include` and `exclude` (name patterns), and the rule's
-            own, nested (`threshold={"init": 0.1}`) or dotted (`**{"threshold.init": 0.1}`).
+        rule: a registered rule; or the rules of single layers by name or pattern, where the first match counts and all
+            other layers stay as they are: `{"fc": {"name": "uniform", "bits": 4}, "layer1.*": "twn"}`.
+        options: `first_last` ("ternary" or "full"), `include` and `exclude` (name patterns), `layers` (entries such as
+            `{"match": "fc", "name": "uniform", "bits": 4}` for layers whose rule is another; the first match counts,
+            `"name": "none"` is full precision), and the rule's own, nested (`threshold={"init": 0.1}`) or dotted
+            (`**{"threshold.init": 0.1}`).
 
     Returns:
         `model`.
@@ -38,21 +41,43 @@ def quantize(model: nn.Module, rule: str = "tga", **options: Any) -> nn.Module:
     """
     values = nested(options)
     chosen = {key: values.pop(key) for key in LayerChoice.model_fields if key in values}
-    return attach(model, rule, rule_options(rule, values), checked(LayerChoice, chosen, prefix="quant"))
+    network_rule, typed = LayerRule(), chosen.pop("layers", ())
+    if isinstance(rule, Mapping):
+        for key in (*values, *chosen, *(["layers"] if typed else [])):
+            raise SettingsError(
+                f"quant.{key}", rule="is not for a mapping from layers to rules", instead="an entry of the mapping"
+            )
+        typed = entries_of_mapping(rule)
+    elif rule != FULL_PRECISION or values or not typed:
+        network_rule = LayerRule(name=rule, options=rule_options(rule, values))
+    choice = checked(LayerChoice, {**chosen, "layers": layer_entries(typed, network_rule)}, prefix="quant")
+    network_rule, entries = simplified(network_rule, choice)
+    return attach(model, plan_of(model, network_rule, choice.model_copy(update={"layers": entries})))
 
 
-def attach(model: nn.Module, rule: str, options: RuleOptions, choice: LayerChoice) -> nn.Module:
-    """Quantize the chosen layers of `model` in place with checked options; see `quantize`."""
-    layers = chosen_layers(model, choice)
+def plan_of(model: nn.Module, rule: LayerRule, choice: LayerChoice) -> QuantPlan:
+    """Return the rule of each convolution and linear layer of `model`, by name in the network's order.
+
+    Raises:
+        SettingsError: see `ternlab.quantizers.plan.layer_plan`.
+    """
+    return layer_plan([name for name, _ in quantizable_layers(model)], rule, choice)
+
+
+def attach(model: nn.Module, plan: QuantPlan) -> nn.Module:
+    """Quantize the layers of `model` in place as `plan` says; see `quantize`."""
+    layers = [(name, layer, plan.get(name)) for name, layer in quantizable_layers(model)]
+    chosen = [(name, layer, rule) for name, layer, rule in layers if rule is not None]
     # All are looked at before any is changed: a refusal leaves the network as it was.
-    for name, layer in layers:
+    for name, layer, _ in chosen:
         if parametrize.is_parametrized(layer, "weight"):
             raise SettingsError(
                 name, rule="this layer's weight is quantized already", instead="quantize a fresh copy of the network"
             )
-    for _, layer in layers:
+    for _, layer, rule in chosen:
         weight: Any = layer.weight
-        parametrize.register_parametrization(layer, "weight", build_quantizer(rule, weight.detach(), options))
+        quantizer = build_quantizer(rule.name, weight.detach(), rule.options)
+        parametrize.register_parametrization(layer, "weight", quantizer)
     return model
 
 
@@ -64,32 +89,11 @@ def build_quantizer(rule: str, weight: Tensor, options: RuleOptions) -> Quantize
     return cls(weight, options)
 
 
-def chosen_layers(model: nn.Module, choice: LayerChoice) -> list[tuple[str, nn.Module]]:
-    """Return (name, layer) of the layers that `choice` quantizes, in the network's order."""
-    layers: list[tuple[str, nn.Module]] = [
-        (name, layer) for name, layer in model.named_modules() if isinstance(layer, QUANTIZABLE)
-    ]
-    names = [name for name, _ in layers]
-    for pattern in (*choice.include, *choice.exclude):
-        if names and not any(fnmatchcase(name, pattern) for name in names):
-            raise SettingsError(
-                "quant.include/exclude", value=pattern, rule="matches no layer", instead=did_you_mean(pattern, names)
-            )
-    ends = {names[0], names[-1]} if choice.first_last == "full" and names else set()
-    chosen = [
-        (name, layer)
-        for name, layer in layers
-        if name not in ends and _matches(name, choice.include) and not _matches(name, choice.exclude)
-    ]
-    if not chosen:
-        raise SettingsError(
-            "quant", rule="no convolution or linear layer is left to quantize", instead="fewer exclude patterns"
-        )
-    return chosen
-
-
-def _matches(name: str, patterns: tuple[str, ...]) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
+def quantizable_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield (name, layer) of every layer that can be quantized, in the network's order."""
+    for name, layer in model.named_modules():
+        if isinstance(layer, QUANTIZABLE):
+            yield name, layer
 
 
 def quantized_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from ternlab.settings.fields import NonNegativeFloat, PositiveFloat, Section
+from ternlab.core.fields import NonNegativeFloat, PositiveFloat, Section
 
 
 class SurrogateOptions(Section):
@@ -40,6 +40,18 @@ class RuleOptions(Section):
         """Return what the rule is called in tables and ids: its name, and what makes another rule of it."""
         return name
 
+    def changed(self) -> dict[str, Any]:
+        """Return the options that are not at their defaults, as plain values; checked again they are these options."""
+        plain = self.model_dump(mode="json")
+        found = _changed(self, plain)
+        own = type(self).model_fields["surrogate"].get_default()
+        if "surrogate" in found:
+            # The rest of it is filled in from the rule's own, not from the defaults of its class.
+            found["surrogate"] = {
+                name: value for name, value in plain["surrogate"].items() if value != getattr(own, name)
+            }
+        return found
+
     @model_validator(mode="before")
     @classmethod
     def _rest_of_the_surrogate(cls, values: Any) -> Any:
@@ -55,6 +67,16 @@ class RuleOptions(Section):
         if self.surrogate.kind == "clipped" and self.surrogate.bound is None and not self.has_range:
             raise ValueError("this rule has no range of its own, so surrogate.kind=clipped needs surrogate.bound=1.0")
         return self
+
+
+def _changed(section: Section, plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of `plain`, a dump of `section`, that are not those that the section has without them."""
+    found: dict[str, Any] = {}
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if value != field.get_default(call_default_factory=True, validated_data={}):
+            found[name] = _changed(value, plain[name]) if isinstance(value, Section) else plain[name]
+    return found
 
 
 class RelOptions(Section):

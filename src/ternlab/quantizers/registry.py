@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ternlab.core.check import checked
 from ternlab.errors import SettingsError, did_you_mean
 from ternlab.quantizers import rule_options as own
 from ternlab.quantizers.options import RuleOptions
-from ternlab.settings.check import checked
 
 
 @dataclass(frozen=True)
@@ -59,25 +59,34 @@ def register_rule(name: str, *, options: type[RuleOptions], module: str) -> None
     RULES[name] = entry
 
 
-def rule_entry(name: str) -> RuleEntry:
+def rule_entry(name: str, setting: str = "quant") -> RuleEntry:
     """Return the entry of the rule `name`.
+
+    Args:
+        name: of the rule.
+        setting: where it was typed, for messages.
 
     Raises:
         SettingsError: there is no such rule; near matches are named.
     """
     if name not in RULES:
         instead = f"{did_you_mean(name, RULES)}; a rule of your own: plugins=[the module that registers it]"
-        raise SettingsError("quant", value=name, rule="no such rule", instead=instead)
+        raise SettingsError(setting, value=name, rule="no such rule", instead=instead)
     return RULES[name]
 
 
-def rule_options(name: str, options: Mapping[str, Any]) -> RuleOptions:
+def rule_options(name: str, options: Mapping[str, Any], prefix: str = "quant") -> RuleOptions:
     """Check `options` of the rule `name`; a dotted key (`threshold.init`) names a nested option.
+
+    Args:
+        name: of the rule.
+        options: plain values.
+        prefix: dotted name of where they were typed, for messages.
 
     Raises:
         SettingsError: no such rule, an unknown option, or a value outside its range.
     """
-    return checked(rule_entry(name).options, nested(options), prefix="quant")
+    return checked(rule_entry(name).options, nested(options), prefix=prefix)
 
 
 def nested(options: Mapping[str, Any]) -> dict[str, Any]:

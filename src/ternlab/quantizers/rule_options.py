@@ -6,8 +6,8 @@ from typing import ClassVar, Literal
 
 from pydantic import model_validator
 
+from ternlab.core.fields import PositiveFloat
 from ternlab.quantizers.options import RuleOptions, SurrogateOptions, TernaryOptions, TrainedThresholdOptions
-from ternlab.settings.fields import PositiveFloat
 
 Granularity = Literal["layer", "filter"]
 

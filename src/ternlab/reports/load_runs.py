@@ -11,17 +11,18 @@ from typing import Any
 import polars as pl
 
 from ternlab.errors import SettingsError
+from ternlab.quantizers.plan import FULL_PRECISION
 from ternlab.reports.columns import flat_settings, with_columns
 from ternlab.reports.conditions import parse_condition
 from ternlab.reports.run_index import Warn, read_runs, warn_on_stderr
 from ternlab.reports.run_rows import Flat, flat
 from ternlab.reports.schema import as_key, is_free, recipes
 from ternlab.runs.directory import run_directory
+from ternlab.settings.quant import quant_settings
 from ternlab.sweeps.folder import last_words, output_file
 from ternlab.sweeps.plan import Plan
 from ternlab.sweeps.states import State
 
-FULL_PRECISION = "none"
 # A run's settings that are columns of their own, or say nothing of it.
 _NOT_IN_WORDS = ("seed", "quant.name", "model.name", "data.name", "baseline.run")
 
@@ -200,7 +201,7 @@ def _planned(
         "status": str(State.FAILED if words else State.WAITING),
         "data": settings.get("data.name"),
         "model": settings.get("model.name"),
-        "quant": settings.get("quant.name") or FULL_PRECISION,
+        "quant": _planned_label(config.get("quant") or {}),
         "seed": settings.get("seed"),
         "baseline_run_id": baseline,
         "command": command,
@@ -208,6 +209,14 @@ def _planned(
         "settings": settings,
         "log": str(output_file(folder, run)) if folder and words else None,
     }
+
+
+def _planned_label(quant: Mapping[str, Any]) -> str:
+    """Return the label that the record of a run will have; the rule's name where a plugin is not imported."""
+    try:
+        return quant_settings(quant).label
+    except SettingsError:
+        return str(quant.get("name") or FULL_PRECISION)
 
 
 def _run(row: Mapping[str, Any], recipe: Flat, folder: Path, points: Mapping[str, Mapping[str, Any]]) -> Run:

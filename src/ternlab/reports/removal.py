@@ -13,6 +13,7 @@ import polars as pl
 from ternlab.errors import RunHeldError, SettingsError, StorageError
 from ternlab.reports.run_index import read_runs
 from ternlab.reports.run_rows import flat_config
+from ternlab.reports.schema import is_quantized
 from ternlab.runs.directory import ASIDE, RunDirectory
 from ternlab.runs.record import Status
 from ternlab.sweeps.plan import read_plan
@@ -135,7 +136,7 @@ def in_removal_order(directories: Sequence[RunDirectory]) -> list[RunDirectory]:
 
     def is_baseline(directory: RunDirectory) -> bool:
         try:
-            return bool(flat_config(directory.config_file).get("quant.name", "none") == "none")
+            return not is_quantized(flat_config(directory.config_file))
         except (OSError, ValueError):
             return True
 

@@ -9,9 +9,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from ternlab.core.fields import free_fields
+from ternlab.quantizers.plan import FULL_PRECISION, matches
 from ternlab.quantizers.registry import RULES
 from ternlab.reports.run_rows import Flat, flat
-from ternlab.settings.fields import free_fields
 from ternlab.settings.root import Settings
 
 _SEED = "seed"
@@ -61,6 +62,19 @@ def is_free(name: str) -> bool:
     return name in free or name.partition(".")[0] in free
 
 
+def is_quantized(settings: Flat) -> bool:
+    """Return whether the settings of a run quantize anything: by a rule of the network, or of single layers."""
+    return settings.get("quant.name", FULL_PRECISION) != FULL_PRECISION or bool(settings.get("quant.layers"))
+
+
+def layer_option(settings: Flat, layer: str, name: str) -> Any:
+    """Return an option of the rule of one layer, `None` where its rule does not have it."""
+    own = {name.removeprefix("quant."): value for name, value in settings.items() if name.startswith("quant.")}
+    entries = [flat(entry) for entry in own.get("layers") or () if isinstance(entry, dict)]
+    values = next((entry for entry in entries if matches(layer, str(entry.get("match")))), own)
+    return values.get(name, defaults(values.get("name")).get(f"quant.{name}"))
+
+
 def differing(settings: Flat) -> Flat:
     """Return the settings of a run that are not at their defaults."""
     known = defaults(settings.get("quant.name"))
@@ -74,13 +88,13 @@ def recipe(settings: Flat) -> Flat:
     Own data and weights count by their paths here, since their contents may be gone: data that was moved
     makes another group, and never are different data taken for the same.
     """
-    full_precision = settings.get("quant.name", "none") == "none"
+    quantized = is_quantized(settings)
     return {
         name: value
         for name, value in differing(settings).items()
         if (not is_free(name) or (name == "data.root" and value is not None))
         and name != _SEED
-        and not (full_precision and name.startswith(("quant.", "baseline.")))
+        and not (not quantized and name.startswith(("quant.", "baseline.")))
     }
 
 

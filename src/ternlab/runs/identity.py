@@ -8,10 +8,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ternlab.core.fields import Section, free_fields
 from ternlab.data.fingerprint import data_fingerprint
 from ternlab.errors import SettingsError
 from ternlab.models.weights_file import weights_fingerprint
-from ternlab.settings.fields import Section, free_fields
 from ternlab.settings.root import Settings
 
 # Raised when the same settings no longer give the same result, so that old runs are not taken for new ones.
@@ -38,6 +38,11 @@ def identity(settings: Settings) -> dict[str, Any]:
     if not settings.quant.active:
         values.pop("baseline", None)
         values.pop("quant", None)
+    elif settings.quant.layers:
+        # As they are typed, so that an option at its default is left out here as well.
+        values["quant"]["layers"] = [entry.typed() for entry in settings.quant.differing]
+        if not settings.quant.differing:
+            del values["quant"]["layers"]
     contents = {
         "data": data_fingerprint(settings.data),
         "model.weights": weights_fingerprint(settings.model),

@@ -6,9 +6,9 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from ternlab.core.fields import Fraction, NonNegativeInt, PositiveInt, Section, free
 from ternlab.data.registry import DATA_SETS
 from ternlab.errors import did_you_mean
-from ternlab.settings.fields import Fraction, NonNegativeInt, PositiveInt, Section, free
 
 
 class DataSettings(Section):

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from ternlab.settings.fields import PositiveInt, Section
+from ternlab.core.fields import PositiveInt, Section
 from ternlab.settings.root import PathSettings
 
 

@@ -8,9 +8,8 @@ from typing import Any
 
 import yaml
 
+from ternlab.core.check import checked
 from ternlab.errors import SettingsError
-from ternlab.quantizers.options import TrainedThresholdOptions
-from ternlab.settings.check import checked
 from ternlab.settings.quant import quant_settings
 from ternlab.settings.root import Settings
 
@@ -37,7 +36,9 @@ def config_of(settings: Settings) -> dict[str, Any]:
     """Return the configuration that `settings_from_config` turns into equal settings."""
     config = settings.model_dump(mode="json")
     rule = config["quant"].pop("rule")
-    config["quant"] = {**config["quant"], **rule} if settings.quant.active else config["quant"]
+    if settings.quant.network_rule.active:
+        config["quant"] |= rule
+    config["quant"]["layers"] = [entry.typed() for entry in settings.quant.layers]
     return config
 
 
@@ -140,9 +141,7 @@ def import_plugins(names: Any) -> None:
 
 def _check_pairs(settings: Settings) -> None:
     """Refuse settings that are fine one by one and wrong together."""
-    rule = settings.quant.rule
-    sequential = isinstance(rule, TrainedThresholdOptions) and rule.update == "sequential"
-    if sequential and settings.trainer.accumulate_grad_batches > 1:
+    if settings.quant.sequential and settings.trainer.accumulate_grad_batches > 1:
         raise SettingsError(
             "trainer.accumulate_grad_batches",
             value=settings.trainer.accumulate_grad_batches,

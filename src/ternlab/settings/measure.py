@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from ternlab.settings.fields import PositiveInt, Section
+from ternlab.core.fields import PositiveInt, Section
 from ternlab.settings.root import PathSettings
 
 

@@ -6,9 +6,9 @@ from typing import Literal, Self
 
 from pydantic import field_validator, model_validator
 
+from ternlab.core.fields import Fraction, Section
 from ternlab.errors import did_you_mean
 from ternlab.models.registry import MODELS
-from ternlab.settings.fields import Fraction, Section
 
 _CIFAR_ONLY = ("resnet20", "resnet32", "resnet44", "resnet56", "resnet110")
 _NO_DROPOUT = (*_CIFAR_ONLY, "resnet18", "resnet34", "resnet50", "resnet101")

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from ternlab.settings.fields import Fraction, NonNegativeFloat, PositiveFloat, Section
+from ternlab.core.fields import Fraction, NonNegativeFloat, PositiveFloat, Section
 
 
 class ScheduleSettings(Section):

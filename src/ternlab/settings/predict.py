@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from ternlab.settings.fields import PositiveInt, Section
+from ternlab.core.fields import PositiveInt, Section
 
 
 def _listed(value: Any) -> Any:

@@ -2,63 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from pydantic import Field, SerializeAsAny, field_validator
+from pydantic import Field, SerializeAsAny
 
+from ternlab.core.check import checked
 from ternlab.errors import SettingsError, did_you_mean
-from ternlab.quantizers.options import RuleOptions
+from ternlab.quantizers.entries import layer_entries
+from ternlab.quantizers.options import RuleOptions, TrainedThresholdOptions
+from ternlab.quantizers.plan import FULL_PRECISION, LayerChoice, LayerEntry, LayerRule, simplified
 from ternlab.quantizers.registry import RULES, rule_entry, rule_options
-from ternlab.settings.check import checked
-from ternlab.settings.fields import Section
-
-
-class LayerChoice(Section):
-    """Which convolutions and linear layers are quantized.
-
-    Attributes:
-        first_last: `ternary` quantizes the first and the last layer too, `full` leaves them as they are.
-        include: name patterns (`layer1.*`); a layer must match one of them. Default: every layer.
-        exclude: name patterns of layers left in full precision.
-    """
-
-    first_last: Literal["ternary", "full"] = "ternary"
-    include: tuple[str, ...] = ("*",)
-    exclude: tuple[str, ...] = ()
-
-    @field_validator("include", "exclude", mode="before")
-    @classmethod
-    def _one_pattern(cls, patterns: Any) -> Any:
-        """Take a single pattern for a list of one."""
-        return (patterns,) if isinstance(patterns, str) else patterns
 
 
 class QuantSettings(LayerChoice):
     """The rule and its options, the layers, and the start of the weights.
 
     Attributes:
-        name: a rule registered in `ternlab.quantizers.registry`, or `none` for full precision.
+        name: a rule registered in `ternlab.quantizers.registry`, or `none` for full precision; `layers` names the rules
+            of layers that differ.
         init: `baseline` starts from the trained full-precision twin, `scratch` from the model's own
             initialization, `file` from `init_file`.
         init_file: weights of the same network in full precision.
         rule: the rule's own options; in the configuration they stand beside the others.
     """
 
-    name: str = "none"
+    name: str = FULL_PRECISION
     init: Literal["baseline", "scratch", "file"] = "baseline"
     init_file: str | None = None
     rule: SerializeAsAny[RuleOptions] = Field(default_factory=RuleOptions)
 
     @property
+    def network_rule(self) -> LayerRule:
+        """The rule of the layers that no entry of `layers` matches."""
+        return LayerRule(name=self.name, options=self.rule)
+
+    @property
     def active(self) -> bool:
         """Whether the run quantizes anything."""
-        return self.name != "none"
+        return self.name != FULL_PRECISION or bool(self.layers)
+
+    @property
+    def differing(self) -> tuple[LayerEntry, ...]:
+        """The entries of `layers`, but for the last ones that say what holds for all other layers anyway."""
+        entries = self.layers
+        while entries and not self.restrictions() and entries[-1].rule == self.network_rule:
+            entries = entries[:-1]
+        return entries
 
     @property
     def label(self) -> str:
-        """What the rule is called in ids and tables: its name and what makes another rule of it (`sws-rel2`)."""
-        return self.rule.label(self.name)
+        """What the rule is called in ids and tables: its name and what makes another rule of it (`sws-rel2`).
+
+        Where layers have rules of other labels, that of the network, or else of the first entry, and `-mixed`.
+        """
+        labels = [rule.label for rule in (self.network_rule, *self.differing) if rule.active]
+        if not labels:
+            return FULL_PRECISION
+        return labels[0] if len(set(labels)) == 1 else f"{labels[0]}-mixed"
+
+    @property
+    def sequential(self) -> bool:
+        """Whether thresholds and weights are stepped one after the other, with a pass over the batch for each."""
+        return any(update == "sequential" for _, update in _updates(self))
 
 
 _COMMON = set(QuantSettings.model_fields) - {"rule"}
@@ -73,26 +79,59 @@ def quant_settings(values: Mapping[str, Any]) -> QuantSettings:
     Raises:
         SettingsError: unknown rule, unknown option, value outside its range, or an impossible pair.
     """
-    name = str(values.get("name", "none"))
-    common = {key: value for key, value in values.items() if key in _COMMON}
+    name = str(values.get("name", FULL_PRECISION))
+    common = {key: value for key, value in values.items() if key in _COMMON and key != "layers"}
     options = {key: value for key, value in values.items() if key not in _COMMON}
-    if name == "none":
+    rule = _network_rule(name, options)
+    entries = layer_entries(values.get("layers") or (), rule)
+    settings = checked(QuantSettings, {**common, "layers": entries}, prefix="quant")
+    rule, entries = simplified(rule, settings)
+    settings = settings.model_copy(update={"name": rule.name, "rule": rule.options, "layers": entries})
+    if settings.active:
+        _check_start(settings)
+    _check_updates(settings)
+    return settings
+
+
+def _network_rule(name: str, options: Mapping[str, Any]) -> LayerRule:
+    if name == FULL_PRECISION:
         for key in options:
             raise SettingsError(
                 f"quant.{key}",
                 rule="full precision (quant=none) has no such option",
                 instead=f"quant=RULE quant.{key}=..., with RULE one of: {', '.join(sorted(RULES))}",
             )
-        return checked(QuantSettings, common, prefix="quant")
+        return LayerRule()
     known = {*rule_entry(name).options.model_fields, *_COMMON}
     for key in options:
         if key not in known:
             raise SettingsError(f"quant.{key}", rule=f"{name} has no such option", instead=did_you_mean(key, known))
-    settings = checked(QuantSettings, common, prefix="quant").model_copy(update={"rule": rule_options(name, options)})
-    return _start_checked(settings)
+    return LayerRule(name=name, options=rule_options(name, options))
 
 
-def _start_checked(settings: QuantSettings) -> QuantSettings:
+def _updates(settings: QuantSettings) -> Iterator[tuple[str, str]]:
+    """Yield the name and the value of `update` of each rule with trained thresholds."""
+    rules = [("quant", settings.network_rule)]
+    rules += [(f"quant.layers.{place}", entry.rule) for place, entry in enumerate(settings.layers)]
+    for setting, rule in rules:
+        if isinstance(rule.options, TrainedThresholdOptions):
+            yield f"{setting}.update", rule.options.update
+
+
+def _check_updates(settings: QuantSettings) -> None:
+    first: tuple[str, str] | None = None
+    for setting, update in _updates(settings):
+        first = first or (setting, update)
+        if update != first[1]:
+            raise SettingsError(
+                setting,
+                value=update,
+                rule=f"the passes over a batch are those of all layers, and {first[0]}={first[1]}",
+                instead=f"update: {first[1]}",
+            )
+
+
+def _check_start(settings: QuantSettings) -> None:
     if settings.init == "file" and settings.init_file is None:
         raise SettingsError(
             "quant.init",
@@ -107,4 +146,3 @@ def _start_checked(settings: QuantSettings) -> QuantSettings:
             rule=f"goes with quant.init=file, but quant.init={settings.init}",
             instead="quant.init=file quant.init_file=PATH, or neither",
         )
-    return settings

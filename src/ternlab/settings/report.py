@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from ternlab.settings.fields import NonNegativeInt, Section
+from ternlab.core.fields import NonNegativeInt, Section
 from ternlab.settings.root import PathSettings
 
 

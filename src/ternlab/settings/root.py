@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
+from ternlab.core.fields import NonNegativeInt, Section, free
 from ternlab.settings.data import DataSettings
-from ternlab.settings.fields import NonNegativeInt, Section, free
 from ternlab.settings.model import ModelSettings
 from ternlab.settings.optim import OptimSettings
 from ternlab.settings.quant import QuantSettings

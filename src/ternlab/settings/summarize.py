@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from ternlab.settings.fields import Section
+from ternlab.core.fields import Section
 
 
 class SummarizeSettings(Section):

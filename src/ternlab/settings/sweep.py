@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from ternlab.core.check import checked
+from ternlab.core.fields import NonNegativeInt, PositiveInt, Section
 from ternlab.errors import SettingsError, did_you_mean
-from ternlab.settings.check import checked
-from ternlab.settings.fields import NonNegativeInt, PositiveInt, Section
 
 # What may stand in a batch file or on the command line of SLURM: no quote, blank or newline ever does.
 SlurmWord = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:,&|*=/@-]{0,127}$")]

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from ternlab.settings.fields import NonNegativeInt, PositiveFloat, PositiveInt, Section, free
+from ternlab.core.fields import NonNegativeInt, PositiveFloat, PositiveInt, Section, free
 
 
 class TrainerSettings(Section):

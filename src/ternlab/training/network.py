@@ -13,7 +13,7 @@ from torch import nn
 from ternlab.errors import SettingsError
 from ternlab.models.build import build_model
 from ternlab.models.weights import load_weights
-from ternlab.quantizers.attach import attach, chosen_layers
+from ternlab.quantizers.attach import attach, plan_of
 from ternlab.runs.files import write_bytes
 from ternlab.settings.root import Settings
 from ternlab.training.seeds import batch_seed
@@ -47,7 +47,7 @@ def build_network(settings: Settings, shape: Shape, start: Path | None) -> nn.Mo
         _load_start(model, start, settings)
     if settings.quant.active:
         # Thresholds start from the weights as they are now, once; a checkpoint brings its own.
-        attach(model, settings.quant.name, settings.quant.rule, settings.quant)
+        attach(model, plan_of(model, settings.quant.network_rule, settings.quant))
     return model
 
 
@@ -60,13 +60,13 @@ def _load_start(model: nn.Module, start: Path, settings: Settings) -> None:
 
 
 def check_layers(settings: Settings) -> None:
-    """Raise SettingsError when the patterns of `quant` choose no layer; takes no memory and reads no data.
+    """Raise SettingsError when the patterns of `quant` do not fit the layers; takes no memory and reads no data.
 
     Names of layers depend neither on the data nor on the stem, so any shape will do.
     """
     with torch.device("meta"):
         bare = settings.model.model_copy(update={"weights": None, "weights_skip": ()})
-        chosen_layers(build_model(bare, channels=3, size=224, classes=10), settings.quant)
+        plan_of(build_model(bare, channels=3, size=224, classes=10), settings.quant.network_rule, settings.quant)
 
 
 def save_weights(model: nn.Module, path: Path) -> None:

@@ -38,15 +38,12 @@ def build_optimizer(model: nn.Module, optim: OptimSettings, quant: QuantSettings
     weights = _weight_optimizer(_weight_groups(model, thresholds, optim), optim)
     if not thresholds:
         return weights
-    options = quant.rule
-    if not isinstance(options, TrainedThresholdOptions):
-        raise TypeError(f"The options of a rule with thresholds must be TrainedThresholdOptions, not {type(options)}.")
-    lr = optim.lr if options.threshold.lr is None else options.threshold.lr
+    groups, clamps = _threshold_groups(model, optim)
     return TernaryOptimizer(
         weights,
-        SGD([{"params": thresholds, "name": "thresholds"}], lr=lr, momentum=0.9, nesterov=True, weight_decay=0.0),
-        sequential=options.update == "sequential",
-        clamp=options.threshold.clamp,
+        SGD(groups, lr=optim.lr, momentum=0.9, nesterov=True, weight_decay=0.0),
+        sequential=quant.sequential,
+        clamps=clamps,
     )
 
 
@@ -54,6 +51,24 @@ def threshold_parameters(model: nn.Module) -> Iterator[nn.Parameter]:
     """Yield the trainable thresholds of all quantized layers, in the network's order."""
     for _, layer in quantized_layers(model):
         yield from quantizer_of(layer).thresholds()
+
+
+def _threshold_groups(model: nn.Module, optim: OptimSettings) -> tuple[list[dict[str, Any]], list[float | None]]:
+    """Return one group of thresholds for each learning rate and clamp that their rules have, and the clamps."""
+    groups: dict[tuple[float, float | None], list[nn.Parameter]] = {}
+    for _, layer in quantized_layers(model):
+        rule = quantizer_of(layer)
+        thresholds = list(rule.thresholds())
+        if not thresholds:
+            continue
+        if not isinstance(rule.options, TrainedThresholdOptions):
+            raise TypeError(
+                f"The options of a rule with thresholds must be TrainedThresholdOptions, not {type(rule.options)}."
+            )
+        options = rule.options.threshold
+        groups.setdefault((optim.lr if options.lr is None else options.lr, options.clamp), []).extend(thresholds)
+    found = [{"params": params, "name": "thresholds", "lr": lr} for (lr, _), params in groups.items()]
+    return found, [clamp for _, clamp in groups]
 
 
 def _weight_groups(model: nn.Module, thresholds: list[nn.Parameter], optim: OptimSettings) -> list[dict[str, Any]]:

@@ -38,8 +38,11 @@ class Start:
 
 def recipe_of(settings: Settings) -> dict[str, Any]:
     """Return what a checkpoint brings back and settings therefore cannot change: the optimizers."""
-    quant: Any = settings.quant.rule.model_dump(mode="json") if settings.quant.active else {}
-    return {"optim": settings.optim.model_dump(mode="json", exclude={"schedule"}), "rule": quant}
+    quant = settings.quant
+    rule: Any = quant.rule.model_dump(mode="json") if quant.network_rule.active else {}
+    # Without entries `None`, as in checkpoints from before there were any.
+    rule["layers"] = [entry.typed() for entry in quant.layers] or None
+    return {"optim": settings.optim.model_dump(mode="json", exclude={"schedule"}), "rule": rule}
 
 
 _MARKED = {"run_id", "step", "batch", "precision", "optim", "rule"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -26,16 +26,18 @@ class TernaryOptimizer(Optimizer):
         weights: optimizer of everything but the thresholds.
         thresholds: optimizer of the thresholds alone.
         sequential: the two-pass rule.
-        clamp: bound of a threshold's gradient; `None` for no bound.
+        clamps: bound of a threshold's gradient, for each group of `thresholds`; `None` for no bound.
     """
 
-    def __init__(self, weights: Optimizer, thresholds: Optimizer, *, sequential: bool, clamp: float | None) -> None:
+    def __init__(
+        self, weights: Optimizer, thresholds: Optimizer, *, sequential: bool, clamps: Sequence[float | None]
+    ) -> None:
         # The groups are shared with the two optimizers, so that one schedule drives all learning rates.
         super().__init__([*weights.param_groups, *thresholds.param_groups], {})
         self.weights = weights
         self.thresholds = thresholds
         self.sequential = sequential
-        self.clamp = clamp
+        self.clamps = tuple(clamps)
         self._gradients: list[Tensor] = []
         self._passes = 0
 
@@ -65,23 +67,24 @@ class TernaryOptimizer(Optimizer):
 
     @torch.no_grad()
     def _clamp_thresholds(self) -> None:
-        gradients = [
-            torch.zeros_like(threshold) if threshold.grad is None else threshold.grad
+        groups = [
+            [torch.zeros_like(threshold) if threshold.grad is None else threshold.grad for threshold in group["params"]]
             for group in self.thresholds.param_groups
-            for threshold in group["params"]
         ]
+        gradients = [gradient for group in groups for gradient in group]
         magnitudes = [gradient.abs() for gradient in gradients]
         if self._passes == 0:
             self._gradients = magnitudes
         else:
             torch._foreach_add_(self._gradients, magnitudes)
         self._passes += 1
-        if self.clamp is not None:
-            torch._foreach_clamp_min_(gradients, -self.clamp)
-            torch._foreach_clamp_max_(gradients, self.clamp)
+        for group, clamp in zip(groups, self.clamps, strict=True):
+            if clamp is not None:
+                torch._foreach_clamp_min_(group, -clamp)
+                torch._foreach_clamp_max_(group, clamp)
 
     def mean_gradients(self) -> list[float]:
-        """Return the mean |dL/dthreshold| before the clamp of each threshold, and start a new mean."""
+        """Return the mean |dL/dthreshold| before the clamp of each threshold, group by group, and start a new mean."""
         means = [float(total) / self._passes for total in self._gradients] if self._passes else []
         self._passes = 0
         return means

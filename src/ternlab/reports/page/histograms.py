@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ternlab.reports.load_runs import Run
+from ternlab.reports.schema import layer_option
 from ternlab.reports.series import last_layers, number
 
 BINS = 48
@@ -49,7 +50,8 @@ def thresholds_of(row: dict[str, Any]) -> tuple[float, float] | None:
 def _of_layer(run: Run, name: str, place: int, weight: np.ndarray[Any, Any], row: dict[str, Any]) -> list[Row]:
     # The last thousandth would squeeze all others.
     reach = float(np.quantile(np.abs(weight), 0.999)) or float(np.abs(weight).max()) or 1.0
-    found = None if run.settings.get("quant.granularity") == "filter" else thresholds_of(row)
+    of_filters = layer_option(run.settings, name, "granularity") == "filter"
+    found = None if of_filters else thresholds_of(row)
     edges = _edges(reach, found)
     counts, _ = np.histogram(np.clip(weight, edges[0], edges[-1]), bins=edges)
     about = {

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from ternlab.quantizers.attach import codes, latent_weight, quantized_layers, quantizer_of
 from ternlab.runs.metrics import MetricsTable
 from ternlab.training.callbacks.epoch_metrics import EpochMetrics
-from ternlab.training.optimizers import threshold_parameters
 from ternlab.training.update_rule import TernaryOptimizer
 
 
@@ -48,7 +47,7 @@ class LayerStats(Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write one row for each quantized layer."""
-        gradients = _threshold_gradients(trainer, pl_module)
+        gradients = _threshold_gradients(trainer)
         now = _all_codes(pl_module)
         rows = [self._row(name, layer, now[name], gradients) for name, layer in quantized_layers(pl_module)]
         self._before = now
@@ -80,8 +79,9 @@ def _all_codes(module: nn.Module) -> dict[str, Tensor]:
     return {name: codes(layer).stacked() for name, layer in quantized_layers(module)}
 
 
-def _threshold_gradients(trainer: pl.Trainer, module: nn.Module) -> dict[int, float]:
+def _threshold_gradients(trainer: pl.Trainer) -> dict[int, float]:
     optimizer: torch.optim.Optimizer = trainer.optimizers[0]
     if not isinstance(optimizer, TernaryOptimizer):
         return {}
-    return dict(zip(map(id, threshold_parameters(module)), optimizer.mean_gradients(), strict=True))
+    thresholds = [threshold for group in optimizer.thresholds.param_groups for threshold in group["params"]]
+    return dict(zip(map(id, thresholds), optimizer.mean_gradients(), strict=True))

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from ternlab.core.fields import Section
 from ternlab.errors import SettingsError, did_you_mean, near_matches
-from ternlab.settings.fields import Section
 
 S = TypeVar("S", bound=Section)
 

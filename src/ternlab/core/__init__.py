@@ -1,0 +1,1 @@
+"""What every part of ternlab stands on: checked sections of settings. Imports nothing above it."""

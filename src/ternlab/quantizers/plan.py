@@ -1,0 +1,214 @@
+"""Which rule each layer of a network has; free of torch.
+
+A plan is written as the rule of the network, a choice of its layers, and entries `{match: PATTERN, name: RULE, ...}`
+for layers that differ. For each layer the first entry that matches counts; a layer that none matches has the network's
+rule if the choice takes it, and stays in full precision otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+from pydantic import SerializeAsAny, field_validator
+
+from ternlab.core.fields import Section
+from ternlab.errors import SettingsError, did_you_mean
+from ternlab.quantizers.options import RuleOptions
+
+FULL_PRECISION = "none"
+EVERY_LAYER = "*"
+
+
+class LayerRule(Section):
+    """A rule with its options.
+
+    Attributes:
+        name: a registered rule, or `none` for full precision.
+        options: the rule's, checked.
+    """
+
+    name: str = FULL_PRECISION
+    options: SerializeAsAny[RuleOptions] = RuleOptions()
+
+    @property
+    def active(self) -> bool:
+        """Whether it quantizes."""
+        return self.name != FULL_PRECISION
+
+    @property
+    def label(self) -> str:
+        """What the rule is called in ids and tables: its name and what makes another rule of it (`sws-rel2`)."""
+        return self.options.label(self.name)
+
+
+class LayerEntry(LayerRule):
+    """The rule of the layers that a pattern matches.
+
+    Attributes:
+        match: the name of a layer, or a pattern of names (`layer4.*`).
+    """
+
+    match: str
+
+    @property
+    def rule(self) -> LayerRule:
+        """The rule without the pattern."""
+        return LayerRule(name=self.name, options=self.options)
+
+    def typed(self) -> dict[str, Any]:
+        """Return the entry as it is typed, in plain values: pattern, rule, and the options not at their defaults."""
+        return {"match": self.match, "name": self.name, **(self.options.changed() if self.active else {})}
+
+
+class LayerChoice(Section):
+    """Which convolutions and linear layers are quantized, and which of them have a rule of their own.
+
+    Attributes:
+        first_last: `ternary` quantizes the first and the last layer too, `full` leaves them as they are.
+        include: name patterns (`layer1.*`); a layer must match one of them. Default: every layer.
+        exclude: name patterns of layers left in full precision.
+        layers: rules of layers that differ from the network's; the first match counts, also before the other choices.
+    """
+
+    first_last: Literal["ternary", "full"] = "ternary"
+    include: tuple[str, ...] = (EVERY_LAYER,)
+    exclude: tuple[str, ...] = ()
+    layers: tuple[LayerEntry, ...] = ()
+
+    @field_validator("include", "exclude", mode="before")
+    @classmethod
+    def _one_pattern(cls, patterns: Any) -> Any:
+        """Take a single pattern for a list of one."""
+        return (patterns,) if isinstance(patterns, str) else patterns
+
+    def restrictions(self) -> dict[str, Any]:
+        """Return the choices beside `layers` that leave layers out: `first_last`, `include`, `exclude`."""
+        names = ("first_last", "include", "exclude")
+        return {name: getattr(self, name) for name in names if getattr(self, name) != _default(name)}
+
+
+# The rule of every layer that can be quantized, in the network's order; `None` is full precision.
+QuantPlan = dict[str, LayerRule | None]
+
+
+def matches(layer: str, pattern: str) -> bool:
+    """Return whether `pattern` is the name of a layer or a pattern that fits it."""
+    return layer == pattern or fnmatchcase(layer, pattern)
+
+
+def simplified(rule: LayerRule, choice: LayerChoice) -> tuple[LayerRule, tuple[LayerEntry, ...]]:
+    """Return the network's rule and the entries, with an entry for every layer (`*`) turned into the network's rule.
+
+    So one plan has one form, and one rule for all layers is the same run however it is typed.
+
+    Raises:
+        SettingsError: an entry or a choice that would have no effect, or nothing is quantized.
+    """
+    entries = choice.layers
+    place = next((place for place, entry in enumerate(entries) if entry.match == EVERY_LAYER), None)
+    if place is not None:
+        if place + 1 < len(entries):
+            raise SettingsError(
+                f"quant.layers.{place + 1}",
+                value=entries[place + 1].match,
+                rule=f"is never reached: quant.layers.{place} matches every layer",
+                instead=f"the entry with match: '{EVERY_LAYER}' as the last one",
+            )
+        _refuse_restrictions(choice, f"quant.layers.{place} matches every layer")
+        rule, entries = entries[place].rule, entries[:place]
+    if not rule.active and (choice.layers or entries):
+        _refuse_restrictions(choice, "without a rule of the network, quant.layers alone says what is quantized")
+        if not any(entry.active for entry in entries):
+            raise SettingsError(
+                "quant.layers", rule="leaves every layer in full precision", instead="quant=none without quant.layers"
+            )
+    return rule, entries
+
+
+def layer_plan(names: Sequence[str], rule: LayerRule, choice: LayerChoice) -> QuantPlan:
+    """Return the plan of a network.
+
+    Args:
+        names: of its layers that can be quantized, from the first to the last.
+        rule: of the network.
+        choice: of the layers, and the entries of those that differ.
+
+    Raises:
+        SettingsError: a pattern that matches no layer or has no effect, or nothing is left to quantize.
+    """
+    if names:
+        left = _after_entries(names, choice.layers)
+        _check_patterns(names, left, choice)
+    ends = {names[0], names[-1]} if names and choice.first_last == "full" else set()
+    plan: QuantPlan = {}
+    for name in names:
+        entry = next((entry for entry in choice.layers if matches(name, entry.match)), None)
+        of_network = name not in ends and _chosen(name, choice)
+        found = entry.rule if entry else rule if of_network else LayerRule()
+        plan[name] = found if found.active else None
+    if not any(plan.values()):
+        raise SettingsError(
+            "quant", rule="no convolution or linear layer is left to quantize", instead="fewer exclude patterns"
+        )
+    if rule.active and rule not in plan.values():
+        raise SettingsError(
+            "quant",
+            value=rule.name,
+            rule="no layer is left that would have this rule: quant.layers names those of all others",
+            instead="quant=none with the same quant.layers",
+        )
+    return plan
+
+
+def _after_entries(names: Sequence[str], entries: Sequence[LayerEntry]) -> list[str]:
+    """Return the layers that no entry matches.
+
+    Raises:
+        SettingsError: an entry decides about no layer.
+    """
+    left = list(names)
+    for place, entry in enumerate(entries):
+        setting = f"quant.layers.{place}.match"
+        if not any(matches(name, entry.match) for name in names):
+            instead = did_you_mean(entry.match, names)
+            raise SettingsError(setting, value=entry.match, rule="matches no layer", instead=instead)
+        if not any(matches(name, entry.match) for name in left):
+            raise SettingsError(
+                setting,
+                value=entry.match,
+                rule="has no effect: the entries before it match all of its layers, and the first match counts",
+                instead="this entry before them, or leave it out",
+            )
+        left = [name for name in left if not matches(name, entry.match)]
+    return left
+
+
+def _check_patterns(names: Sequence[str], left: Sequence[str], choice: LayerChoice) -> None:
+    for pattern in (*choice.include, *choice.exclude):
+        if not any(matches(name, pattern) for name in names):
+            instead = did_you_mean(pattern, names)
+            raise SettingsError("quant.include/exclude", value=pattern, rule="matches no layer", instead=instead)
+        if pattern != EVERY_LAYER and not any(matches(name, pattern) for name in left):
+            raise SettingsError(
+                "quant.include/exclude",
+                value=pattern,
+                rule="has no effect: quant.layers says which rule all of its layers have",
+                instead="leave one of the two out",
+            )
+
+
+def _refuse_restrictions(choice: LayerChoice, why: str) -> None:
+    for name, value in choice.restrictions().items():
+        shown = list(value) if isinstance(value, tuple) else value
+        raise SettingsError(f"quant.{name}", value=shown, rule=f"has no effect: {why}", instead="leave it out")
+
+
+def _chosen(name: str, choice: LayerChoice) -> bool:
+    included = any(matches(name, pattern) for pattern in choice.include)
+    return included and not any(matches(name, pattern) for pattern in choice.exclude)
+
+
+def _default(name: str) -> Any:
+    return LayerChoice.model_fields[name].get_default()

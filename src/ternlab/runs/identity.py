@@ -8,9 +8,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ternlab.algorithms.options import BASELINE
+from ternlab.algorithms.registry import inputs_of
 from ternlab.data.fingerprint import data_fingerprint
 from ternlab.errors import SettingsError
 from ternlab.models.weights_file import weights_fingerprint
+from ternlab.settings.algorithm import AlgorithmSettings
 from ternlab.settings.fields import Section, free_fields
 from ternlab.settings.root import Settings
 
@@ -38,6 +41,9 @@ def identity(settings: Settings) -> dict[str, Any]:
     if not settings.quant.active:
         values.pop("baseline", None)
         values.pop("quant", None)
+    if settings.algorithm == AlgorithmSettings():
+        # Its name too, so that ids are those of before there was another training.
+        values.pop("algorithm", None)
     contents = {
         "data": data_fingerprint(settings.data),
         "model.weights": weights_fingerprint(settings.model),
@@ -47,6 +53,10 @@ def identity(settings: Settings) -> dict[str, Any]:
     values.pop("ckpt_path", None)
     for section, key in (("model", "weights"), ("quant", "init_file")):
         values.get(section, {}).pop(key, None)
+    for one in inputs_of(settings):
+        if one.source != BASELINE:
+            contents[one.setting] = file_digest(one.setting, one.source)
+            values["algorithm"].get("options", {}).pop(one.setting.rpartition(".")[2], None)
     values["contents"] = {name: digest for name, digest in contents.items() if digest is not None}
     return values
 
@@ -59,6 +69,8 @@ def _values(section: Section) -> dict[str, Any]:
             inner = _values(value)
             if inner:
                 values[name] = inner
+        elif isinstance(value, tuple) and value and isinstance(value[0], Section):
+            values[name] = [_values(one) for one in value]
         elif name == "name" or value != default:
             values[name] = value
     return values

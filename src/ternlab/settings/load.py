@@ -10,7 +10,9 @@ import yaml
 
 from ternlab.errors import SettingsError
 from ternlab.quantizers.options import TrainedThresholdOptions
+from ternlab.settings.algorithm import algorithm_config, algorithm_settings
 from ternlab.settings.check import checked
+from ternlab.settings.objectives import objectives_config, objectives_settings
 from ternlab.settings.quant import quant_settings
 from ternlab.settings.root import Settings
 
@@ -28,7 +30,11 @@ def settings_from_config(config: Mapping[str, Any]) -> Settings:
     import_plugins(config.get("plugins") or ())
     values = dict(config)
     quant = quant_settings(values.pop("quant", None) or {})
-    settings = checked(Settings, values).model_copy(update={"quant": quant})
+    algorithm = algorithm_settings(values.pop("algorithm", None) or {})
+    objectives = objectives_settings(values.pop("objectives", None) or {})
+    settings = checked(Settings, values).model_copy(
+        update={"quant": quant, "algorithm": algorithm, "objectives": objectives}
+    )
     _check_pairs(settings)
     return settings
 
@@ -38,17 +44,22 @@ def config_of(settings: Settings) -> dict[str, Any]:
     config = settings.model_dump(mode="json")
     rule = config["quant"].pop("rule")
     config["quant"] = {**config["quant"], **rule} if settings.quant.active else config["quant"]
+    config["algorithm"] = algorithm_config(settings.algorithm)
+    config["objectives"] = objectives_config(settings.objectives)
     return config
 
 
 def twin_of(settings: Settings) -> Settings:
     """Return the full-precision twin of a quantized run: the same recipe and seed without quantization.
 
+    The twin is trained on labels alone, whatever the algorithm and the loss terms of the run.
+
     Raises:
         SettingsError: `baseline.overrides` is not a list of `name=value`, or makes bad settings.
     """
     config = config_of(settings)
     config["quant"] = {"name": "none"}
+    config["algorithm"], config["objectives"] = {}, {}
     config["baseline"] = {}
     config["ckpt_path"] = None
     config["force"] = False
@@ -122,7 +133,7 @@ def _keys(value: Any, name: str = "") -> Iterator[str]:
 
 
 def import_plugins(names: Any) -> None:
-    """Import modules that register networks, data sets and rules.
+    """Import modules that register networks, data sets, rules, algorithms and loss terms.
 
     Raises:
         SettingsError: not a list, or there is no such module.
@@ -140,6 +151,7 @@ def import_plugins(names: Any) -> None:
 
 def _check_pairs(settings: Settings) -> None:
     """Refuse settings that are fine one by one and wrong together."""
+    settings.algorithm.options.check(settings)
     rule = settings.quant.rule
     sequential = isinstance(rule, TrainedThresholdOptions) and rule.update == "sequential"
     if sequential and settings.trainer.accumulate_grad_batches > 1:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import contextlib
 import logging
 import resource
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
+from ternlab.algorithms.inputs import described_inputs, input_files
+from ternlab.algorithms.registry import algorithm_builder, metrics_of
+from ternlab.algorithms.setup import Setup
 from ternlab.data.module import ImageDataModule, build_data
 from ternlab.export.accounting import sizes
 from ternlab.runs.directory import RunDirectory
@@ -20,12 +25,13 @@ from ternlab.runs.metrics import MetricsTable
 from ternlab.settings.root import Settings
 from ternlab.training.callbacks.epoch_metrics import EpochMetrics
 from ternlab.training.callbacks.layer_stats import LayerStats
+from ternlab.training.callbacks.order import in_order
 from ternlab.training.callbacks.progress import progress_callbacks
 from ternlab.training.callbacks.saving import Saving, stop_unless_finite
 from ternlab.training.checkpoints import AtomicCheckpointIO
 from ternlab.training.hardware import Choice, choose
 from ternlab.training.module import Classifier
-from ternlab.training.network import Shape, build_network, save_weights
+from ternlab.training.network import save_weights
 from ternlab.training.optimizers import threshold_parameters
 from ternlab.training.processes import Place
 from ternlab.training.resume import starting_checkpoint
@@ -52,6 +58,7 @@ def train(
     directory: RunDirectory,
     *,
     start: Path | None = None,
+    inputs: Mapping[str, Path] = MappingProxyType({}),
     mirrors: tuple[Callback, ...] = (),
     place: Place | None = None,
     stop: StopRequest | None = None,
@@ -62,6 +69,7 @@ def train(
         settings: of the run.
         directory: the run's folder, which this process (or its parent) holds the lock of.
         start: full-precision weights to start from.
+        inputs: files that the algorithm needs, by their names; those that are not given are found.
         mirrors: callbacks that pass metrics on; they must not raise.
         place: this process among those of the run; default: the only one.
         stop: catches signals already; default: for this training alone.
@@ -86,9 +94,8 @@ def train(
         # Several processes share files that their parent has fetched.
         data.prepare_data()
     data.setup()
-    shape = Shape(data.channels, data.size, len(data.classes))
-    model = build_network(settings, shape, start)
-    module = Classifier(model, settings, data.steps_per_epoch, choice.channels_last)
+    files = input_files(settings, inputs if start is None else {**inputs, "start": start})
+    module: Classifier = algorithm_builder(settings.algorithm.name)(Setup(settings, data, files, choice.channels_last))
     checkpoint = starting_checkpoint(settings, directory, module)
     # A precision that is typed counts; the machine's own choice gives way to what the training began with.
     if checkpoint is not None and settings.trainer.precision == "auto":
@@ -102,7 +109,9 @@ def train(
             _log.info("going on from step %d (%s)", checkpoint.step, checkpoint.path.name)
             data.train_dataloader().start_at(checkpoint.batch)
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint.path if checkpoint else None, weights_only=True)
-        return _finish(trainer, module, data, metrics, directory, choice)
+        outcome = _finish(trainer, module, data, metrics, directory, choice)
+    described = described_inputs(settings, files)
+    return replace(outcome, facts={**outcome.facts, "inputs": described}) if described else outcome
 
 
 def lightning_precision(choice: Choice) -> Literal["bf16-mixed", "32-true"]:
@@ -157,17 +166,20 @@ def build_trainer(
 def _callbacks(
     settings: Settings, directory: RunDirectory, stop: StopRequest, mirrors: tuple[Callback, ...], place: Place
 ) -> tuple[list[Callback], EpochMetrics]:
-    """Return the callbacks in the order in which they must run: statistics, metrics, readers, saving."""
+    """Return the callbacks in their order, and the one that counts the metrics."""
     first = place.rank == 0
-    metrics = EpochMetrics(MetricsTable(directory.metrics_file) if first else None)
-    callbacks: list[Callback] = []
-    if settings.quant.active:
-        callbacks.append(LayerStats(MetricsTable(directory.layers_file) if first else None, metrics))
-    callbacks.append(metrics)
+    layers = LayerStats(MetricsTable(directory.layers_file) if first else None) if settings.quant.active else None
+    metrics = EpochMetrics(
+        MetricsTable(directory.metrics_file) if first else None,
+        sources=(layers.of_epoch,) if layers else (),
+        declared=metrics_of(settings),
+    )
+    callbacks: list[Callback] = [metrics, Saving(directory, settings, stop)]
+    if layers is not None:
+        callbacks.append(layers)
     if first:
         callbacks += [*mirrors, *progress_callbacks(settings.trainer)]
-    callbacks.append(Saving(directory, settings, stop))
-    return callbacks, metrics
+    return in_order(callbacks), metrics
 
 
 def _finish(

@@ -140,8 +140,8 @@ def test_metrics_that_are_declared_are_in_the_catalog() -> None:
 
 def test_everything_of_settings_is_free_of_torch() -> None:
     code = (
-        "import sys; from ternlab.settings.load import settings_from_config as s; from ternlab.runs.identity import run_id;"
-        "import ternlab.algorithms.inputs;"
+        "import sys; from ternlab.settings.load import settings_from_config as s;"
+        "from ternlab.runs.identity import run_id; import ternlab.algorithms.inputs;"
         "run_id(s({'quant': {'name': 'tga'}, 'algorithm': {'name': 'distillation'}, 'objectives': {'dampening': {}}}));"
         "assert 'torch' not in sys.modules"
     )

@@ -13,9 +13,9 @@ from ternlab.objectives.base import ForwardPass, Term
 class Distillation(Term):
     """Distillation from a teacher's logits (Hinton, Vinyals & Dean, 2015, arXiv 1503.02531).
 
-    `kl` is T^2 KL(p || q), the mean over the images, where p and q are the softmax of the teacher's and of the network's
-    logits over the temperature T. The factor T^2 keeps the size of the gradient when T changes. `mse` is the mean over
-    images and classes of the squared difference of the logits (Ba & Caruana, NIPS 2014).
+    `kl` is T^2 KL(p || q), the mean over the images. p and q are the softmax of the teacher's and of the network's
+    logits, divided by the temperature T. The factor T^2 keeps the size of the gradient when T changes. `mse` is the
+    mean over images and classes of the squared difference of the logits (Ba & Caruana, NIPS 2014).
 
     Args:
         teacher: maps images to logits without a gradient; it has a method `to`.

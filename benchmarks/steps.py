@@ -21,6 +21,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from ternlab.algorithms.supervised import objective
 from ternlab.logs import quiet_libraries
 from ternlab.runs.directory import RunDirectory
 from ternlab.settings.load import settings_from_config
@@ -151,7 +152,7 @@ def _print(seconds: dict[str, list[float]]) -> None:
 def _module(arguments: argparse.Namespace, quant: dict[str, Any], choice: Choice) -> Classifier:
     settings = _settings(arguments, quant)
     model = build_network(settings, Shape(3, arguments.size, 10), None)
-    return Classifier(model, settings, arguments.steps + 1, choice.channels_last)
+    return Classifier(model, objective(settings), settings, arguments.steps + 1, choice.channels_last)
 
 
 def _batch(arguments: argparse.Namespace) -> Batch:

@@ -27,8 +27,9 @@ EXPORTS: tuple[dict[str, Any], ...] = (
 )
 
 
-def trained(runs: Path, quant: dict[str, Any]) -> RunDirectory:
-    directory, _ = train_run(tiny_settings(runs, quant={"init": "scratch", **quant}), "python src/train.py")
+def trained(runs: Path, quant: dict[str, Any], **changes: Any) -> RunDirectory:
+    settings = tiny_settings(runs, quant={"init": "scratch", **quant}, **changes)
+    directory, _ = train_run(settings, "python src/train.py")
     return directory
 
 
@@ -46,8 +47,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_what_a_training_writes_is_the_catalog(runs: Path) -> None:
-    # Between them, the two rules have all columns of layers.
-    directories = [trained(runs, quant) for quant in ({"name": "tga", "update": "sequential"}, {"name": "ttq"})]
+    # Between them, the two rules have all columns of layers, and the second training has all terms of the loss.
+    directories = [trained(runs, {"name": "tga", "update": "sequential"})]
+    terms = {"algorithm": {"name": "distillation"}, "objectives": {"dampening": {"weight": 1e-3}}}
+    directories.append(trained(runs, {"name": "ttq"}, **terms))
     directories.append(run_directory(runs, run_id(twin_of(directories[0].settings()))))
     of_training = {name for name in metrics_of(RECORD) if not name.startswith("export/")}
     assert {name for one in directories for name in (one.record() or {})["metrics"]} == of_training

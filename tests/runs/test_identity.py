@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from ternlab.core.fields import Section
 from ternlab.errors import SettingsError
 from ternlab.runs.identity import IDENTITY_VERSION, identity, run_id
+from ternlab.settings.algorithm import AlgorithmSettings
 from ternlab.settings.load import settings_from_config, twin_of
 from ternlab.settings.quant import QuantSettings
 from ternlab.settings.root import Settings
@@ -70,6 +71,8 @@ COUNTS: dict[str, Any] = {
     "quant.surrogate.bound": 0.5,
     "quant.surrogate.amplitude": 0.1,
     "quant.rel.factors": [0.05, 0.1],
+    "algorithm.name": "distillation",
+    "objectives": {"dampening": {"weight": 0.1}},
     "optim.name": "adam",
     "optim.lr": 0.1,
     "optim.momentum": 0.8,
@@ -139,11 +142,12 @@ def settings(**changes: Any) -> Settings:
 
 
 def leaves(section: Section, prefix: str = "") -> Iterator[str]:
-    """Yield the dotted names of all settings, as they are typed: a rule's options stand in `quant`."""
+    """Yield the dotted names of all settings, as they are typed: a rule's options stand in `quant`, and so on."""
     for name in type(section).model_fields:
         value = getattr(section, name)
         if isinstance(value, Section):
-            inside = prefix if isinstance(section, QuantSettings) and name == "rule" else f"{prefix}{name}."
+            flat = (type(section), name) in ((QuantSettings, "rule"), (AlgorithmSettings, "options"))
+            inside = prefix if flat else f"{prefix}{name}."
             yield from leaves(value, inside)
         else:
             yield prefix + name
@@ -336,7 +340,13 @@ def test_ids_of_runs_that_exist_do_not_change() -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "needs"), [("model.weights", {}), ("quant.init_file", {"quant.init": "file"}), ("ckpt_path", {})]
+    ("setting", "needs"),
+    [
+        ("model.weights", {}),
+        ("quant.init_file", {"quant.init": "file"}),
+        ("ckpt_path", {}),
+        ("algorithm.teacher", {"algorithm.name": "distillation"}),
+    ],
 )
 def test_a_file_counts_by_its_contents_and_not_by_its_path(
     setting: str, needs: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -389,11 +399,13 @@ def test_the_id_of_a_full_precision_run_knows_nothing_of_quantization(tmp_path: 
     assert run_id(settings(quant={"name": "none"}, baseline={"run": "x"})) == run_id(plain)
 
 
-QUANT_ONLY = {name: value for name, value in COUNTS.items() if name.startswith("quant.") and value != "FILE"}
+# What a twin has nothing of: the rule, the algorithm (it may need the twin), loss terms of the quantized network.
+NOT_OF_TWINS = ("quant.", "algorithm.", "objectives")
+QUANT_ONLY = {name: value for name, value in COUNTS.items() if name.startswith(NOT_OF_TWINS) and value != "FILE"}
 
 
 @pytest.mark.parametrize("name", [name for name in QUANT_ONLY if name != "quant.name"])
-def test_runs_that_differ_in_quantization_share_their_twin(name: str) -> None:
+def test_runs_that_differ_in_quantization_or_training_share_their_twin(name: str) -> None:
     changed = settings(**{name: QUANT_ONLY[name]})
     assert run_id(twin_of(changed)) == run_id(twin_of(settings()))
     assert run_id(twin_of(changed)) == run_id(settings(quant={"name": "none"}))
@@ -401,7 +413,11 @@ def test_runs_that_differ_in_quantization_share_their_twin(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [name for name in COUNTS if not name.startswith(("quant.", "baseline.", "ckpt_path")) and COUNTS[name] != "FILE"],
+    [
+        name
+        for name in COUNTS
+        if not name.startswith((*NOT_OF_TWINS, "baseline.", "ckpt_path")) and COUNTS[name] != "FILE"
+    ],
 )
 def test_runs_that_differ_in_anything_else_have_other_twins(name: str) -> None:
     assert run_id(twin_of(settings(**{name: COUNTS[name]}))) != run_id(twin_of(settings()))

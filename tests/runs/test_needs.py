@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
+from ternlab.core.roles import BASELINE
 from ternlab.errors import SettingsError
 from ternlab.runs import needs as module
 from ternlab.runs.directory import run_directory
 from ternlab.runs.identity import run_id
-from ternlab.runs.needs import BASELINE, START, Need, Source, inputs, needs, ordered, register_inputs, register_needs
+from ternlab.runs.needs import START, Need, Source, inputs, needs, ordered, register_inputs, register_needs
 from ternlab.runs.record import Status, write_record
 from ternlab.settings.load import twin_of
 from ternlab.settings.root import Settings

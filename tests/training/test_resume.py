@@ -14,11 +14,13 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from safetensors.torch import load_file
 
+from ternlab.algorithms.registry import inputs_of
 from ternlab.data.loaders import TrainLoader
 from ternlab.errors import RunInterrupted
 from ternlab.runs.directory import RunDirectory
 from ternlab.runs.directory import run_directory as directory_of
 from ternlab.runs.identity import run_id
+from ternlab.runs.pairing import baseline_of
 from ternlab.settings.root import Settings
 from ternlab.training.callbacks.epoch_metrics import EpochMetrics
 from ternlab.training.callbacks.layer_stats import LayerStats
@@ -40,6 +42,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         ]
     },
     "no-validation": {"data__val_fraction": 0.0},
+    "distilled": {"algorithm": {"name": "distillation"}, "objectives": {"dampening": {"weight": 1e-3}}},
 }
 
 
@@ -57,7 +60,9 @@ class StopAfter(Callback):
 
 
 def start(settings: Settings, *callbacks: Callback) -> tuple[RunDirectory, Outcome]:
-    """Train in this process, without record and baseline."""
+    """Train in this process, without record, and the baseline only where it is the teacher."""
+    if inputs_of(settings) and not baseline_of(settings)[1].weights_file.exists():
+        start(baseline_of(settings)[0])
     directory = directory_of(settings.paths.runs, run_id(settings))
     directory.create()
     return directory, train(settings, directory, mirrors=callbacks)

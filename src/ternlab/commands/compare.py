@@ -19,7 +19,7 @@ from ternlab.reports.metrics_catalog import RECORD, metrics_of
 from ternlab.reports.one_run import OneRun, one_run
 from ternlab.reports.pairs import Pairs, paired_runs
 from ternlab.reports.run_index import read_runs
-from ternlab.reports.schema import defaults, is_free
+from ternlab.reports.schema import defaults_for, is_free
 from ternlab.reports.statistics import Summary
 from ternlab.reports.terminal import visible
 from ternlab.runs.directory import existing_run
@@ -72,7 +72,7 @@ def _print_runs(first: OneRun, second: OneRun, *, as_json: bool) -> None:
 
 def _different_settings(first: OneRun, second: OneRun) -> dict[str, tuple[Any, Any]]:
     """Return the settings that differ, first those that count for the result; an absent one is at its default."""
-    sides = [{**defaults(run.settings.get("quant.name")), **run.settings} for run in (first, second)]
+    sides = [{**defaults_for(run.settings), **run.settings} for run in (first, second)]
     names = [name for name in dict.fromkeys([*sides[0], *sides[1]]) if sides[0].get(name) != sides[1].get(name)]
     return {name: (sides[0].get(name), sides[1].get(name)) for name in sorted(names, key=is_free)}
 

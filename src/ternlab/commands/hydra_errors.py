@@ -19,6 +19,8 @@ _FULL_KEY = re.compile(r"full_key: (\S+)")
 _MISSING = re.compile(r"Missing mandatory value: (\S+)")
 _NOT_PARSED = re.compile(r"Error parsing override '(.*)'")
 _COULD_NOT = re.compile(r"Could not override '([^']+)'")
+# Groups whose members have names of their own.
+_OPEN = ("objectives",)
 
 
 def settings_error(error: Exception, overrides: list[str], config: Path | None) -> SettingsError:
@@ -54,11 +56,14 @@ def _unknown_choice(error: MissingConfigException) -> SettingsError:
 
 def _unknown_key(name: str, overrides: list[str], config: Path | None) -> SettingsError:
     name = name.split("@")[0]
+    group = name.partition(".")[0]
+    if group in _OPEN:
+        rule = "this group is empty until something is added, which takes a plus"
+        return SettingsError(name, rule=rule, instead=f"+{name if '.' in name else f'{group}.NAME.weight'}=...")
     known = _known_keys(overrides, config)
     section, _, leaf = name.rpartition(".")
     choices = _choices_that_have(name, config)
     if choices:
-        group = name.partition(".")[0]
         rule = f"is not a setting of this {group}, but of {group}={','.join(choices)}"
         return SettingsError(name, rule=rule, instead=f"{group}={choices[0]} {name}=..., or another of them")
     same = [key for key in known if key.rpartition(".")[2] == leaf]

@@ -12,7 +12,7 @@ from ternlab.reports.formatting import format_value
 from ternlab.reports.metrics_catalog import METRICS, RECORD, metrics_of
 from ternlab.reports.one_run import OneRun, one_run
 from ternlab.reports.plots import panels, sparkline
-from ternlab.reports.schema import defaults
+from ternlab.reports.schema import defaults_for
 from ternlab.reports.terminal import visible, width
 from ternlab.runs.directory import existing_run
 from ternlab.runs.record import finite
@@ -70,7 +70,7 @@ def _head(found: OneRun) -> Iterator[str]:
 
 
 def _settings(found: OneRun) -> list[str]:
-    known = defaults(found.settings.get("quant.name"))
+    known = defaults_for(found.settings)
     rows = [
         (visible(name), _setting(value), _setting(known[name]) if name in known else "")
         for name, value in found.changed.items()
@@ -100,7 +100,8 @@ def _metrics(found: OneRun) -> list[str]:
 
 
 def _lines_of_curves(found: OneRun) -> list[str]:
-    names = [name for name in _CURVES if any(row.get(name) is not None for row in found.epochs)]
+    terms = dict.fromkeys(name for row in found.epochs for name in row if name.startswith("loss/"))
+    names = [name for name in (*_CURVES, *terms) if any(row.get(name) is not None for row in found.epochs)]
     rows = []
     for name in names:
         values = _curve(found, name)

@@ -7,6 +7,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from ternlab.algorithms.inputs import check_inputs
+from ternlab.algorithms.registry import check_with_torch
 from ternlab.errors import ExitCode, SettingsError, TernlabError
 from ternlab.runs import provenance
 from ternlab.runs.directory import RunDirectory, run_directory
@@ -53,6 +55,7 @@ def train_run(settings: Settings, command: str) -> tuple[RunDirectory, bool]:
         TernlabError: whatever ends the run; see `ternlab.runs.lifecycle.complete`.
     """
     check_tasks(settings.trainer.nodes)
+    check_inputs(settings)
     here = _followed(settings)
     with StopRequest() as stop:
         if here is not None:
@@ -77,7 +80,7 @@ def _lead(settings: Settings, command: str, stop: StopRequest) -> tuple[RunDirec
         return _train(settings, directory, inputs, stop, leader)
 
     with Leader(Path(settings.paths.runs), here) if here else contextlib.nullcontext() as leader:
-        directory = complete(settings, command, train, stop, _check_layers)
+        directory = complete(settings, command, train, stop, _check_network)
     return directory, bool(trained)
 
 
@@ -96,11 +99,12 @@ def _follow(follower: Follower, stop: StopRequest) -> None:
         follower.leave()
 
 
-def _check_layers(settings: Settings) -> None:
+def _check_network(settings: Settings) -> None:
     # Deferred, as below.
     from ternlab.training.network import check_layers
 
     check_layers(settings)
+    check_with_torch(settings)
 
 
 def _train(

@@ -9,7 +9,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from ternlab.core.fields import free_fields
+from ternlab.algorithms.registry import ALGORITHMS
+from ternlab.algorithms.registry import DEFAULT as SUPERVISED
+from ternlab.core.fields import Section, free_fields
 from ternlab.quantizers.plan import FULL_PRECISION, matches
 from ternlab.quantizers.registry import RULES
 from ternlab.reports.run_rows import Flat, flat
@@ -19,26 +21,38 @@ _SEED = "seed"
 
 
 @functools.cache
-def defaults(rule: str | None) -> Mapping[str, Any]:
-    """Return the defaults of all settings by dotted names, with the options of the rule `rule` when it is known."""
-    values = flat(Settings().model_dump(mode="json", exclude={"quant": {"rule"}}))
+def defaults(rule: str | None, algorithm: str | None = SUPERVISED) -> Mapping[str, Any]:
+    """Return the defaults of all settings by dotted names, with the options of a rule and an algorithm that are known.
+
+    Loss terms have names of their own, so `objectives` is not among them.
+    """
+    left_out = {"quant": {"rule"}, "algorithm": {"options"}, "objectives": True}
+    values = flat(Settings().model_dump(mode="json", exclude=left_out))
     if rule in RULES:
-        values |= _options_of(rule)
+        values |= _options_of(RULES[rule].options, "quant.")
+    if algorithm in ALGORITHMS:
+        values |= _options_of(ALGORITHMS[algorithm].options, "algorithm.")
     return values
 
 
-def _options_of(rule: str) -> Flat:
+def defaults_for(settings: Flat) -> Mapping[str, Any]:
+    """Return the defaults of all settings by dotted names, with the options of a run's own rule and algorithm."""
+    return defaults(settings.get("quant.name"), settings.get("algorithm.name", SUPERVISED))
+
+
+def _options_of(options: type[Section], prefix: str) -> Flat:
     try:
-        return flat(RULES[rule].options().model_dump(mode="json"), "quant.")
+        return flat(options().model_dump(mode="json"), prefix)
     except ValueError:
-        # A rule of someone else's may have an option without a default.
+        # A plugin may have an option without a default.
         return {}
 
 
 @functools.cache
 def setting_names() -> frozenset[str]:
-    """Return the dotted names of all settings, with the options of every registered rule."""
-    return frozenset(name for rule in (None, *RULES) for name in defaults(rule))
+    """Return the dotted names of all settings, with the options of every registered rule and algorithm."""
+    of_rules = (name for rule in (None, *RULES) for name in defaults(rule))
+    return frozenset((*of_rules, *(name for algorithm in ALGORITHMS for name in defaults(None, algorithm))))
 
 
 @functools.cache
@@ -77,7 +91,7 @@ def layer_option(settings: Flat, layer: str, name: str) -> Any:
 
 def differing(settings: Flat) -> Flat:
     """Return the settings of a run that are not at their defaults."""
-    known = defaults(settings.get("quant.name"))
+    known = defaults_for(settings)
     return {name: value for name, value in settings.items() if name not in known or known[name] != value}
 
 

@@ -9,7 +9,7 @@ import polars as pl
 
 from ternlab.reports.columns import column_of, flat_settings
 from ternlab.reports.run_rows import Flat
-from ternlab.reports.schema import as_key, defaults, recipes
+from ternlab.reports.schema import as_key, defaults_for, recipes
 from ternlab.reports.statistics import half_widths
 
 WHAT = ("data", "model", "quant")
@@ -99,4 +99,4 @@ def _varying(named: Sequence[tuple[str, ...]], settings: Sequence[Flat]) -> list
 
 
 def _value(settings: Flat, name: str) -> object:
-    return settings.get(name, defaults(settings.get("quant.name")).get(name))
+    return settings.get(name, defaults_for(settings).get(name))

@@ -8,10 +8,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ternlab.algorithms.registry import inputs_of
 from ternlab.core.fields import Section, free_fields
+from ternlab.core.roles import BASELINE
 from ternlab.data.fingerprint import data_fingerprint
 from ternlab.errors import SettingsError
 from ternlab.models.weights_file import weights_fingerprint
+from ternlab.settings.algorithm import AlgorithmSettings
 from ternlab.settings.root import Settings
 
 # Raised when the same settings no longer give the same result, so that old runs are not taken for new ones.
@@ -43,6 +46,9 @@ def identity(settings: Settings) -> dict[str, Any]:
         values["quant"]["layers"] = [entry.typed() for entry in settings.quant.differing]
         if not settings.quant.differing:
             del values["quant"]["layers"]
+    if settings.algorithm == AlgorithmSettings():
+        # Its name too, so that ids are those of before there was another training.
+        values.pop("algorithm", None)
     contents = {
         "data": data_fingerprint(settings.data),
         "model.weights": weights_fingerprint(settings.model),
@@ -52,6 +58,10 @@ def identity(settings: Settings) -> dict[str, Any]:
     values.pop("ckpt_path", None)
     for section, key in (("model", "weights"), ("quant", "init_file")):
         values.get(section, {}).pop(key, None)
+    for one in inputs_of(settings):
+        if one.source != BASELINE:
+            contents[one.setting] = file_digest(one.setting, one.source)
+            values["algorithm"].get("options", {}).pop(one.setting.rpartition(".")[2], None)
     values["contents"] = {name: digest for name, digest in contents.items() if digest is not None}
     return values
 
@@ -64,6 +74,8 @@ def _values(section: Section) -> dict[str, Any]:
             inner = _values(value)
             if inner:
                 values[name] = inner
+        elif isinstance(value, tuple) and value and isinstance(value[0], Section):
+            values[name] = [_values(one) for one in value]
         elif name == "name" or value != default:
             values[name] = value
     return values

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from ternlab.core.roles import BASELINE
 from ternlab.data.fingerprint import check_data
 from ternlab.errors import (
     BaselineDivergedError,
@@ -25,7 +26,7 @@ from ternlab.runs import provenance
 from ternlab.runs.attempts import Attempt, begin_training, new_attempt
 from ternlab.runs.directory import RunDirectory, run_directory
 from ternlab.runs.identity import file_digest, run_id
-from ternlab.runs.needs import BASELINE, Inputs, Need, inputs, needs, ordered
+from ternlab.runs.needs import Inputs, Need, inputs, needs, ordered
 from ternlab.runs.pairing import paired_metrics
 from ternlab.runs.record import Record, Status, now, write_record
 from ternlab.settings.root import Settings

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ternlab.algorithms.registry import inputs_of
+from ternlab.core.roles import BASELINE
 from ternlab.errors import SettingsError
 from ternlab.runs.directory import RunDirectory, run_directory
 from ternlab.runs.identity import run_id
@@ -21,8 +23,6 @@ Inputs = Mapping[str, Path]
 NO_INPUTS: Inputs = {}
 # The weights before the first step.
 START = "start"
-# The role of the full-precision twin of a quantized run.
-BASELINE = "baseline"
 
 _DEEPEST = 50
 
@@ -190,3 +190,9 @@ def _first_weights(settings: Settings) -> Mapping[str, Source]:
     if settings.quant.init == "file":
         return {START: Path(str(settings.quant.init_file)).expanduser()}
     return {START: BASELINE}
+
+
+@register_inputs
+def _of_the_algorithm(settings: Settings) -> Mapping[str, Source]:
+    files = {one.name: one.source for one in inputs_of(settings)}
+    return {name: BASELINE if source == BASELINE else Path(source).expanduser() for name, source in files.items()}

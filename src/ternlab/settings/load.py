@@ -10,6 +10,8 @@ import yaml
 
 from ternlab.core.check import checked
 from ternlab.errors import SettingsError
+from ternlab.settings.algorithm import algorithm_config, algorithm_settings
+from ternlab.settings.objectives import objectives_config, objectives_settings
 from ternlab.settings.quant import quant_settings
 from ternlab.settings.root import Settings
 
@@ -27,7 +29,11 @@ def settings_from_config(config: Mapping[str, Any]) -> Settings:
     import_plugins(config.get("plugins") or ())
     values = dict(config)
     quant = quant_settings(values.pop("quant", None) or {})
-    settings = checked(Settings, values).model_copy(update={"quant": quant})
+    algorithm = algorithm_settings(values.pop("algorithm", None) or {})
+    objectives = objectives_settings(values.pop("objectives", None) or {})
+    settings = checked(Settings, values).model_copy(
+        update={"quant": quant, "algorithm": algorithm, "objectives": objectives}
+    )
     _check_pairs(settings)
     return settings
 
@@ -39,17 +45,22 @@ def config_of(settings: Settings) -> dict[str, Any]:
     if settings.quant.network_rule.active:
         config["quant"] |= rule
     config["quant"]["layers"] = [entry.typed() for entry in settings.quant.layers]
+    config["algorithm"] = algorithm_config(settings.algorithm)
+    config["objectives"] = objectives_config(settings.objectives)
     return config
 
 
 def twin_of(settings: Settings) -> Settings:
     """Return the full-precision twin of a quantized run: the same recipe and seed without quantization.
 
+    The twin is trained on labels alone, whatever the algorithm and the loss terms of the run.
+
     Raises:
         SettingsError: `baseline.overrides` is not a list of `name=value`, or makes bad settings.
     """
     config = config_of(settings)
     config["quant"] = {"name": "none"}
+    config["algorithm"], config["objectives"] = {}, {}
     config["baseline"] = {}
     config["ckpt_path"] = None
     config["force"] = False
@@ -123,7 +134,7 @@ def _keys(value: Any, name: str = "") -> Iterator[str]:
 
 
 def import_plugins(names: Any) -> None:
-    """Import modules that register networks, data sets and rules.
+    """Import modules that register networks, data sets, rules, algorithms and loss terms.
 
     Raises:
         SettingsError: not a list, or there is no such module.
@@ -141,6 +152,7 @@ def import_plugins(names: Any) -> None:
 
 def _check_pairs(settings: Settings) -> None:
     """Refuse settings that are fine one by one and wrong together."""
+    settings.algorithm.options.check(settings)
     if settings.quant.sequential and settings.trainer.accumulate_grad_batches > 1:
         raise SettingsError(
             "trainer.accumulate_grad_batches",

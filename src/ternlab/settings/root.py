@@ -7,8 +7,10 @@ from typing import Literal
 from pydantic import Field
 
 from ternlab.core.fields import NonNegativeInt, Section, free
+from ternlab.settings.algorithm import AlgorithmSettings
 from ternlab.settings.data import DataSettings
 from ternlab.settings.model import ModelSettings
+from ternlab.settings.objectives import TermSettings
 from ternlab.settings.optim import OptimSettings
 from ternlab.settings.quant import QuantSettings
 from ternlab.settings.trainer import CheckpointSettings, TrainerSettings
@@ -60,17 +62,20 @@ class Settings(Section):
     """Everything that a run is a function of, and how it is carried out.
 
     Attributes:
+        objectives: loss terms beside those of the algorithm; in the configuration a mapping from their names.
         seed: of initialization, order and augmentation; 0 is a seed like any other.
         ckpt_path: checkpoint of the same network to go on from, when the run has none of its own yet.
         force: move an existing run of the same id aside and start afresh.
         tags: free words for W&B and the record.
-        plugins: modules to import first; they register models, data sets and rules, whose names are in the id.
+        plugins: modules to import first; what they register is in the id by its name.
     """
 
     seed: NonNegativeInt = 0
     model: ModelSettings = Field(default_factory=ModelSettings)
     data: DataSettings = Field(default_factory=DataSettings)
     quant: QuantSettings = Field(default_factory=QuantSettings)
+    algorithm: AlgorithmSettings = Field(default_factory=AlgorithmSettings)
+    objectives: tuple[TermSettings, ...] = ()
     optim: OptimSettings = Field(default_factory=OptimSettings)
     trainer: TrainerSettings = Field(default_factory=TrainerSettings)
     baseline: BaselineSettings = Field(default_factory=BaselineSettings)

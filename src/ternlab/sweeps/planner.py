@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ternlab.core.roles import BASELINE
 from ternlab.errors import SettingsError
 from ternlab.runs import provenance
 from ternlab.runs.identity import run_id
-from ternlab.runs.needs import BASELINE, Need, needs, ordered
+from ternlab.runs.needs import Need, needs, ordered
 from ternlab.settings.load import config_of, settings_from_config
 from ternlab.settings.root import Settings
 from ternlab.sweeps.plan import Config, Plan, Trial

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ternlab.core.roles import BASELINE
 from ternlab.errors import ExitCode
-from ternlab.runs.needs import BASELINE
 from ternlab.sweeps.folder import last_words, output_file
 from ternlab.sweeps.plan import Plan, Trial, by_setting
 from ternlab.sweeps.states import Standing, State, standing

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ternlab.data.module import build_data
 from ternlab.errors import SettingsError
 from ternlab.runs.directory import RunDirectory
 from ternlab.settings.evaluate import EvaluateSettings
 from ternlab.training.hardware import Choice, choose
-from ternlab.training.module import Classifier
 from ternlab.training.network import Shape, build_network, load_trained
 from ternlab.training.resume import load_checkpoint_weights
 from ternlab.training.tally import Tally
@@ -44,21 +44,21 @@ def evaluate_run(directory: RunDirectory, checkpoint: Path | None, wanted: Evalu
         load_checkpoint_weights(model, checkpoint)
     # On whatever this machine has: the run may have had other devices.
     choice = choose(settings.trainer.model_copy(update={"accelerator": "auto", "devices": 1}))
-    module = Classifier(model, settings, data.steps_per_epoch, choice.channels_last)
     loader = data.test_dataloader() if wanted.split == "test" else data.val_dataloader()
-    return measure(module, loader, choice).result(wanted.split)
+    return measure(model, loader, choice).result(wanted.split)
 
 
 @torch.inference_mode()
-def measure(module: Classifier, loader: object, choice: Choice) -> Tally:
+def measure(model: nn.Module, loader: Iterable[tuple[Tensor, Tensor]], choice: Choice) -> Tally:
     """Return the tally of a network over the batches of `loader`."""
     device = torch.device(choice.device)
-    module.to(device).eval()
+    memory_format = torch.channels_last if choice.channels_last else torch.contiguous_format
+    model.to(device, memory_format=memory_format).eval()
     tally = Tally()
     bfloat16 = choice.precision == "bf16-mixed"
-    for images, labels in loader:  # type: ignore[attr-defined]
+    for images, labels in loader:
         with torch.autocast(choice.device, torch.bfloat16, enabled=bfloat16):
-            logits = module(images.to(device))
+            logits = model(images.to(device, memory_format=memory_format))
         loss = nn.functional.cross_entropy(logits.float(), labels.to(device))
         tally.add(loss, logits, labels.to(device))
     return tally

@@ -1,4 +1,4 @@
-"""The LightningModule: a classifier, its loss, its optimizer."""
+"""The LightningModule: a classifier, what it minimises, its optimizer."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from ternlab.errors import DivergedError
+from ternlab.objectives.base import ForwardPass, Loss, Objective
 from ternlab.settings.root import Settings
 from ternlab.training.optimizers import build_optimizer, threshold_parameters
 from ternlab.training.schedule import factor
@@ -20,17 +21,25 @@ from ternlab.training.seeds import batch_seed
 class Classifier(pl.LightningModule):
     """Trains a network to classify images.
 
+    An algorithm that trains in another way is a subclass. It overrides `training_step`, whose result must be that of
+    `step_result`; `model` is the network that is evaluated and saved.
+
     Args:
         model: maps images (batch, channels, height, width) to logits (batch, classes); quantized or not.
+        objective: what is minimised.
         settings: of the run.
         batches_per_epoch: training batches of one epoch.
         channels_last: memory format of images and weights.
     """
 
-    def __init__(self, model: nn.Module, settings: Settings, batches_per_epoch: int, channels_last: bool) -> None:
+    def __init__(
+        self, model: nn.Module, objective: Objective, settings: Settings, batches_per_epoch: int, channels_last: bool
+    ) -> None:
         super().__init__()
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.model = model.to(memory_format=self.memory_format)
+        # No torch module, so that nothing that a term holds is moved into checkpoints, optimizers or DDP.
+        self.objective = objective
         self.settings = settings
         self.steps_per_epoch = -(-batches_per_epoch // settings.trainer.accumulate_grad_batches)
 
@@ -39,18 +48,37 @@ class Classifier(pl.LightningModule):
         logits: Tensor = self.model(images.to(memory_format=self.memory_format))
         return logits
 
+    def on_fit_start(self) -> None:
+        """Move what the loss terms hold to this process's device."""
+        self.objective.to(self.device)
+
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Make dropout a function of (seed, epoch, batch, rank), so that a resumed run draws the same."""
         torch.manual_seed(batch_seed(self.settings.seed, self.current_epoch, batch_idx, self.global_rank))
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Any]:
         """Return the loss of one batch, and what the metrics are counted from."""
         images, labels = batch
         logits = self(images)
-        smoothing = self.settings.optim.label_smoothing
-        loss = nn.functional.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
-        self._stop_if_diverged(loss)
-        return {"loss": loss, "mean_loss": loss.detach(), "logits": logits.detach()}
+        return self.step_result(self.loss(images, labels, logits), logits)
+
+    def loss(self, images: Tensor, labels: Tensor, logits: Tensor) -> Loss:
+        """Return the value of the objective, in float32, for logits that the network gave for `images`."""
+        return self.objective(ForwardPass(self.model, images, labels, logits.float()))
+
+    def step_result(self, loss: Loss, logits: Tensor) -> dict[str, Any]:
+        """Return what a training step must return.
+
+        Args:
+            loss: `total` is what backward starts from; `terms` are logged as `loss/NAME`, means over the epoch.
+            logits: (batch, classes), from which training accuracy is counted.
+
+        Raises:
+            DivergedError: the loss is not finite.
+        """
+        self._stop_if_diverged(loss.total)
+        means = {f"loss/{name}": value for name, value in loss.terms.items()}
+        return {"loss": loss.total, "mean_loss": loss.total.detach(), "logits": logits.detach(), "means": means}
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """Return loss (without label smoothing) and logits."""

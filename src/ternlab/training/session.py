@@ -13,20 +13,24 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
+from ternlab.algorithms.inputs import described_inputs
+from ternlab.algorithms.registry import algorithm_builder, metrics_of
+from ternlab.algorithms.setup import Setup
 from ternlab.data.module import ImageDataModule, build_data
 from ternlab.export.accounting import sizes
 from ternlab.runs.directory import RunDirectory
 from ternlab.runs.metrics import MetricsTable
-from ternlab.runs.needs import NO_INPUTS, START, Inputs
+from ternlab.runs.needs import NO_INPUTS, Inputs
 from ternlab.settings.root import Settings
 from ternlab.training.callbacks.epoch_metrics import EpochMetrics
 from ternlab.training.callbacks.layer_stats import LayerStats
+from ternlab.training.callbacks.order import in_order
 from ternlab.training.callbacks.progress import progress_callbacks
 from ternlab.training.callbacks.saving import Saving, stop_unless_finite
 from ternlab.training.checkpoints import AtomicCheckpointIO
 from ternlab.training.hardware import Choice, choose
 from ternlab.training.module import Classifier
-from ternlab.training.network import Shape, build_network, save_weights
+from ternlab.training.network import save_weights
 from ternlab.training.optimizers import threshold_parameters
 from ternlab.training.processes import Place
 from ternlab.training.resume import starting_checkpoint
@@ -62,7 +66,7 @@ def train(
     Args:
         settings: of the run.
         directory: the run's folder, which this process (or its parent) holds the lock of.
-        inputs: the files that the training takes; `start` holds full-precision weights to start from.
+        inputs: the files that the training takes, by name (see `ternlab.runs.needs.inputs`).
         mirrors: callbacks that pass metrics on; they must not raise.
         place: this process among those of the run; default: the only one.
         stop: catches signals already; default: for this training alone.
@@ -87,9 +91,8 @@ def train(
         # Several processes share files that their parent has fetched.
         data.prepare_data()
     data.setup()
-    shape = Shape(data.channels, data.size, len(data.classes))
-    model = build_network(settings, shape, inputs.get(START))
-    module = Classifier(model, settings, data.steps_per_epoch, choice.channels_last)
+    setup = Setup(settings, data, inputs, choice.channels_last)
+    module: Classifier = algorithm_builder(settings.algorithm.name)(setup)
     checkpoint = starting_checkpoint(settings, directory, module)
     # A precision that is typed counts; the machine's own choice gives way to what the training began with.
     if checkpoint is not None and settings.trainer.precision == "auto":
@@ -103,7 +106,9 @@ def train(
             _log.info("going on from step %d (%s)", checkpoint.step, checkpoint.path.name)
             data.train_dataloader().start_at(checkpoint.batch)
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint.path if checkpoint else None, weights_only=True)
-        return _finish(trainer, module, data, metrics, directory, choice)
+        outcome = _finish(trainer, module, data, metrics, directory, choice)
+    described = described_inputs(settings, inputs)
+    return replace(outcome, facts={**outcome.facts, "inputs": described}) if described else outcome
 
 
 def lightning_precision(choice: Choice) -> Literal["bf16-mixed", "32-true"]:
@@ -158,17 +163,20 @@ def build_trainer(
 def _callbacks(
     settings: Settings, directory: RunDirectory, stop: StopRequest, mirrors: tuple[Callback, ...], place: Place
 ) -> tuple[list[Callback], EpochMetrics]:
-    """Return the callbacks in the order in which they must run: statistics, metrics, readers, saving."""
+    """Return the callbacks in their order, and the one that counts the metrics."""
     first = place.rank == 0
-    metrics = EpochMetrics(MetricsTable(directory.metrics_file) if first else None)
-    callbacks: list[Callback] = []
-    if settings.quant.active:
-        callbacks.append(LayerStats(MetricsTable(directory.layers_file) if first else None, metrics))
-    callbacks.append(metrics)
+    layers = LayerStats(MetricsTable(directory.layers_file) if first else None) if settings.quant.active else None
+    metrics = EpochMetrics(
+        MetricsTable(directory.metrics_file) if first else None,
+        sources=(layers.of_epoch,) if layers else (),
+        declared=metrics_of(settings),
+    )
+    callbacks: list[Callback] = [metrics, Saving(directory, settings, stop)]
+    if layers is not None:
+        callbacks.append(layers)
     if first:
         callbacks += [*mirrors, *progress_callbacks(settings.trainer)]
-    callbacks.append(Saving(directory, settings, stop))
-    return callbacks, metrics
+    return in_order(callbacks), metrics
 
 
 def _finish(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from typing import Any
 
 import pytorch_lightning as pl
@@ -10,9 +11,13 @@ from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
 from ternlab.runs.metrics import MetricsTable
+from ternlab.training.callbacks.order import Stage
 from ternlab.training.tally import Tally
 
 _KEY = "ternlab_epoch_sums"
+
+# Asked at the end of each epoch for further metrics of it, by their names.
+Source = Callable[[pl.Trainer, pl.LightningModule], dict[str, float]]
 
 
 class EpochMetrics(Callback):
@@ -23,12 +28,19 @@ class EpochMetrics(Callback):
 
     Args:
         table: where the rows go; `None` on all but the first process.
+        sources: give further metrics of each epoch.
+        declared: names of the means that training steps may return beside the loss (`means`).
     """
 
-    def __init__(self, table: MetricsTable | None) -> None:
+    stage = Stage.COUNTING
+
+    def __init__(
+        self, table: MetricsTable | None, sources: tuple[Source, ...] = (), declared: Collection[str] = ()
+    ) -> None:
         self._table = table
+        self._sources = sources
+        self._declared = frozenset(declared)
         self._train, self._validation, self._test = Tally(), Tally(), Tally()
-        self.extra: dict[str, float] = {}
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -52,7 +64,13 @@ class EpochMetrics(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count a batch; with two passes, the one that stepped the weights."""
-        self._train.add(outputs["mean_loss"], outputs["logits"], batch[1])
+        means: dict[str, Tensor] = outputs["means"]
+        if not self._declared.issuperset(means):
+            raise ValueError(
+                f"The training logs {sorted(set(means) - self._declared)}, but its algorithm declares the metrics "
+                f"{sorted(self._declared)}: add them to `metrics` of register_algorithm."
+            )
+        self._train.add(outputs["mean_loss"], outputs["logits"], batch[1], means)
 
     def on_validation_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, *index: int
@@ -72,7 +90,7 @@ class EpochMetrics(Callback):
             "lr": float(trainer.optimizers[0].param_groups[0]["lr"]),
             **self._train.result("train", _join(trainer)),
             **self._validation.result("val", _join(trainer)),
-            **self.extra,
+            **{name: value for source in self._sources for name, value in source(trainer, pl_module).items()},
         }
         trainer.callback_metrics.update(
             {name: torch.tensor(value, dtype=torch.float64) for name, value in metrics.items()}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ternlab.quantizers.attach import codes, latent_weight, quantized_layers, quantizer_of
 from ternlab.runs.metrics import MetricsTable
-from ternlab.training.callbacks.epoch_metrics import EpochMetrics
+from ternlab.training.callbacks.order import Stage
 from ternlab.training.update_rule import TernaryOptimizer
 
 
@@ -22,12 +22,12 @@ class LayerStats(Callback):
 
     Args:
         table: where the rows go; `None` on all but the first process.
-        metrics: gets the means over all quantized weights, as `quant/sparsity` and `quant/flip_ratio`.
     """
 
-    def __init__(self, table: MetricsTable | None, metrics: EpochMetrics) -> None:
+    stage = Stage.COUNTING
+
+    def __init__(self, table: MetricsTable | None) -> None:
         self._table = table
-        self._metrics = metrics
         self._before: dict[str, Tensor] = {}
 
     def state_dict(self) -> dict[str, Any]:
@@ -45,8 +45,12 @@ class LayerStats(Callback):
         if not self._before:
             self._before = _all_codes(pl_module)
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write one row for each quantized layer."""
+    def of_epoch(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, float]:
+        """Write one row for each quantized layer; called once at the end of an epoch.
+
+        Returns:
+            the means over all quantized weights, as `quant/sparsity` and `quant/flip_ratio`.
+        """
         gradients = _threshold_gradients(trainer)
         now = _all_codes(pl_module)
         rows = [self._row(name, layer, now[name], gradients) for name, layer in quantized_layers(pl_module)]
@@ -55,7 +59,7 @@ class LayerStats(Callback):
         if self._table is not None:
             self._table.add(*({**position, **row} for row in rows))
         weights = sum(row["weights"] for row in rows)
-        self._metrics.extra = {
+        return {
             f"quant/{key}": sum(row[key] * row["weights"] for row in rows) / weights
             for key in ("sparsity", "flip_ratio")
         }

@@ -82,5 +82,5 @@ class Bar(Callback):
 
 
 def progress_callbacks(settings: TrainerSettings) -> list[Callback]:
-    """Return what shows the progress of a run; EpochMetrics must come before it."""
+    """Return what shows the progress of a run."""
     return [Bar(), Lines()] if shows_bar(settings) else [Lines()]

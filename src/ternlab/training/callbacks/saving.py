@@ -14,6 +14,7 @@ from pytorch_lightning.callbacks import Callback
 from ternlab.errors import DivergedError, RunInterrupted
 from ternlab.runs.directory import RunDirectory
 from ternlab.settings.root import Settings
+from ternlab.training.callbacks.order import Stage
 from ternlab.training.checkpoints import KEY, checkpoint_file, prune
 from ternlab.training.resume import recipe_of
 from ternlab.training.signals import StopRequest
@@ -22,8 +23,10 @@ from ternlab.training.signals import StopRequest
 class Saving(Callback):
     """Saves at the end of every epoch, every `every_steps` steps, and when a signal asks to stop.
 
-    It must be the last callback, so that a checkpoint holds what the others counted of the batch.
+    It is the last callback, so that a checkpoint holds what the others counted of the batch.
     """
+
+    stage = Stage.SAVING
 
     def __init__(self, directory: RunDirectory, settings: Settings, stop: StopRequest) -> None:
         self._directory = directory
@@ -55,7 +58,14 @@ class Saving(Callback):
         self._stop.listen_again()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Listen to signals; remember where a resumed run starts, so that the same step is not saved twice."""
+        """Listen to signals; remember where a resumed run starts, so that the same step is not saved twice.
+
+        Raises:
+            RuntimeError: another callback would run after this one.
+        """
+        if trainer.callbacks[-1] is not self:  # type: ignore[attr-defined]
+            last = type(trainer.callbacks[-1]).__name__  # type: ignore[attr-defined]
+            raise RuntimeError(f"Saving must be the last callback, but {last} runs after it.")
         self._stop.listen_again()
         self._saved_step = trainer.global_step if trainer.ckpt_path else -1
 

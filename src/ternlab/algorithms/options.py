@@ -1,0 +1,105 @@
+"""Options of the trainings, and the files that a training needs; free of torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from ternlab.core.fields import PositiveFloat, Section
+from ternlab.core.roles import BASELINE
+from ternlab.errors import SettingsError, did_you_mean
+from ternlab.models.registry import MODELS
+from ternlab.quantizers.registry import RULES
+
+if TYPE_CHECKING:
+    from ternlab.settings.root import Settings
+
+
+@dataclass(frozen=True)
+class Input:
+    """A file with weights that a training reads.
+
+    Attributes:
+        name: what the training calls it.
+        source: `baseline` (the final weights of the run's baseline), or the path of a file, whose content counts in
+            the run's id.
+        setting: dotted name of the setting that names the source; a file takes its place in the id.
+    """
+
+    name: str
+    source: str
+    setting: str
+
+
+class AlgorithmOptions(Section):
+    """Base of every algorithm's options."""
+
+    def inputs(self, settings: Settings) -> tuple[Input, ...]:
+        """Return the files that the training needs, beside the first weights."""
+        return ()
+
+    def check(self, settings: Settings) -> None:
+        """Refuse options that do not go with other settings; reads no files.
+
+        Raises:
+            SettingsError: what to type instead is in the message.
+        """
+        return
+
+
+class SupervisedOptions(AlgorithmOptions):
+    """Options of training on labels (see `ternlab.algorithms.supervised`): none."""
+
+
+_TEMPERATURE = 4.0
+
+
+class DistillationOptions(AlgorithmOptions):
+    """Options of distillation (see `ternlab.algorithms.distillation`).
+
+    Attributes:
+        teacher: `baseline`, or a file with the weights of a network in full precision.
+        teacher_model: the network of the file, a name registered in `ternlab.models.registry` (`None`: the run's own,
+            with its settings).
+        weight: share of the distillation term; the cross entropy has the rest.
+        loss: `kl` (Kullback-Leibler divergence at `temperature`) or `mse` (mean square of the logits' difference).
+        temperature: by which both networks' logits are divided; of `kl`.
+    """
+
+    teacher: str = Field(BASELINE, min_length=1)
+    teacher_model: str | None = None
+    weight: float = Field(0.5, ge=0, le=1)
+    loss: Literal["kl", "mse"] = "kl"
+    temperature: PositiveFloat = _TEMPERATURE
+
+    @field_validator("teacher_model")
+    @classmethod
+    def _known(cls, name: str | None) -> str | None:
+        if name is not None and name not in MODELS:
+            raise ValueError(f"no such model; {did_you_mean(name, MODELS)}")
+        return name
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> DistillationOptions:
+        """Refuse options that would be ignored: two runs would differ in name and not in result."""
+        if self.loss == "mse" and self.temperature != _TEMPERATURE:
+            raise ValueError("temperature goes with loss=kl; leave it out, or give algorithm.loss=kl")
+        if self.teacher == BASELINE and self.teacher_model is not None:
+            raise ValueError("the baseline is of the run's own network; leave teacher_model out, or give teacher=FILE")
+        return self
+
+    def inputs(self, settings: Settings) -> tuple[Input, ...]:
+        """Return the teacher."""
+        return (Input("teacher", self.teacher, "algorithm.teacher"),)
+
+    def check(self, settings: Settings) -> None:
+        """Refuse the baseline as the teacher of a run that has none."""
+        if self.teacher == BASELINE and not settings.quant.active:
+            raise SettingsError(
+                "algorithm.teacher",
+                value=BASELINE,
+                rule="a run in full precision (quant=none) has no baseline",
+                instead=f"algorithm.teacher=FILE, or quant=RULE, with RULE one of: {', '.join(sorted(RULES))}",
+            )

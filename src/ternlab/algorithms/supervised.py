@@ -1,0 +1,26 @@
+"""Training on labels: the loss is the cross entropy, and what `objectives` adds."""
+
+from __future__ import annotations
+
+from ternlab.algorithms.setup import Setup
+from ternlab.objectives.base import Objective, Weighted
+from ternlab.objectives.build import build_objective
+from ternlab.objectives.cross_entropy import CrossEntropy
+from ternlab.settings.root import Settings
+from ternlab.training.module import Classifier
+
+
+def build(setup: Setup) -> Classifier:
+    """Return what Lightning trains."""
+    settings = setup.settings
+    return Classifier(setup.network(), objective(settings), settings, setup.data.steps_per_epoch, setup.channels_last)
+
+
+def cross_entropy(settings: Settings, weight: float = 1.0) -> Weighted:
+    """Return the term of the labels, as `loss/cross_entropy`, with the run's label smoothing."""
+    return Weighted("cross_entropy", weight, CrossEntropy(settings.optim.label_smoothing))
+
+
+def objective(settings: Settings) -> Objective:
+    """Return what is minimised."""
+    return build_objective(settings, cross_entropy(settings))

@@ -1,0 +1,18 @@
+"""From settings to what is minimised."""
+
+from __future__ import annotations
+
+from ternlab.objectives.base import Objective, Weighted
+from ternlab.objectives.registry import term_class
+from ternlab.settings.root import Settings
+
+
+def build_objective(settings: Settings, *own: Weighted) -> Objective:
+    """Return the sum of an algorithm's own terms and those that `objectives` adds.
+
+    Args:
+        settings: of the run.
+        own: the terms of the algorithm.
+    """
+    added = (Weighted(one.name, one.weight, term_class(one.name)(one.options)) for one in settings.objectives)
+    return Objective((*own, *added))

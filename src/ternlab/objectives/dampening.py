@@ -1,0 +1,30 @@
+"""A penalty that pulls latent weights towards their quantized values."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ternlab.objectives.base import ForwardPass, Term
+from ternlab.quantizers.attach import codes, latent_weight, quantized_layers
+
+
+class Dampening(Term):
+    """Oscillation dampening (Nagel et al., ICML 2022, arXiv 2203.11086).
+
+    The sum over all quantized layers of |q - clip(w)|^2, where w is the latent weight, q the effective weight without
+    gradient, and clip limits w to the range of the layer's effective weights; so a weight beyond the outermost level,
+    which cannot change its code to and fro, has no gradient. As published there is no mean: the weight of the term is
+    relative to single weights. 0, without gradient, for a network in full precision.
+    """
+
+    def __call__(self, forward: ForwardPass) -> Tensor:
+        """Return the penalty; it does not depend on the images."""
+        total = forward.logits.new_zeros(())
+        for _, layer in quantized_layers(forward.network):
+            weight = latent_weight(layer)
+            with torch.no_grad():
+                effective = codes(layer).effective()
+                lowest, highest = effective.aminmax()
+            total = total + (effective - weight.clamp(lowest, highest)).square().sum()
+        return total

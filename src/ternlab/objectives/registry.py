@@ -1,0 +1,93 @@
+"""Loss terms that settings can add to a training, and their options; free of torch.
+
+A term is a class that is called with a forward pass and returns a scalar (see `ternlab.objectives.base`).
+Its options are a `Section`, so that a wrong option is answered without importing torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from ternlab.core.fields import Section
+from ternlab.errors import SettingsError, did_you_mean
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+# Terms that belong to an algorithm; each is logged as `loss/NAME`, so a name is given once.
+_OF_ALGORITHMS = frozenset(("cross_entropy", "distillation"))
+
+
+class TermOptions(Section):
+    """Base of the options of a loss term; its weight is a setting that all terms share."""
+
+
+class DampeningOptions(TermOptions):
+    """Options of the dampening penalty (see `ternlab.objectives.dampening`): none."""
+
+
+@dataclass(frozen=True)
+class TermEntry:
+    """What the registry knows of a loss term.
+
+    Attributes:
+        options: the class that checks the term's options.
+        module: `"package.module:Class"` of the term.
+    """
+
+    options: type[TermOptions]
+    module: str
+
+
+TERMS: dict[str, TermEntry] = {
+    "dampening": TermEntry(DampeningOptions, "ternlab.objectives.dampening:Dampening"),
+}
+
+
+def register_objective(name: str, *, options: type[TermOptions] = TermOptions, module: str) -> None:
+    """Add a loss term under `name`; `objectives.NAME.weight` switches it on, and `loss/NAME` logs it.
+
+    Args:
+        name: lower-case letters, digits and underscores.
+        options: the class that checks the term's options; default: it has none.
+        module: `"package.module:Class"` of the term.
+
+    Raises:
+        ValueError: the name is taken, reserved or malformed, `module` has no colon, or an option is called `weight`.
+    """
+    if not _NAME.fullmatch(name) or name in _OF_ALGORITHMS or ":" not in module or "weight" in options.model_fields:
+        raise ValueError(
+            f"The loss term {name!r} in {module!r}: the name must be of lower-case letters, digits and underscores and "
+            f"none of {', '.join(sorted(_OF_ALGORITHMS))}, `module` must be 'package.module:Class', and no option may "
+            "be called weight."
+        )
+    entry = TermEntry(options, module)
+    if TERMS.get(name, entry) != entry:
+        raise ValueError(f"The loss term {name!r} is already registered for {TERMS[name].module}.")
+    TERMS[name] = entry
+
+
+def term_entry(name: str) -> TermEntry:
+    """Return the entry of the loss term `name`.
+
+    Raises:
+        SettingsError: there is no such term; near matches are named.
+    """
+    if name in _OF_ALGORITHMS:
+        raise SettingsError(
+            f"objectives.{name}",
+            rule="belongs to the algorithm and cannot be added",
+            instead="algorithm=distillation algorithm.weight=..., or leave it out",
+        )
+    if name not in TERMS:
+        instead = f"{did_you_mean(name, TERMS)}; a term of your own: plugins=[the module that registers it]"
+        raise SettingsError(f"objectives.{name}", rule="no such loss term", instead=instead)
+    return TERMS[name]
+
+
+def term_class(name: str) -> type[Any]:
+    """Import and return the class of the loss term `name`."""
+    module, _, cls = term_entry(name).module.partition(":")
+    term: type[Any] = getattr(importlib.import_module(module), cls)
+    return term

@@ -1,0 +1,66 @@
+"""Settings of loss terms that are added to those of the algorithm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field, SerializeAsAny
+
+from ternlab.core.check import checked
+from ternlab.core.fields import NonNegativeFloat, Section
+from ternlab.errors import SettingsError, did_you_mean
+from ternlab.objectives.registry import TermOptions, term_entry
+
+
+class TermSettings(Section):
+    """A loss term that is added to what the algorithm minimises.
+
+    Attributes:
+        name: a name registered in `ternlab.objectives.registry`.
+        weight: its factor in the sum; a term of weight 0 is not computed.
+        options: the term's own; in the configuration they stand beside the weight (`objectives.NAME.OPTION`).
+    """
+
+    name: str
+    weight: NonNegativeFloat = 1.0
+    options: SerializeAsAny[TermOptions] = Field(default_factory=TermOptions)
+
+
+def objectives_settings(values: Mapping[str, Any]) -> tuple[TermSettings, ...]:
+    """Check the `objectives` of the configuration.
+
+    Args:
+        values: weight and options of each term by its name.
+
+    Returns:
+        the terms in the order of their names.
+
+    Raises:
+        SettingsError: unknown term, unknown option, or a value outside its range.
+    """
+    if not isinstance(values, Mapping):
+        raise SettingsError(
+            "objectives", value=values, rule="is a group of loss terms", instead="+objectives.NAME.weight=0.1"
+        )
+    return tuple(_term(name, values[name]) for name in sorted(values))
+
+
+def _term(name: str, values: Any) -> TermSettings:
+    prefix = f"objectives.{name}"
+    entry = term_entry(name)
+    values = {} if values is None else values
+    if not isinstance(values, Mapping):
+        raise SettingsError(prefix, value=values, rule="is a group of settings", instead=f"+{prefix}.weight={values}")
+    known = {*entry.options.model_fields, "weight"}
+    for key in values:
+        if key not in known:
+            raise SettingsError(f"{prefix}.{key}", rule=f"{name} has no such option", instead=did_you_mean(key, known))
+    options = checked(entry.options, {key: value for key, value in values.items() if key != "weight"}, prefix=prefix)
+    weight = {"weight": values["weight"]} if "weight" in values else {}
+    return checked(TermSettings, {"name": name, **weight}, prefix=prefix).model_copy(update={"options": options})
+
+
+def objectives_config(terms: tuple[TermSettings, ...]) -> dict[str, Any]:
+    """Return the configuration that `objectives_settings` turns into equal settings."""
+    return {one.name: {"weight": one.weight, **one.options.model_dump(mode="json")} for one in terms}

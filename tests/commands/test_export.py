@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ternlab.commands.export import main as export
+from ternlab.cpu import this_cpu
 from ternlab.data.module import build_data
 from ternlab.errors import ExitCode
 from ternlab.export.info import info
@@ -186,11 +187,14 @@ def test_int8(copied: RunDirectory, here: Here, calibration: str) -> None:
     typed = ("format=onnx", "activations=int8", f"calibration={calibration}", "images=96")
     _, added = exported(copied, here, *typed)
     path = copied.path / "export" / "model.int8.onnx"
-    assert added.keys() == {"export/int8_bytes", "export/int8_top1"}
+    assert added.keys() == {"export/int8_bytes", "export/int8_top1", "export/int8_loss_top1"}
     assert added["export/int8_bytes"] == path.stat().st_size
     assert abs(added["export/int8_top1"] - metrics_of(copied)["test/top1"]) <= 1
     assert info(path)["metrics"]["export/int8_top1"] == added["export/int8_top1"]
     assert info(path)["activations"] == "int8"
+    assert added["export/int8_loss_top1"] == metrics_of(copied)["test/top1"] - added["export/int8_top1"]
+    (export,) = (copied.record() or {})["exports"].values()
+    assert export["measured_on"] == str(this_cpu())
 
 
 @pytest.mark.parametrize("quantized", [True, False])

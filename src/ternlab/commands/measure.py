@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,15 @@ from ternlab.core.check import checked
 from ternlab.data.fingerprint import check_data
 from ternlab.errors import ExitCode, SettingsError
 from ternlab.export.info import info
+from ternlab.export.integer_loss import warning
 from ternlab.export.runtimes import installed
 from ternlab.runs.directory import RunDirectory, existing_run, trained_run
 from ternlab.settings.data import DataSettings
 from ternlab.settings.load import import_plugins
 from ternlab.settings.measure import MeasureSettings
 from ternlab.text import aligned
+
+_log = logging.getLogger(__name__)
 
 
 def main(config: dict[str, Any]) -> ExitCode:
@@ -36,6 +40,12 @@ def main(config: dict[str, Any]) -> ExitCode:
     module.setup()
     beside = None if against is None else trained_network(against, wanted.paths.data).model
     found = measure(path, module, wanted, beside)
+    for row in found["runtimes"]:
+        of_torch = found["runtimes"][0]["top1"]
+        if "int8" in row["runtime"] and row["top1"] is not None:
+            words = warning(row["runtime"], row["top1"], of_torch)
+            if words is not None:
+                _log.warning(words)
     if wanted.json_output:
         print(json.dumps(found))
     else:
@@ -86,6 +96,7 @@ def _print(found: dict[str, Any]) -> None:
             cells.append(f"{latency['speed']:.2f}x")
         rows.append(tuple(cells))
     print("", *aligned(rows), "", sep="\n")
+    print(f"{found['cpu']}")
     print(f"{found['threads']} threads, runtimes in turns; speed: over the first row, median of the rounds")
     slower = [row["runtime"] for row in found["runtimes"] if all(row["latency"][b]["speed"] < 1 for b in batches)]
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime", "openvino") if not installed(name)]

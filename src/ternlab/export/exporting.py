@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
+from ternlab.cpu import this_cpu
 from ternlab.errors import SettingsError
 from ternlab.export.folding import inference_network
 from ternlab.export.header import Architecture, Packing
 from ternlab.export.info import info
+from ternlab.export.integer_loss import warning
 from ternlab.export.packed import save
 from ternlab.export.runtimes import need, onnx_runtime
 from ternlab.runs.directory import RunDirectory
@@ -16,6 +19,8 @@ from ternlab.runs.record import write_record
 from ternlab.settings.export import ExportSettings
 from ternlab.training.network import save_weights
 from ternlab.training.trained import Trained, trained_network
+
+_log = logging.getLogger(__name__)
 
 _NAMES = {"packed": "packed.safetensors", "onnx": "model.onnx", "state_dict": "state_dict.safetensors"}
 _PACKINGS: dict[str, Packing] = {"trit5": "trit5", "2bit": "bits", "entropy": "entropy"}
@@ -116,9 +121,13 @@ def _onnx(directory: RunDirectory, trained: Trained, wanted: ExportSettings, pat
     proto = with_integer_activations(proto, calibration_batches(data, wanted.images), wanted.calibration)
     write_onnx(proto, path, header)
     found = top1(onnx_runtime(path, "int8"), data.test_dataloader())
-    header["metrics"] = {**header["metrics"], "export/int8_top1": found}
+    of_torch = header["metrics"]["test/top1"]
+    scores = {"export/int8_top1": found, "export/int8_loss_top1": of_torch - found}
+    if (words := warning(str(path), found, of_torch)) is not None:
+        _log.warning(words)
+    header["metrics"] = {**header["metrics"], **scores}
     size = write_onnx(proto, path, header)
-    return {"export/int8_bytes": float(size), "export/int8_top1": found}
+    return {"export/int8_bytes": float(size), **scores}
 
 
 def _header(directory: RunDirectory, trained: Trained) -> dict[str, Any]:
@@ -156,6 +165,9 @@ def _keep(directory: RunDirectory, found: dict[str, float], path: Path, wanted: 
     options = wanted.model_dump(
         mode="json", include={"format", "packing", "fold_batchnorm", "activations", "calibration"}
     )
+    if "export/int8_top1" in found:
+        # int8 kernels differ by CPU, and so may their results.
+        options["measured_on"] = str(this_cpu())
     with directory.lock():
         record = directory.record() or {}
         record["metrics"] = {**record["metrics"], **found}

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ternlab.cpu import this_cpu
 from ternlab.data.module import ImageDataModule
 from ternlab.errors import SettingsError
 from ternlab.export.accounting import entropy
@@ -88,6 +89,7 @@ def measure(
     return {
         "file": _file(path, about),
         "threads": wanted.threads or torch.get_num_threads(),
+        "cpu": str(this_cpu()),
         "runtimes": [asdict(row) for row in rows],
     }
 
@@ -117,7 +119,7 @@ def _runtimes(
     if installed("onnxruntime"):
         yield onnx_runtime(path, "float32", wanted.threads)
     if installed("openvino"):
-        yield openvino_runtime(path, "bfloat16", bfloat16=True, threads=wanted.threads)
+        yield openvino_runtime(path, bfloat16=True, threads=wanted.threads)
     yield from _int8(network, shape, data, wanted, folder, "")
 
 

@@ -86,8 +86,14 @@ def onnx_runtime(path: Path, name: str, threads: int | None = None) -> Runtime:
     return Runtime(f"onnxruntime {name}", logits)
 
 
-def openvino_runtime(path: Path, name: str, *, bfloat16: bool = False, threads: int | None = None) -> Runtime:
+def openvino_runtime(path: Path, name: str = "", *, bfloat16: bool = False, threads: int | None = None) -> Runtime:
     """Return an ONNX file in OpenVINO, on the CPU.
+
+    Args:
+        path: of the file.
+        name: of its arithmetic; default: what OpenVINO says that it computes floating-point numbers in.
+        bfloat16: ask for bfloat16. On a CPU without instructions for it, OpenVINO computes in float32 all the same.
+        threads: of the runtime; `None` is its own choice.
 
     Raises:
         SettingsError: the runtime refuses the file.
@@ -111,7 +117,13 @@ def openvino_runtime(path: Path, name: str, *, bfloat16: bool = False, threads: 
         found: Logits = np.array(compiled(images)[0])
         return found
 
-    return Runtime(f"openvino {name}", logits)
+    return Runtime(f"openvino {name or _arithmetic(compiled)}", logits)
+
+
+def _arithmetic(compiled: Any) -> str:
+    """Return what a compiled network computes in, which need not be what was asked for."""
+    precision: str = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+    return {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}.get(precision, precision)
 
 
 def _refused(path: Path, runtime: str, error: Exception) -> SettingsError:

@@ -73,6 +73,7 @@ CATALOG: tuple[Metric, ...] = (
     Metric("export/onnx_bytes", "bytes", "lower", (RECORD,), "the file of `format=onnx`"),
     Metric("export/int8_bytes", "bytes", "lower", (RECORD,), "the file of `format=onnx activations=int8`"),
     Metric("export/int8_top1", "percent", "higher", (RECORD,), "`test/top1` of the int8 file in ONNX Runtime"),
+    Metric("export/int8_loss_top1", "points", "lower", (RECORD,), "`test/top1` minus `export/int8_top1`"),
     Metric("export/state_dict_bytes", "bytes", "lower", (RECORD,), "the file of `format=state_dict`"),
     Metric("lr", "", "", (EPOCHS,), "learning rate of the weights at the end of the epoch"),
     Metric("epoch", "count", "", (EPOCHS, LAYERS), "the first is 0"),

@@ -13,6 +13,7 @@ import pytest
 
 from ternlab.commands.entry import run as run_entry
 from ternlab.commands.export import main as export
+from ternlab.commands.train import main as train
 from ternlab.commands.train import train_run
 from ternlab.errors import ExitCode
 from ternlab.runs.directory import RunDirectory, run_directory
@@ -22,6 +23,7 @@ from tests.commands.run_command import ROOT
 from tests.settings_for_tests import tiny_settings
 
 Here = Callable[..., tuple[int, str, str]]
+Launch = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="session")
@@ -80,3 +82,23 @@ def here(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
         return code, out, err
 
     return run_here
+
+
+@pytest.fixture
+def launch(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Launch:
+    """A function that runs sweeps/launch.py in this process, for sweeps that start no run."""
+
+    def launch_here(folder: Path, *typed: str) -> tuple[int, str, str]:
+        monkeypatch.chdir(folder)
+        monkeypatch.setattr(sys, "argv", ["launch.py", *typed])
+        # What records and plans say was typed.
+        monkeypatch.setattr(sys, "orig_argv", [sys.executable, "sweeps/launch.py", *typed])
+        capfd.readouterr()
+        try:
+            code = run_entry(ROOT / "conf" / "sweep.yaml", train)
+        except SystemExit as error:
+            # A sweeper ends its process: Hydra drops what it returns.
+            code = int(error.code or 0)
+        return code, *capfd.readouterr()
+
+    return launch_here

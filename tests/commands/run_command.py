@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Protocol
 
 ROOT = Path(__file__).parents[2]
+# The tests' own modules, and the code beside them, whichever is installed.
+PATHS = f"{ROOT}{os.pathsep}{ROOT / 'src'}"
 
 # Seconds after which something will never happen, on a machine that is slow and busy as well.
 LONG = 600
@@ -43,7 +45,7 @@ class Process(Protocol):
 
 def environment(more: dict[str, str]) -> dict[str, str]:
     """Return the variables of a command; one thread, so that its bits do not depend on the machine."""
-    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline", **more}
+    return {**os.environ, "PYTHONPATH": PATHS, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline", **more}
 
 
 def start(folder: Path, *arguments: str, script: str = "train.py", **more: str) -> subprocess.Popen[str]:

@@ -6,7 +6,6 @@ the imports are those of a server from which it is forked. Tests of the start it
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import runpy
 import shutil
@@ -16,17 +15,7 @@ import tempfile
 from pathlib import Path
 
 from tests.commands.run_command import LONG, ROOT, environment
-
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(
-    [
-        "ternlab.commands.entry",
-        "ternlab.commands.train",
-        "ternlab.sweeps.trial",
-        "ternlab.training.running",
-        "ternlab.training.launch",
-    ]
-)
+from tests.fork_server import FORK_SERVER
 
 
 class WarmProcess:
@@ -42,7 +31,9 @@ class WarmProcess:
     def __init__(self, folder: Path, arguments: tuple[str, ...], script: str, variables: dict[str, str]) -> None:
         self._output = Path(tempfile.mkdtemp(prefix="warm-"))
         typed = [str(ROOT / "src" / script), *arguments]
-        self._process = _CONTEXT.Process(target=_command, args=(folder, typed, variables, self._output), daemon=False)
+        self._process = FORK_SERVER.Process(
+            target=_command, args=(folder, typed, variables, self._output), daemon=False
+        )
         self._process.start()
 
     @property

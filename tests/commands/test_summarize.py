@@ -25,6 +25,7 @@ from ternlab.settings.data import DataSettings
 from tests.commands import run_command
 from tests.commands.run_command import ROOT, TINY
 from tests.commands.warm_command import run
+from tests.made_once import made_once
 
 SUMMARIZE = "summarize.py"
 
@@ -32,10 +33,13 @@ SUMMARIZE = "summarize.py"
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """A folder with a finished quantized run, and its record."""
-    folder = tmp_path_factory.mktemp("finished")
-    # Thresholds far from the first ones, so that a fresh network has other codes.
-    code, _, err = run(folder, "quant=tga", "quant.threshold.lr=0.5", "quant.threshold.clamp=null", *TINY)
-    assert code == ExitCode.DONE, err
+
+    def train_in(folder: Path) -> None:
+        # Thresholds far from the first ones, so that a fresh network has other codes.
+        code, _, err = run(folder, "quant=tga", "quant.threshold.lr=0.5", "quant.threshold.clamp=null", *TINY)
+        assert code == ExitCode.DONE, err
+
+    folder = made_once(tmp_path_factory, "other-codes", train_in)
     (path,) = (folder / "logs" / "runs").glob("*-tga-*/record.json")
     return folder, json.loads(path.read_text())
 

@@ -30,6 +30,7 @@ from ternlab.sweeps.plan import Plan, plan_file, read_plan, write_plan
 from tests.commands import warm_command
 from tests.commands.conftest import Launch
 from tests.commands.run_command import LONG, ROOT, TINY, run, start, stop, wait_for
+from tests.made_once import made_once
 from tests.sweeps.made import plan_of, write_status
 
 LAUNCH = str(ROOT / "sweeps" / "launch.py")
@@ -68,10 +69,12 @@ def ternlab(folder: Path, *words: str) -> tuple[int, str, str]:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the sweep was carried out without interruption."""
-    folder = tmp_path_factory.mktemp("finished")
-    code, out, err = run(folder, *SWEEP, script=LAUNCH)
-    assert code == ExitCode.DONE, out + err
-    return folder
+
+    def sweep_in(folder: Path) -> None:
+        code, out, err = run(folder, *SWEEP, script=LAUNCH)
+        assert code == ExitCode.DONE, out + err
+
+    return made_once(tmp_path_factory, "sweep", sweep_in)
 
 
 def test_a_sweep_leaves_finished_runs_a_table_and_two_files(finished: Path) -> None:

@@ -18,6 +18,7 @@ from ternlab.runs.record import Record
 from tests.commands import run_command
 from tests.commands.run_command import LONG, TINY, stop, wait_for
 from tests.commands.warm_command import run, start
+from tests.made_once import made_once
 from tests.reports.made_runs import make_run
 
 QUANTIZED = ("quant=tga", *TINY)
@@ -46,10 +47,12 @@ def assert_same(got: dict[str, torch.Tensor], expected: dict[str, torch.Tensor])
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the quantized run and its baseline are finished."""
-    folder = tmp_path_factory.mktemp("finished")
-    code, _, err = run_command.run(folder, *QUANTIZED)
-    assert code == ExitCode.DONE, err
-    return folder
+
+    def train_in(folder: Path) -> None:
+        code, _, err = run_command.run(folder, *QUANTIZED)
+        assert code == ExitCode.DONE, err
+
+    return made_once(tmp_path_factory, "trained", train_in)
 
 
 def test_a_run_leaves_a_whole_record_and_its_baseline(finished: Path) -> None:

@@ -18,7 +18,8 @@ from ternlab.models.weights_file import check_weights
 from ternlab.runs.identity import run_id
 from ternlab.settings.load import settings_from_config, twin_of
 from ternlab.settings.root import Settings
-from tests.commands.run_command import ROOT, run
+from tests.commands.run_command import ROOT
+from tests.commands.warm_command import run
 
 FOLDER = ROOT / "conf" / "experiment"
 RECIPES = sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem != "compare_ternary")

@@ -13,25 +13,34 @@ import pytest
 
 from ternlab.commands.entry import run as run_entry
 from ternlab.commands.export import main as export
+from ternlab.commands.train import main as train
 from ternlab.commands.train import train_run
 from ternlab.errors import ExitCode
 from ternlab.runs.directory import RunDirectory, run_directory
 from ternlab.runs.identity import run_id
 from ternlab.settings.load import twin_of
+from ternlab.settings.root import Settings
 from tests.commands.run_command import ROOT
+from tests.made_once import made_once
 from tests.settings_for_tests import tiny_settings
 
 Here = Callable[..., tuple[int, str, str]]
+Launch = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="session")
 def digits_run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     """A finished TGA run on the digits, with its baseline beside it; its network tells most of them apart."""
-    runs = tmp_path_factory.mktemp("project") / "logs" / "runs"
     changes = {"data__limit_train": None, "trainer__max_epochs": 4, "quant__init": "baseline", "quant__update": "joint"}
-    settings = tiny_settings(runs, model__dropout=0.1, **changes)
-    directory, _ = train_run(settings, "python src/train.py")
-    return directory
+
+    def settings_in(project: Path) -> Settings:
+        return tiny_settings(project / "logs" / "runs", model__dropout=0.1, **changes)
+
+    def train_in(project: Path) -> None:
+        train_run(settings_in(project), "python src/train.py")
+
+    settings = settings_in(made_once(tmp_path_factory, "digits-run", train_in))
+    return run_directory(settings.paths.runs, run_id(settings))
 
 
 @pytest.fixture(scope="session")
@@ -52,17 +61,19 @@ class Files:
 @pytest.fixture(scope="session")
 def files(digits_run: RunDirectory, tmp_path_factory: pytest.TempPathFactory) -> Files:
     """The files of `digits_run`, by names that say nothing of what they are."""
-    folder = tmp_path_factory.mktemp("files")
-    # A copy: an export adds to the record.
-    run = shutil.copytree(digits_run.path, folder / digits_run.run_id)
     wanted: dict[str, dict[str, Any]] = {
         "packed": {},
         "onnx": {"format": "onnx"},
         "int8": {"format": "onnx", "activations": "int8", "images": 128},
     }
-    for name, options in wanted.items():
-        config = {"run": str(run), "out": str(folder / name), **options}
-        assert export(config) == ExitCode.DONE
+
+    def export_to(folder: Path) -> None:
+        # A copy: an export adds to the record.
+        run = shutil.copytree(digits_run.path, folder / digits_run.run_id)
+        for name, options in wanted.items():
+            assert export({"run": str(run), "out": str(folder / name), **options}) == ExitCode.DONE
+
+    folder = made_once(tmp_path_factory, "digits-files", export_to)
     return Files(*(folder / name for name in wanted))
 
 
@@ -80,3 +91,23 @@ def here(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
         return code, out, err
 
     return run_here
+
+
+@pytest.fixture
+def launch(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Launch:
+    """A function that runs sweeps/launch.py in this process, for sweeps that start no run."""
+
+    def launch_here(folder: Path, *typed: str) -> tuple[int, str, str]:
+        monkeypatch.chdir(folder)
+        monkeypatch.setattr(sys, "argv", ["launch.py", *typed])
+        # What records and plans say was typed.
+        monkeypatch.setattr(sys, "orig_argv", [sys.executable, "sweeps/launch.py", *typed])
+        capfd.readouterr()
+        try:
+            code = run_entry(ROOT / "conf" / "sweep.yaml", train)
+        except SystemExit as error:
+            # A sweeper ends its process: Hydra drops what it returns.
+            code = int(error.code or 0)
+        return code, *capfd.readouterr()
+
+    return launch_here

@@ -15,7 +15,8 @@ from ternlab.commands.entry import run as run_entry
 from ternlab.commands.evaluate import main as evaluate
 from ternlab.commands.train import main as train
 from ternlab.errors import ExitCode
-from tests.commands.run_command import ROOT, TINY, run
+from tests.commands.run_command import ROOT, TINY
+from tests.commands.warm_command import run
 
 # What is typed, and the words that the message must hold.
 REFUSED: dict[str, tuple[list[str], list[str]]] = {

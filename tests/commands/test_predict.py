@@ -35,8 +35,9 @@ from ternlab.models.build import build_model
 from ternlab.runs.directory import RunDirectory
 from ternlab.settings.data import DataSettings
 from ternlab.settings.model import ModelSettings
+from tests.commands import warm_command
 from tests.commands.conftest import Files, Here
-from tests.commands.run_command import ROOT, run
+from tests.commands.run_command import PATHS, ROOT, run
 from tests.data.made_images import CORRUPT, encoded, write_folder
 
 PREDICT = "file/predict.yaml"
@@ -356,7 +357,7 @@ def test_each_batch_is_printed_when_it_is_there(files: Files, pictures: Path) ->
     command = [sys.executable, str(ROOT / "src" / "predict.py"), f"model={files.packed}", "images=-", "json=true"]
     process = subprocess.Popen(
         [*command, PLUGINS, "batch_size=2"],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""},
+        env={**os.environ, "PYTHONPATH": PATHS, "PYTHONUNBUFFERED": ""},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -478,7 +479,8 @@ def test_a_network_with_other_outputs_than_classes_is_refused(files: Files, pict
 
 def test_a_network_of_a_plugin_is_asked_for(files: Files, pictures: Path, tmp_path: Path) -> None:
     typed = (f"model={files.packed}", f"images={pictures}")
-    code, out, err = run(tmp_path, *typed, script="predict.py")
+    # A process in which it was not registered yet.
+    code, out, err = warm_command.run(tmp_path, *typed, script="predict.py")
     assert (code, out) == (ExitCode.BAD_SETTINGS, "")
     assert "is of the network tiny, which is not known here\n  instead: plugins=[" in err
 

@@ -12,6 +12,7 @@ import pytest
 from ternlab.errors import ExitCode
 from ternlab.sweeps.plan import Plan, by_setting, read_plan
 from ternlab.sweeps.states import State, standing
+from tests.commands.conftest import Launch
 from tests.commands.run_command import ROOT, TINY, run, start, stop, wait_for
 
 LAUNCH = str(ROOT / "sweeps" / "launch.py")
@@ -96,8 +97,10 @@ def test_tpe_goes_on_after_kill_9_and_with_its_id_alone(tmp_path: Path) -> None:
         (("search.trials=3",), "search=random search.trials=3"),
     ],
 )
-def test_bad_searches_are_refused_before_anything_is_written(typed: tuple[str, ...], says: str, tmp_path: Path) -> None:
-    code, out, err = run(tmp_path, "-m", *SETTINGS, *typed, script=LAUNCH)
+def test_bad_searches_are_refused_before_anything_is_written(
+    typed: tuple[str, ...], says: str, launch: Launch, tmp_path: Path
+) -> None:
+    code, out, err = launch(tmp_path, "-m", *SETTINGS, *typed)
     assert code == ExitCode.BAD_SETTINGS, out
     assert says in err
     assert "Traceback" not in err

@@ -22,7 +22,10 @@ from ternlab.data.imagenet import SIZE
 from ternlab.data.registry import DATA_SETS
 from ternlab.errors import ExitCode
 from ternlab.settings.data import DataSettings
-from tests.commands.run_command import ROOT, TINY, run
+from tests.commands import run_command
+from tests.commands.run_command import ROOT, TINY
+from tests.commands.warm_command import run
+from tests.made_once import made_once
 
 SUMMARIZE = "summarize.py"
 
@@ -30,10 +33,13 @@ SUMMARIZE = "summarize.py"
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """A folder with a finished quantized run, and its record."""
-    folder = tmp_path_factory.mktemp("finished")
-    # Thresholds far from the first ones, so that a fresh network has other codes.
-    code, _, err = run(folder, "quant=tga", "quant.threshold.lr=0.5", "quant.threshold.clamp=null", *TINY)
-    assert code == ExitCode.DONE, err
+
+    def train_in(folder: Path) -> None:
+        # Thresholds far from the first ones, so that a fresh network has other codes.
+        code, _, err = run(folder, "quant=tga", "quant.threshold.lr=0.5", "quant.threshold.clamp=null", *TINY)
+        assert code == ExitCode.DONE, err
+
+    folder = made_once(tmp_path_factory, "other-codes", train_in)
     (path,) = (folder / "logs" / "runs").glob("*-tga-*/record.json")
     return folder, json.loads(path.read_text())
 
@@ -65,7 +71,7 @@ def test_a_fresh_network_of_imagenet_needs_no_images(tmp_path: Path) -> None:
 
 
 def test_the_table_is_not_broken_in_a_pipe(tmp_path: Path) -> None:
-    code, out, err = run(tmp_path, "model=resnet20", "quant=rel2", script=SUMMARIZE, COLUMNS="40")
+    code, out, err = run_command.run(tmp_path, "model=resnet20", "quant=rel2", script=SUMMARIZE, COLUMNS="40")
     assert code == ExitCode.DONE, err
     first, _, head, *rows = out.splitlines()
     assert first.startswith("resnet20 on digits, sws-rel2, freshly initialized")
@@ -79,7 +85,7 @@ def test_the_table_is_not_broken_in_a_pipe(tmp_path: Path) -> None:
 def test_a_run_is_summarized_with_its_final_weights(finished: tuple[Path, dict[str, Any]]) -> None:
     folder, record = finished
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    code, out, err = run(folder, f"run={record['run_id']}", "json=true", script=SUMMARIZE)
+    code, out, err = run_command.run(folder, f"run={record['run_id']}", "json=true", script=SUMMARIZE)
     assert code == ExitCode.DONE, err
     found, metrics = json.loads(out), record["metrics"]
     assert found["run_id"] == record["run_id"]
@@ -260,7 +266,7 @@ def test_a_run_without_weights_is_refused(
 
 
 def test_a_typo_is_answered_by_a_real_process_before_torch_is_imported(tmp_path: Path) -> None:
-    code, out, err = run(tmp_path, "quant=tgaa", script=SUMMARIZE)
+    code, out, err = run_command.run(tmp_path, "quant=tgaa", script=SUMMARIZE)
     assert (code, out) == (ExitCode.BAD_SETTINGS, "")
     assert "did you mean tga" in err
     script = (

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from ternlab.commands.cli import main as cli
-from ternlab.commands.entry import run as run_entry
 from ternlab.commands.run_sweep import _agreed
-from ternlab.commands.train import main as train
 from ternlab.errors import ExitCode, SettingsError
 from ternlab.runs import provenance
 from ternlab.runs.identity import run_id
@@ -30,10 +27,11 @@ from ternlab.runs.record import Record
 from ternlab.settings.load import settings_from_config
 from ternlab.settings.sweep import SweepSettings
 from ternlab.sweeps.plan import Plan, plan_file, read_plan, write_plan
-from tests.commands.run_command import ROOT, TINY, run, start, stop, wait_for
+from tests.commands import warm_command
+from tests.commands.conftest import Launch
+from tests.commands.run_command import LONG, ROOT, TINY, run, start, stop, wait_for
+from tests.made_once import made_once
 from tests.sweeps.made import plan_of, write_status
-
-Launch = Callable[..., tuple[int, str, str]]
 
 LAUNCH = str(ROOT / "sweeps" / "launch.py")
 # The tree may change while the tests run; what a changed one does has a test of its own.
@@ -63,36 +61,20 @@ def ternlab(folder: Path, *words: str) -> tuple[int, str, str]:
         "print('torch' in sys.modules, file=sys.stderr); sys.exit(code)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program, *words], cwd=folder, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", program, *words], cwd=folder, capture_output=True, text=True, timeout=LONG, check=False
     )
     return done.returncode, done.stdout, done.stderr
-
-
-@pytest.fixture
-def launch(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Launch:
-    """A function that runs sweeps/launch.py in this process, for sweeps that start no run."""
-
-    def launch_here(folder: Path, *typed: str) -> tuple[int, str, str]:
-        monkeypatch.chdir(folder)
-        monkeypatch.setattr(sys, "argv", ["launch.py", *typed])
-        capfd.readouterr()
-        try:
-            code = run_entry(ROOT / "conf" / "sweep.yaml", train)
-        except SystemExit as error:
-            # A sweeper ends its process: Hydra drops what it returns.
-            code = int(error.code or 0)
-        return code, *capfd.readouterr()
-
-    return launch_here
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the sweep was carried out without interruption."""
-    folder = tmp_path_factory.mktemp("finished")
-    code, out, err = run(folder, *SWEEP, script=LAUNCH)
-    assert code == ExitCode.DONE, out + err
-    return folder
+
+    def sweep_in(folder: Path) -> None:
+        code, out, err = run(folder, *SWEEP, script=LAUNCH)
+        assert code == ExitCode.DONE, out + err
+
+    return made_once(tmp_path_factory, "sweep", sweep_in)
 
 
 def test_a_sweep_leaves_finished_runs_a_table_and_two_files(finished: Path) -> None:
@@ -178,13 +160,13 @@ def test_a_plan_is_printed_and_its_commands_make_exactly_its_runs(launch: Launch
             assert run_id(settings_from_config(config)) == expected
 
 
-def test_an_experiments_own_rule_counts(tmp_path: Path) -> None:
+def test_an_experiments_own_rule_counts(launch: Launch, tmp_path: Path) -> None:
     (tmp_path / "own" / "experiment").mkdir(parents=True)
     (tmp_path / "own" / "experiment" / "mine.yaml").write_text(
         "# @package _global_\ndefaults:\n  - override /quant: sws\n"
     )
     options = ("--config-dir", "own", *FIXED[:4], "trainer=cpu", "experiment=mine", "seed=0,1", "dry_run=true")
-    code, out, err = run(tmp_path, *options, script=LAUNCH)
+    code, out, err = launch(tmp_path, *options)
     assert code == ExitCode.DONE, err
     assert "digits-tiny-sws-s0" in out
     assert "-tga-" not in out
@@ -281,7 +263,7 @@ def test_a_running_sweep_is_watched_and_cancelled_and_goes_on_to_the_same_bits(
         code, out, err = ternlab(tmp_path, "sweep", "cancel", "sweep")
         assert code == ExitCode.DONE
         assert err.strip() == "False"
-        assert launcher.poll() is not None or launcher.wait(10) is not None
+        assert launcher.poll() is not None or launcher.wait(LONG) is not None
     finally:
         code, out, err = stop(launcher)
     assert code == ExitCode.INTERRUPTED
@@ -321,6 +303,7 @@ def test_kill_9_of_the_launcher_three_times_at_random_moments(finished: Path, tm
     kill_and_go_on(tmp_path, finished, [moments.uniform(0, 6) for _ in range(3)])
 
 
+@pytest.mark.slow
 def test_edits_of_the_configuration_change_no_planned_trial(finished: Path, tmp_path: Path) -> None:
     copy = tmp_path / "project"
     shutil.copytree(ROOT / "conf", copy / "conf")
@@ -364,15 +347,15 @@ def test_other_code_than_the_plans_is_refused_once_a_run_was_begun(
 def test_a_run_that_is_trained_elsewhere_is_waited_for(finished: Path, tmp_path: Path) -> None:
     plan = the_plan(finished)
     baseline = [word for word in FIXED if not word.startswith(("quant.", "allow"))]
-    elsewhere = start(tmp_path, "quant=none", *baseline, "seed=0", **SLOW)
+    elsewhere = warm_command.start(tmp_path, "quant=none", *baseline, "seed=0", **SLOW)
     wait_for(tmp_path, ANY_CHECKPOINT)
     elsewhere.send_signal(signal.SIGSTOP)
     launcher = start(tmp_path, *SWEEP, "retries=0", script=LAUNCH)
     assert launcher.stderr is not None
     assert "waits for it" in launcher.stderr.readline()
     elsewhere.send_signal(signal.SIGCONT)
-    out, err = launcher.communicate(timeout=120)
-    _, said = elsewhere.communicate(timeout=120)
+    out, err = launcher.communicate(timeout=LONG)
+    _, said = elsewhere.communicate(timeout=LONG)
     assert launcher.returncode == ExitCode.DONE, out + err
     found = records(tmp_path)
     assert found.keys() == records(finished).keys(), said

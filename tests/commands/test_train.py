@@ -15,7 +15,11 @@ from safetensors.torch import load_file
 
 from ternlab.errors import ExitCode
 from ternlab.runs.record import Record
-from tests.commands.run_command import ROOT, TINY, run, start, stop, wait_for
+from tests.commands import run_command
+from tests.commands.run_command import LONG, TINY, stop, wait_for
+from tests.commands.warm_command import run, start
+from tests.made_once import made_once
+from tests.reports.made_runs import make_run
 
 QUANTIZED = ("quant=tga", *TINY)
 FULL = ("quant=none", *(argument for argument in TINY if not argument.startswith("quant.")))
@@ -43,10 +47,12 @@ def assert_same(got: dict[str, torch.Tensor], expected: dict[str, torch.Tensor])
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the quantized run and its baseline are finished."""
-    folder = tmp_path_factory.mktemp("finished")
-    code, _, err = run(folder, *QUANTIZED)
-    assert code == ExitCode.DONE, err
-    return folder
+
+    def train_in(folder: Path) -> None:
+        code, _, err = run_command.run(folder, *QUANTIZED)
+        assert code == ExitCode.DONE, err
+
+    return made_once(tmp_path_factory, "trained", train_in)
 
 
 def test_a_run_leaves_a_whole_record_and_its_baseline(finished: Path) -> None:
@@ -65,15 +71,25 @@ def test_a_run_leaves_a_whole_record_and_its_baseline(finished: Path) -> None:
     assert "hydra." not in quantized["command"]
 
 
-def test_a_finished_run_answers_at_once_without_torch(finished: Path) -> None:
+def test_a_finished_run_is_answered_with_its_table(finished: Path) -> None:
     before = records(finished)
-    started = time.monotonic()
-    code, out, err = run(finished, *QUANTIZED, PYTHONPROFILEIMPORTTIME="1", PYTHONPATH=str(ROOT))
+    code, out, err = run(finished, *QUANTIZED)
     assert code == ExitCode.DONE
     assert "finished already" in err
     assert "degradation, top-1" in out
-    assert time.monotonic() - started < 60
     assert records(finished) == before
+
+
+def test_a_finished_run_is_answered_without_torch(tmp_path: Path) -> None:
+    # No plugin, which would import it.
+    made = make_run(tmp_path / "logs" / "runs", {"test/top1": 90.0, "test/top5": 99.0, "size/float_bytes": 4e6})
+    again = ("--config-path", str(made.path), "--config-name", "config")
+    code, out, err = run_command.run(tmp_path, *again, PYTHONPROFILEIMPORTTIME="1")
+    assert code == ExitCode.DONE, err
+    assert "finished already" in err and "90.00 %" in out
+    imported = {line.rpartition("|")[2].strip() for line in err.splitlines() if line.startswith("import time:")}
+    assert "hydra" in imported
+    assert not {"torch", "pytorch_lightning", "wandb"} & imported
 
 
 def test_the_command_of_the_baselines_record_makes_the_same_run(finished: Path) -> None:
@@ -169,7 +185,9 @@ def test_a_diverging_run_stops_with_4_and_keeps_its_last_good_checkpoint(tmp_pat
 
 
 def test_two_processes_train_with_the_same_thresholds_on_both(tmp_path: Path) -> None:
-    code, _, err = run(tmp_path, *QUANTIZED, "trainer.devices=2", "checkpoint.every_steps=2")
+    # Its baseline in one: that two train in full precision is seen below.
+    baseline = "baseline.overrides=['trainer.devices=1']"
+    code, _, err = run(tmp_path, *QUANTIZED, "trainer.devices=2", "checkpoint.every_steps=2", baseline)
     assert code == ExitCode.DONE, err
     quantized = records(tmp_path)["tga"]
     assert quantized["facts"]["world_size"] == 2
@@ -179,6 +197,7 @@ def test_two_processes_train_with_the_same_thresholds_on_both(tmp_path: Path) ->
     )
 
 
+@pytest.mark.slow
 def test_two_processes_resume_after_the_parent_is_killed(tmp_path: Path) -> None:
     arguments = (*FULL, "trainer.devices=2", "checkpoint.every_steps=1")
     whole, killed = tmp_path / "whole", tmp_path / "killed"
@@ -189,11 +208,10 @@ def test_two_processes_resume_after_the_parent_is_killed(tmp_path: Path) -> None
     wait_for(killed, "*/checkpoints/*.json")
     stop(process, signal.SIGKILL)
     # The processes of a killed parent save and leave by themselves; until then they hold the run.
-    for _ in range(20):
-        code, _, err = run(killed, *arguments)
-        if code != ExitCode.HELD:
-            break
+    end = time.monotonic() + LONG
+    while (result := run(killed, *arguments))[0] == ExitCode.HELD and time.monotonic() < end:
         time.sleep(0.5)
+    code, _, err = result
     assert code == ExitCode.DONE, err
     assert_same(weights(killed, "none"), weights(whole, "none"))
 

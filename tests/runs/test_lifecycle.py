@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import multiprocessing
 import os
 import resource
 import signal
@@ -39,9 +38,9 @@ from ternlab.settings.load import twin_of
 from ternlab.settings.root import Settings
 from ternlab.training.signals import StopRequest
 from tests.commands.run_command import ROOT
+from tests.fork_server import FORK_SERVER
 from tests.settings_for_tests import tiny_settings
 
-SPAWN = multiprocessing.get_context("forkserver")
 # A safetensors file without tensors.
 NO_WEIGHTS = (2).to_bytes(8, "little") + b"{}"
 METRICS = {
@@ -397,8 +396,8 @@ def test_a_baseline_that_another_process_trains_is_waited_for(
     monkeypatch.setattr(lifecycle, "_WAIT_SECONDS", 0.05)
     settings, train = tiny_settings(tmp_path), FakeTrain()
     twin = run_directory(tmp_path, run_id(twin_of(settings)))
-    mine, theirs = SPAWN.Pipe()
-    child = SPAWN.Process(target=hold, args=(twin.path, theirs, finish_it), daemon=True)
+    mine, theirs = FORK_SERVER.Pipe()
+    child = FORK_SERVER.Process(target=hold, args=(twin.path, theirs, finish_it), daemon=True)
     child.start()
     assert mine.recv() == "held"
     release = threading.Timer(0.4, lambda: mine.send("go"))
@@ -418,8 +417,8 @@ def test_a_signal_ends_the_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(lifecycle, "_WAIT_SECONDS", 0.05)
     settings, train = tiny_settings(tmp_path), FakeTrain()
     twin = run_directory(tmp_path, run_id(twin_of(settings)))
-    mine, theirs = SPAWN.Pipe()
-    child = SPAWN.Process(target=hold, args=(twin.path, theirs, False), daemon=True)
+    mine, theirs = FORK_SERVER.Pipe()
+    child = FORK_SERVER.Process(target=hold, args=(twin.path, theirs, False), daemon=True)
     child.start()
     assert mine.recv() == "held"
     timer = threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGTERM))
@@ -436,8 +435,8 @@ def test_a_signal_ends_the_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_a_run_that_another_process_trains_is_refused_and_its_record_left(tmp_path: Path) -> None:
     settings, train = full(tmp_path), FakeTrain()
     path = run_directory(tmp_path, run_id(settings)).path
-    mine, theirs = SPAWN.Pipe()
-    child = SPAWN.Process(target=hold, args=(path, theirs, True), daemon=True)
+    mine, theirs = FORK_SERVER.Pipe()
+    child = FORK_SERVER.Process(target=hold, args=(path, theirs, True), daemon=True)
     child.start()
     assert mine.recv() == "held"
     with pytest.raises(RunHeldError, match=f"process {child.pid} "):
@@ -524,8 +523,8 @@ def complete_with_limit(settings: Settings, limit: int, answer: Connection) -> N
 
 @pytest.mark.parametrize("limit", [0, 10, 500])
 def test_a_disk_that_is_full_from_the_start_is_a_storage_error(tmp_path: Path, limit: int) -> None:
-    mine, theirs = SPAWN.Pipe()
-    child = SPAWN.Process(target=complete_with_limit, args=(full(tmp_path), limit, theirs), daemon=True)
+    mine, theirs = FORK_SERVER.Pipe()
+    child = FORK_SERVER.Process(target=complete_with_limit, args=(full(tmp_path), limit, theirs), daemon=True)
     child.start()
     assert mine.recv().startswith("StorageError")
     child.join(30)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import multiprocessing
 import os
 import signal
 import time
@@ -17,8 +16,7 @@ import pytest
 from ternlab.errors import ExitCode, RunHeldError, StorageError
 from ternlab.runs import lock as lock_module
 from ternlab.runs.lock import RunLock
-
-SPAWN = multiprocessing.get_context("forkserver")
+from tests.fork_server import FORK_SERVER
 
 
 def hold(path: Path, talk: Connection, how: str) -> None:
@@ -41,8 +39,8 @@ def hold(path: Path, talk: Connection, how: str) -> None:
 
 
 def holder(path: Path, how: str) -> tuple[Any, Connection, int]:
-    mine, theirs = SPAWN.Pipe()
-    child = SPAWN.Process(target=hold, args=(path, theirs, how), daemon=True)
+    mine, theirs = FORK_SERVER.Pipe()
+    child = FORK_SERVER.Process(target=hold, args=(path, theirs, how), daemon=True)
     child.start()
     return child, mine, mine.recv()
 
@@ -128,8 +126,8 @@ def test_a_full_disk_does_not_stand_in_the_way_of_the_lock(tmp_path: Path, monke
     monkeypatch.setattr(lock_module.os, "write", refuse(errno.ENOSPC))
     with RunLock(tmp_path / "lock"):
         monkeypatch.undo()
-        mine, theirs = SPAWN.Pipe()
-        child = SPAWN.Process(target=try_to_enter, args=(tmp_path / "lock", theirs), daemon=True)
+        mine, theirs = FORK_SERVER.Pipe()
+        child = FORK_SERVER.Process(target=try_to_enter, args=(tmp_path / "lock", theirs), daemon=True)
         child.start()
         assert mine.recv() == "RunHeldError"
         child.join(30)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.commands.run_command import ROOT, TINY
+from tests.commands.run_command import PATHS, ROOT, TINY
 from tests.slurm.cluster import Cluster, wait_until
 
 # Without a baseline; every step is saved, so that a job that is killed goes on from the step before.
@@ -91,7 +91,7 @@ def _submit(
 def _variables(seconds: float) -> Iterator[None]:
     """Set what the job takes over from the shell in which sbatch is typed."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    ours = {"PATH": path, "PYTHONPATH": str(ROOT), "TERNLAB_HOME": str(ROOT), "TINY_SECONDS": str(seconds)}
+    ours = {"PATH": path, "PYTHONPATH": PATHS, "TERNLAB_HOME": str(ROOT), "TINY_SECONDS": str(seconds)}
     before = dict(os.environ)
     os.environ.update(ours)
     try:

@@ -23,10 +23,11 @@ from ternlab.sweeps.local import LocalLauncher, dealt, gpus, launcher_of, share
 from ternlab.sweeps.plan import Plan, write_plan
 from ternlab.sweeps.schedule import carry_out
 from ternlab.testing.launcher import LauncherContract
-from tests.commands.run_command import ROOT
+from tests.commands.run_command import LONG, PATHS
 from tests.sweeps.made import names, plan_for_contract, plan_of, plan_with_depth
 
-# One launcher process of a test: starts the runs of a plan, says so, and stays.
+# One launcher process of a test: writes what the server has imported from which it forks runs, starts those of a plan,
+# says so, and stays.
 STAYS = """
 import sys, time
 from pathlib import Path
@@ -35,6 +36,10 @@ from ternlab.sweeps.local import LocalLauncher
 if __name__ == "__main__":
     folder, plan, *runs = sys.argv[1:]
     launcher = LocalLauncher(Path(folder), len(runs), 1)
+    look = "import sys; open('loaded', 'w').write(' '.join(sys.modules))"
+    looking = launcher._context.Process(target=exec, args=(look,))
+    looking.start()
+    looking.join()
     launcher.start([Task(run, Path(plan)) for run in runs])
     print("started", flush=True)
     time.sleep(100)
@@ -43,13 +48,13 @@ if __name__ == "__main__":
 
 @pytest.fixture
 def launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalLauncher]:
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PYTHONPATH", PATHS)
     launcher = LocalLauncher(tmp_path / "sweep", workers=2, threads=2)
     yield launcher
     launcher.stop()
 
 
-def until(true: Callable[[], object], seconds: float = 60) -> None:
+def until(true: Callable[[], object], seconds: float = LONG) -> None:
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, "it did not happen"
@@ -180,13 +185,13 @@ def test_a_run_that_is_killed_ends_with_its_signal(tmp_path: Path, launcher: Loc
     assert all_ended(launcher, 1) == {run: -signal.SIGKILL}
 
 
-def test_runs_save_and_leave_when_their_launcher_is_killed(tmp_path: Path) -> None:
+def test_runs_are_forked_after_the_imports_and_save_and_leave_when_their_launcher_is_killed(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     plan = plan_of(runs, "quant=none", "seed=0,1", "trainer.max_epochs=500", "checkpoint.every_steps=1")
     ids = [trial.run_id for trial in plan.trials]
     script = tmp_path / "stays.py"
     script.write_text(STAYS)
-    variables = {**os.environ, "PYTHONPATH": str(ROOT)}
+    variables = {**os.environ, "PYTHONPATH": PATHS}
     path = write_plan(plan, tmp_path)
     process = subprocess.Popen(
         [sys.executable, str(script), str(tmp_path / "sweep"), str(path), *ids], env=variables, cwd=tmp_path
@@ -194,29 +199,18 @@ def test_runs_save_and_leave_when_their_launcher_is_killed(tmp_path: Path) -> No
     try:
         directories = [run_directory(runs, run) for run in ids]
         until(lambda: all(list(directory.checkpoints.glob("*.json")) for directory in directories))
+        # Each run pays for no import.
+        loaded = set((tmp_path / "loaded").read_text().split())
+        paid_once = {"torch", "pytorch_lightning", "hydra", "ternlab.training.running", "ternlab.sweeps.trial"}
+        assert paid_once <= loaded
         # Nobody is stopped by a Ctrl-C of the terminal but the launcher.
         pids = [int((directory.lock().holder() or {})["pid"]) for directory in directories]
         assert all(os.getpgid(pid) == pid for pid in pids)
     finally:
         process.kill()
         process.wait()
-    until(lambda: not any(directory.lock().held() for directory in directories), seconds=20)
+    until(lambda: not any(directory.lock().held() for directory in directories))
     assert [(directory.record() or {})["status"] for directory in directories] == ["interrupted"] * 2
-
-
-def test_the_imports_are_paid_once(tmp_path: Path) -> None:
-    """The server from which runs are forked has torch already; a process has one such server, so this has its own."""
-    script = """
-from pathlib import Path
-from ternlab.sweeps.local import LocalLauncher
-context = LocalLauncher(Path("."), 1, 1)._context
-process = context.Process(target=exec, args=("import sys; open('loaded', 'w').write(' '.join(sys.modules))",))
-process.start()
-process.join()
-"""
-    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True, timeout=120)
-    found = (tmp_path / "loaded").read_text().split()
-    assert {"torch", "pytorch_lightning", "hydra", "ternlab.training.running", "ternlab.sweeps.trial"} <= set(found)
 
 
 class TestContract(LauncherContract):
@@ -226,7 +220,7 @@ class TestContract(LauncherContract):
 
     @pytest.fixture
     def make_launcher(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path, Plan], Launcher]:
-        monkeypatch.setenv("PYTHONPATH", str(ROOT))
+        monkeypatch.setenv("PYTHONPATH", PATHS)
         return lambda folder, plan: launcher_of(folder, plan, LocalCluster(workers=2, threads=1))
 
 

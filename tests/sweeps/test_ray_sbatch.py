@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands.run_command import ROOT, TINY
+from tests.commands.run_command import PATHS, ROOT, TINY
 from tests.slurm.cluster import Cluster, cluster, needs_slurm, records, wait_until
 
 __all__ = ["cluster"]
@@ -24,7 +24,7 @@ _ENDED = ("COMPLETED", "FAILED", "TIMEOUT", "CANCELLED", "NODE_FAIL")
 @pytest.fixture
 def submit(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
     """Return what hands the script over with these settings, and returns the job's id."""
-    for name, value in {"TERNLAB_HOME": str(ROOT), "PYTHONPATH": str(ROOT), "WANDB_MODE": "offline"}.items():
+    for name, value in {"TERNLAB_HOME": str(ROOT), "PYTHONPATH": PATHS, "WANDB_MODE": "offline"}.items():
         monkeypatch.setenv(name, value)
 
     def submitted(*settings: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -11,9 +10,8 @@ import pytest
 
 from ternlab.runs.directory import run_directory
 from ternlab.sweeps.states import State, standing
+from tests.fork_server import FORK_SERVER
 from tests.sweeps.made import write_status
-
-FORKSERVER = multiprocessing.get_context("forkserver")
 
 
 def hold(runs: Path, run: str, talk: Connection) -> None:
@@ -27,8 +25,8 @@ def hold(runs: Path, run: str, talk: Connection) -> None:
 @pytest.fixture
 def held(tmp_path: Path) -> Iterator[str]:
     """The id of a run that another process holds."""
-    mine, theirs = FORKSERVER.Pipe()
-    process = FORKSERVER.Process(target=hold, args=(tmp_path, "run", theirs), daemon=True)
+    mine, theirs = FORK_SERVER.Pipe()
+    process = FORK_SERVER.Process(target=hold, args=(tmp_path, "run", theirs), daemon=True)
     process.start()
     assert mine.recv() == "held"
     yield "run"

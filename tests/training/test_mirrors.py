@@ -15,7 +15,8 @@ from ternlab.runs.metrics import read_table
 from ternlab.settings.root import Settings
 from ternlab.training.processes import Place
 from ternlab.training.running import train_here
-from tests.commands.run_command import TINY, run, start, stop, wait_for
+from tests.commands.run_command import TINY, stop, wait_for
+from tests.commands.warm_command import run, start
 from tests.loggers.offline_files import history, records, summary
 from tests.loggers.server import KEY, LoopbackWandb, Mode, log_in, log_out, loopback_wandb
 from tests.loggers.test_sync import plain

@@ -17,7 +17,8 @@ from ternlab.slurm.allocation import Allocation
 from ternlab.training import nodes
 from ternlab.training.nodes import Call, Follower, Leader, check_address
 from ternlab.training.signals import StopRequest
-from tests.commands.run_command import TINY, run, start, wait_for
+from tests.commands.run_command import LONG, TINY, wait_for
+from tests.commands.warm_command import run, start
 
 # Locks are between processes, so a follower of these tests is one.
 FORK = multiprocessing.get_context("fork")
@@ -181,13 +182,14 @@ def test_two_tasks_train_one_run_go_on_after_a_signal_and_end_with_the_bits_of_o
     code, _, err = run(whole, *FULL, "trainer.devices=2")
     assert code == ExitCode.DONE, err
     tasks = [task(parts, node, 0, TINY_SECONDS="0.5") for node in (0, 1)]
-    wait_for(parts, "*/checkpoints/step-000000001.json", 120)
+    wait_for(parts, "*/checkpoints/step-000000001.json")
     # One node alone hears of it; the processes agree.
     tasks[1].send_signal(signal.SIGUSR2)
-    codes = [one.wait(120) for one in tasks]
-    assert codes == [ExitCode.INTERRUPTED, ExitCode.DONE], [one.communicate() for one in tasks]
+    printed = [one.communicate(LONG) for one in tasks]
+    assert [one.returncode for one in tasks] == [ExitCode.INTERRUPTED, ExitCode.DONE], printed
     tasks = [task(parts, node, 1) for node in (0, 1)]
-    assert [one.wait(180) for one in tasks] == [0, 0], [one.communicate() for one in tasks]
+    printed = [one.communicate(LONG) for one in tasks]
+    assert [one.returncode for one in tasks] == [0, 0], printed
     (path,) = parts.glob("logs/runs/*/record.json")
     record = json.loads(path.read_text())
     assert (record["facts"]["world_size"], record["facts"]["nodes"]) == (2, 2)

@@ -54,7 +54,7 @@ class TermContract:
         network.zero_grad()
         value = term(self.forward(network))
         if value.requires_grad:
-            value.backward()
+            torch.autograd.backward(value)
         found = {name: one.grad.clone() for name, one in network.named_parameters() if one.grad is not None}
         return {"value": value.detach(), **found}
 

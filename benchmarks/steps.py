@@ -1,6 +1,7 @@
-"""Print what a ternary step costs over a full-precision one, and Lightning's loop over a hand-written one.
+"""Print what a ternary step costs over a full-precision one, a teacher over none, and Lightning over a loop by hand.
 
     python benchmarks/steps.py [--model resnet20] [--batch 128] [--size 32] [--steps 8] [--rounds 5] [--rule NAME]
+    python benchmarks/steps.py --teacher        # distillation alone, with the network in full precision as the teacher
 
 The contenders take turns, some steps each, so that a change of the machine's speed meets all of them. Printed are
 the median seconds of a step and the median, smallest and largest of the ratios to the first within a round.
@@ -19,10 +20,12 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ternlab.algorithms.supervised import objective
+from ternlab.algorithms.supervised import cross_entropy, objective
 from ternlab.logs import quiet_libraries
+from ternlab.objectives.base import Objective, Weighted
+from ternlab.objectives.distillation import Distillation, Teacher
 from ternlab.runs.directory import RunDirectory
 from ternlab.settings.load import settings_from_config
 from ternlab.settings.root import Settings
@@ -62,6 +65,9 @@ def main() -> None:
     choice = choose(_settings(arguments, RULES["full precision"]).trainer)
     print(f"{arguments.model}, batch {arguments.batch}, {arguments.size} pixels, {torch.get_num_threads()} threads")
     print(f"{choice.device}, {choice.precision}, channels_last {choice.channels_last} ({choice.reason})\n")
+    if arguments.teacher:
+        _print(_take_turns(teachers(arguments, choice), arguments.rounds))
+        return
     rules = {
         name: hand_written(arguments, {"init": "scratch", **quant}, choice)
         for name, quant in RULES.items()
@@ -79,22 +85,38 @@ def main() -> None:
     print(f"peak memory of the process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB")
 
 
-def hand_written(arguments: argparse.Namespace, quant: dict[str, Any], choice: Choice) -> Contender:
+def teachers(arguments: argparse.Namespace, choice: Choice) -> dict[str, Contender]:
+    """Return loops with and without a teacher, for a network in full precision and for both updates of tga."""
+    return {
+        f"{name}{', distilled' if distilled else ''}": hand_written(
+            arguments, {"init": "scratch", **RULES[name]}, choice, distilled=distilled
+        )
+        for name in ("full precision", "tga, joint", "tga, sequential")
+        for distilled in (False, True)
+    }
+
+
+def hand_written(
+    arguments: argparse.Namespace, quant: dict[str, Any], choice: Choice, *, distilled: bool = False
+) -> Contender:
     """Return a loop without Lightning's trainer: forward, backward, step."""
-    module = _module(arguments, quant, choice)
+    module = _module(arguments, quant, choice, distilled=distilled)
     optimizer: Any = module.configure_optimizers()["optimizer"]
     images, labels = _batch(arguments)
-
-    def closure() -> Tensor:
-        with torch.autocast(choice.device, torch.bfloat16, enabled=choice.precision == "bf16-mixed"):
-            loss = nn.functional.cross_entropy(module(images).float(), labels)
-        optimizer.zero_grad()
-        loss.backward()
-        return loss
 
     def steps() -> float:
         started = time.perf_counter()
         for _ in range(arguments.steps):
+            # Another tensor each time: a teacher keeps its answer to a batch.
+            batch = images.view_as(images)
+
+            def closure(batch: Tensor = batch) -> Tensor:
+                with torch.autocast(choice.device, torch.bfloat16, enabled=choice.precision == "bf16-mixed"):
+                    loss = module.loss(batch, labels, module(batch)).total
+                optimizer.zero_grad()
+                loss.backward()
+                return loss
+
             optimizer.step(closure)
         return (time.perf_counter() - started) / arguments.steps
 
@@ -149,10 +171,17 @@ def _print(seconds: dict[str, list[float]]) -> None:
     print()
 
 
-def _module(arguments: argparse.Namespace, quant: dict[str, Any], choice: Choice) -> Classifier:
+def _module(
+    arguments: argparse.Namespace, quant: dict[str, Any], choice: Choice, *, distilled: bool = False
+) -> Classifier:
     settings = _settings(arguments, quant)
-    model = build_network(settings, Shape(3, arguments.size, 10), None)
-    return Classifier(model, objective(settings), settings, arguments.steps + 1, choice.channels_last)
+    shape = Shape(3, arguments.size, 10)
+    loss = objective(settings)
+    if distilled:
+        network = build_network(_settings(arguments, RULES["full precision"]), shape, None)
+        teacher = Teacher(network, torch.channels_last if choice.channels_last else torch.contiguous_format)
+        loss = Objective([cross_entropy(settings, 0.5), Weighted("distillation", 0.5, Distillation(teacher))])
+    return Classifier(build_network(settings, shape, None), loss, settings, arguments.steps + 1, choice.channels_last)
 
 
 def _batch(arguments: argparse.Namespace) -> Batch:
@@ -175,6 +204,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rule", default="", help="measure only rules with this in their name, against full precision")
+    parser.add_argument("--teacher", action="store_true", help="measure only distillation, against none")
     return parser.parse_args()
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from ternlab.errors import ExitCode
+from ternlab.runs.metrics import read_table
 from tests.commands import run_command, warm_command
 from tests.commands.run_command import ROOT
 
@@ -41,13 +42,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_page_has_what_the_tests_below_look_for() -> None:
     names = [name for name, _ in FILES]
     assert len(names) == len(set(names))
-    assert {"my_rule.py", "conf/quant/my_rule.yaml", "test_my_rules.py"} <= set(names)
+    assert {"my_rule.py", "conf/quant/my_rule.yaml", "test_my_rules.py", "test_my_terms.py"} <= set(names)
     assert PAGE.count("<!-- file:") == len(FILES)
-    assert len(COMMANDS) == 2
+    assert len(COMMANDS) == 3
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.partition(" quant=")[2])
-def test_the_commands_train_with_the_rule(command: str, folder: Path) -> None:
+def test_the_commands_train_with_the_parts_they_name(command: str, folder: Path) -> None:
     script, *words = shlex.split(command.replace("FOLDER", str(folder)))[1:]
     assert script == "src/train.py"
     # As it is typed, the first; the others without the seconds of imports.
@@ -56,10 +57,22 @@ def test_the_commands_train_with_the_rule(command: str, folder: Path) -> None:
     assert code == ExitCode.DONE, err
     rule = next(word.partition("=")[2] for word in words if word.startswith("quant="))
     assert rule in out
-    metrics = _record(folder, command)["metrics"]
+    record = _record(folder, command)
+    metrics = record["metrics"]
     assert "degradation/top1" in metrics
     if "quant.keep=0.3" in words:
         assert metrics["quant/sparsity"] == pytest.approx(0.7, abs=0.01)
+    if "algorithm=my_mixup" in words:
+        (row,) = read_table(folder / "logs" / "runs" / record["run_id"] / "metrics.csv")
+        entropy, penalty = float(row["loss/cross_entropy"]), float(row["loss/my_penalty"])
+        assert penalty > 0
+        assert float(row["train/loss"]) == pytest.approx(entropy + 0.1 * penalty)
+
+
+@pytest.mark.parametrize("name", ["my_mixup.py", "my_penalty.py"])
+def test_an_algorithm_and_a_loss_term_are_short(name: str) -> None:
+    lines = [line for line in dict(FILES)[name].splitlines() if line.strip()]
+    assert len(lines) < 40
 
 
 def _record(folder: Path, command: str) -> dict[str, Any]:
@@ -72,7 +85,7 @@ def _record(folder: Path, command: str) -> dict[str, Any]:
 
 def test_the_tests_of_the_page_pass(folder: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_my_rules.py"],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_my_rules.py", "test_my_terms.py"],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT / 'src'}", "OMP_NUM_THREADS": "1"},
         text=True,
@@ -82,4 +95,4 @@ def test_the_tests_of_the_page_pass(folder: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     # The contract's methods were collected, not the example's own test alone.
-    assert int(re.findall(r"(\d+) passed", done.stdout)[0]) > 4 * 10
+    assert int(re.findall(r"(\d+) passed", done.stdout)[0]) > 4 * 10 + 4

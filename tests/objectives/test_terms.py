@@ -15,6 +15,7 @@ from ternlab.objectives.cross_entropy import CrossEntropy
 from ternlab.objectives.dampening import Dampening
 from ternlab.objectives.distillation import Distillation, Teacher
 from ternlab.quantizers.attach import latent_weight, quantized_layers
+from ternlab.testing import TermContract
 
 
 class Fixed(nn.Module):
@@ -151,6 +152,10 @@ def test_dampening_pulls_weights_inside_the_range_towards_their_level(rule: str)
 
 def test_dampening_of_a_network_in_full_precision_is_zero() -> None:
     assert float(Dampening()(forward(torch.zeros(1, 3), nn.Linear(2, 3)))) == 0
+
+
+class TestDampening(TermContract):
+    term = "dampening"
 
 
 class Constant(Term):

@@ -26,7 +26,7 @@ def defaults(rule: str | None, algorithm: str | None = SUPERVISED) -> Mapping[st
 
     Loss terms have names of their own, so `objectives` is not among them.
     """
-    left_out = {"quant": {"rule"}, "algorithm": {"options"}, "objectives": True}
+    left_out: Any = {"quant": {"rule"}, "algorithm": {"options"}, "objectives": True}
     values = flat(Settings().model_dump(mode="json", exclude=left_out))
     if rule in RULES:
         values |= _options_of(RULES[rule].options, "quant.")

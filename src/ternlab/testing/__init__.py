@@ -1,6 +1,7 @@
-"""Tests that are shipped: what every quantization rule and launcher must keep, also one from another package."""
+"""Tests that are shipped: what every rule, loss term and launcher must keep, also one from another package."""
 
 from ternlab.testing.launcher import LauncherContract
 from ternlab.testing.quantizer import QuantizerContract
+from ternlab.testing.term import TermContract
 
-__all__ = ["LauncherContract", "QuantizerContract"]
+__all__ = ["LauncherContract", "QuantizerContract", "TermContract"]

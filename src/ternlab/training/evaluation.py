@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ternlab.data.module import build_data
 from ternlab.errors import SettingsError
@@ -49,11 +50,11 @@ def evaluate_run(directory: RunDirectory, checkpoint: Path | None, wanted: Evalu
 
 
 @torch.inference_mode()
-def measure(model: nn.Module, loader: Iterable[tuple[Tensor, Tensor]], choice: Choice) -> Tally:
-    """Return the tally of a network over the batches of `loader`."""
+def measure(model: nn.Module, loader: Iterable[Any], choice: Choice) -> Tally:
+    """Return the tally of a network over the batches of `loader`, each images and labels."""
     device = torch.device(choice.device)
     memory_format = torch.channels_last if choice.channels_last else torch.contiguous_format
-    model.to(device, memory_format=memory_format).eval()
+    model.to(device).to(memory_format=memory_format).eval()
     tally = Tally()
     bfloat16 = choice.precision == "bf16-mixed"
     for images, labels in loader:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import openvino
@@ -47,7 +48,7 @@ def test_every_runtime_has_accuracy_and_latency(files: Files, digits_run: RunDir
             latency = row["latency"][batch]
             assert 0 < latency["smallest"] <= latency["median"] <= latency["largest"]
         assert row["latency"]["1"]["speed"] > 0
-    assert found["cpu"] == str(this_cpu())
+    assert found["cpu"] == asdict(this_cpu())
     differences = {row["runtime"]: row["difference"] for row in found["runtimes"]}
     assert differences["torch float32"] == 0
     assert differences["onnxruntime float32"] < 1e-4

@@ -112,6 +112,7 @@ def test_a_finished_run_has_a_whole_record(tmp_path: Path) -> None:
     assert record["metrics"]["test/top1"] == 92.5
     assert record["run_id"] == run_id(full(tmp_path))
     assert record["versions"]["python"] and record["host"]["name"] and "git" in record
+    assert record["host"]["cpu"] == json.loads(json.dumps(asdict(this_cpu())))
     assert [attempt["status"] for attempt in record["attempts"]] == ["finished"]
 
 

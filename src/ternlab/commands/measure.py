@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ternlab.core.check import checked
+from ternlab.cpu import Cpu
 from ternlab.data.fingerprint import check_data
 from ternlab.errors import ExitCode, SettingsError
 from ternlab.export.info import info
@@ -96,8 +97,8 @@ def _print(found: dict[str, Any]) -> None:
             cells.append(f"{latency['speed']:.2f}x")
         rows.append(tuple(cells))
     print("", *aligned(rows), "", sep="\n")
-    print(f"{found['cpu']}")
     print(f"{found['threads']} threads, runtimes in turns; speed: over the first row, median of the rounds")
+    print(f"CPU: {Cpu(**found['cpu'])}")
     slower = [row["runtime"] for row in found["runtimes"] if all(row["latency"][b]["speed"] < 1 for b in batches)]
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime", "openvino") if not installed(name)]
     if missing:

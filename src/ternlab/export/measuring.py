@@ -63,7 +63,7 @@ class Row:
 def measure(
     path: Path, data: ImageDataModule, wanted: MeasureSettings, against: nn.Module | None = None
 ) -> dict[str, Any]:
-    """Return what `src/measure.py` prints, as plain JSON values: `file` and `runtimes`.
+    """Return what `src/measure.py` prints, as plain JSON values: `file`, `threads`, `cpu` and `runtimes`.
 
     Args:
         path: a packed file of a network that ternlab builds.
@@ -89,7 +89,7 @@ def measure(
     return {
         "file": _file(path, about),
         "threads": wanted.threads or torch.get_num_threads(),
-        "cpu": str(this_cpu()),
+        "cpu": asdict(this_cpu()),
         "runtimes": [asdict(row) for row in rows],
     }
 

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import pytest
 
 from ternlab.commands import train as train_command
 from ternlab.commands.entry import run as run_entry
+from ternlab.cpu import this_cpu
 from ternlab.errors import (
     BaselineDivergedError,
     DivergedError,

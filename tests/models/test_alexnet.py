@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ternlab.errors import SettingsError
-from ternlab.models.alexnet import AlexNet, build
+from ternlab.models.alexnet.network import AlexNet, build
 from ternlab.settings.model import ModelSettings
 
 # In and out channels and kernel of the five convolutions (Krizhevsky 2014; the first one apart).

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from ternlab.models.resnet_cifar import CifarResNet, ShortcutA, build
+from ternlab.models.resnet_cifar.network import CifarResNet, ShortcutA, build
 from ternlab.settings.model import ModelSettings
 
 PUBLISHED = {20: 269_722, 32: 464_154, 44: 658_586, 56: 853_018, 110: 1_727_962}

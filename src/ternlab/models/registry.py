@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 MODELS: dict[str, str] = {
-    **{f"resnet{depth}": "ternlab.models.resnet_cifar:build" for depth in (20, 32, 44, 56, 110)},
-    **{f"resnet{depth}": "ternlab.models.resnet:build" for depth in (18, 34, 50, 101)},
-    "alexnet": "ternlab.models.alexnet:build",
+    **{f"resnet{depth}": "ternlab.models.resnet_cifar.network:build" for depth in (20, 32, 44, 56, 110)},
+    **{f"resnet{depth}": "ternlab.models.resnet.network:build" for depth in (18, 34, 50, 101)},
+    "alexnet": "ternlab.models.alexnet.network:build",
 }
 
 

@@ -8,8 +8,8 @@ from fnmatch import fnmatchcase
 from torch import Tensor, nn
 
 from ternlab.errors import SettingsError, near_matches
-from ternlab.models.published_names import from_published
-from ternlab.models.resnet_cifar import CifarResNet
+from ternlab.models.resnet_cifar.network import CifarResNet
+from ternlab.models.resnet_cifar.published import from_published
 from ternlab.models.weights_file import TORCHVISION
 from ternlab.models.weights_read import read_file, read_torchvision
 
@@ -23,7 +23,7 @@ def load_weights(model: nn.Module, source: str, *, name: str, skip: Sequence[str
     """Copy weights into `model`, all or nothing: on an error it is unchanged.
 
     Prefixes that all entries share (`module.`, `model.`, `net.`) are taken off, and the names of
-    published CIFAR residual networks are translated (`ternlab.models.published_names`).
+    published CIFAR residual networks are translated (`ternlab.models.resnet_cifar.published`).
 
     Args:
         model: an ordinary network, not yet quantized.

@@ -15,7 +15,7 @@ class ShortcutA(nn.Module):
     """Option A of the paper: every second pixel, and zeros as the new channels; no parameters.
 
     The zeros come *after* the given channels, as in the ternary reference program. Programs that put half
-    of them before need their channels reordered: see `ternlab.models.published_names`.
+    of them before need their channels reordered: see `ternlab.models.resnet_cifar.published`.
 
     Args:
         extra_channels: how many channels of zeros are appended.

@@ -13,6 +13,7 @@ import polars as pl
 from ternlab.errors import ExitCode, SettingsError
 from ternlab.reports.columns import with_columns
 from ternlab.reports.conditions import Condition, parse_condition
+from ternlab.reports.flat import Flat
 from ternlab.reports.index import read_runs
 from ternlab.reports.layout import interval_head
 from ternlab.reports.metrics_catalog import RECORD, metrics_of
@@ -70,9 +71,13 @@ def _print_runs(first: OneRun, second: OneRun, *, as_json: bool) -> None:
         print("", *aligned([("metric", "A", "B", "B - A"), *rows]), sep="\n")
 
 
+def _with_defaults(settings: Flat) -> Flat:
+    return {**defaults(settings.get("quant.name"), settings.get("model.name")), **settings}
+
+
 def _different_settings(first: OneRun, second: OneRun) -> dict[str, tuple[Any, Any]]:
     """Return the settings that differ, first those that count for the result; an absent one is at its default."""
-    sides = [{**defaults(run.settings.get("quant.name")), **run.settings} for run in (first, second)]
+    sides = [_with_defaults(run.settings) for run in (first, second)]
     names = [name for name in dict.fromkeys([*sides[0], *sides[1]]) if sides[0].get(name) != sides[1].get(name)]
     return {name: (sides[0].get(name), sides[1].get(name)) for name in sorted(names, key=is_free)}
 

@@ -70,7 +70,7 @@ def _head(found: OneRun) -> Iterator[str]:
 
 
 def _settings(found: OneRun) -> list[str]:
-    known = defaults(found.settings.get("quant.name"))
+    known = defaults(found.settings.get("quant.name"), found.settings.get("model.name"))
     rows = [
         (visible(name), _setting(value), _setting(known[name]) if name in known else "")
         for name, value in found.changed.items()

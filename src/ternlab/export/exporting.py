@@ -125,7 +125,7 @@ def _header(directory: RunDirectory, trained: Trained) -> dict[str, Any]:
     record = directory.record() or {}
     facts = record["facts"]
     settings = trained.settings
-    model = settings.model.model_dump(mode="json", include={"name", "stem", "dropout"})
+    model = {"name": settings.model.name, **settings.model.options()}
     metrics = record["metrics"]
     return {
         "run_id": directory.run_id,

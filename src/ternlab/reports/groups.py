@@ -99,4 +99,4 @@ def _varying(named: Sequence[tuple[str, ...]], settings: Sequence[Flat]) -> list
 
 
 def _value(settings: Flat, name: str) -> object:
-    return settings.get(name, defaults(settings.get("quant.name")).get(name))
+    return settings.get(name, defaults(settings.get("quant.name"), settings.get("model.name")).get(name))

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from ternlab.models.registry import option_defaults
 from ternlab.quantizers.registry import RULES
 from ternlab.reports.flat import Flat, flat
 from ternlab.settings.fields import free_fields
@@ -18,9 +19,14 @@ _SEED = "seed"
 
 
 @functools.cache
-def defaults(rule: str | None) -> Mapping[str, Any]:
-    """Return the defaults of all settings by dotted names, with the options of the rule `rule` when it is known."""
-    values = flat(Settings().model_dump(mode="json", exclude={"quant": {"rule"}}))
+def defaults(rule: str | None, model: str | None = None) -> Mapping[str, Any]:
+    """Return the defaults of all settings by dotted names.
+
+    Those of the rule `rule` are among them when it is known, and those of all networks: what a run froze may have
+    options that its network does not have. Where networks differ, the default of `model` counts.
+    """
+    values = flat(Settings().model_dump(mode="json", exclude={"quant": {"rule"}, "model": True}))
+    values |= flat(option_defaults(model), "model.")
     if rule in RULES:
         values |= _options_of(rule)
     return values
@@ -63,7 +69,7 @@ def is_free(name: str) -> bool:
 
 def differing(settings: Flat) -> Flat:
     """Return the settings of a run that are not at their defaults."""
-    known = defaults(settings.get("quant.name"))
+    known = defaults(settings.get("quant.name"), settings.get("model.name"))
     return {name: value for name, value in settings.items() if name not in known or known[name] != value}
 
 

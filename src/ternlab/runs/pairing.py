@@ -38,7 +38,7 @@ def _differences(settings: Settings, twin: Settings) -> list[str]:
     """Return in what a twin differs that makes it no twin: network, images, or seed. Its recipe may differ."""
     pairs = {
         "model.name": (twin.model.name, settings.model.name),
-        "model.stem": (twin.model.stem, settings.model.stem),
+        **_options(settings, twin),
         "seed": (twin.seed, settings.seed),
         **{
             f"data.{name}": (getattr(twin.data, name), getattr(settings.data, name))
@@ -46,6 +46,15 @@ def _differences(settings: Settings, twin: Settings) -> list[str]:
         },
     }
     return [f"its {name} is {there}, not {here}" for name, (there, here) in pairs.items() if there != here]
+
+
+def _options(settings: Settings, twin: Settings) -> dict[str, tuple[object, object]]:
+    """Return what the options of the network are in the twin and in the run, but for those of its training."""
+    options = twin.model.options(), settings.model.options()
+    names = {name for each in options for name in each} - settings.model.training_options
+    if twin.model.name != settings.model.name:
+        return {}
+    return {f"model.{name}": (getattr(twin.model, name), getattr(settings.model, name)) for name in sorted(names)}
 
 
 def _refuse(setting: str, value: object, reasons: list[str]) -> None:

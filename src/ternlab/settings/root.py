@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, SerializeAsAny
 
+from ternlab.models.registry import model_settings
 from ternlab.settings.data import DataSettings
 from ternlab.settings.fields import NonNegativeInt, Section, free
 from ternlab.settings.model import ModelSettings
@@ -68,7 +69,9 @@ class Settings(Section):
     """
 
     seed: NonNegativeInt = 0
-    model: ModelSettings = Field(default_factory=ModelSettings)
+    model: Annotated[SerializeAsAny[ModelSettings], BeforeValidator(model_settings)] = Field(
+        default_factory=lambda: model_settings({})
+    )
     data: DataSettings = Field(default_factory=DataSettings)
     quant: QuantSettings = Field(default_factory=QuantSettings)
     optim: OptimSettings = Field(default_factory=OptimSettings)

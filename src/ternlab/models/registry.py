@@ -35,10 +35,9 @@ def register_model(
     Raises:
         ValueError: the name is taken by another network, or `builder` or `adapter` has no colon.
     """
-    checked_reference("builder", builder)
     if adapter is not None:
         checked_reference("adapter", adapter)
-    MODELS.register(name, ModelEntry(builder, settings, adapter, torchvision))
+    MODELS.register(name, ModelEntry(checked_reference("builder", builder), settings, adapter, torchvision))
 
 
 def model_settings(values: Mapping[str, Any] | ModelSettings) -> ModelSettings:

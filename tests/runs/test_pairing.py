@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from ternlab.errors import SettingsError
-from ternlab.runs.pairing import baseline_of
+from ternlab.metrics.registry import METRICS, MetricEntry
+from ternlab.runs.pairing import baseline_of, paired_metrics
 from ternlab.settings.load import settings_from_config
 from ternlab.settings.root import Settings
 
@@ -43,3 +44,21 @@ def test_a_twin_has_the_networks_options_and_may_be_trained_differently(tmp_path
     assert twin.model.options() == {"width": 0.5}
     twin, _ = baseline_of(quantized(tmp_path, {"name": "alexnet"}, "model.dropout=0.5"))
     assert twin.model.options() == {"dropout": 0.5}
+
+
+def test_metrics_are_paired_so_that_positive_is_worse(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(METRICS, "error", MetricEntry("error", "...", "a:b", better="lower", paired=True))
+    monkeypatch.setitem(METRICS, "other", MetricEntry("other", "...", "a:b", better="lower"))
+    own = {"test/top1": 90.0, "test/top5": 99.0, "test/error": 3.0, "test/other": 1.0, "test/loss": 0.5}
+    full = {"metrics": {"test/top1": 92.0, "test/top5": 98.5, "test/error": 1.0, "test/loss": 0.25, "test/other": 2.0}}
+    assert paired_metrics(own, full) == {
+        "baseline/top1": 92.0,
+        "degradation/top1": 2.0,
+        "baseline/top5": 98.5,
+        "degradation/top5": -0.5,
+        "baseline/error": 1.0,
+        "degradation/error": 2.0,
+    }
+    # The baseline was trained before the metric was registered.
+    del full["metrics"]["test/error"]
+    assert "degradation/error" not in paired_metrics(own, full)

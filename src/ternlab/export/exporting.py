@@ -11,6 +11,7 @@ from ternlab.export.header import Architecture, Packing
 from ternlab.export.info import info
 from ternlab.export.packed import save
 from ternlab.export.runtimes import need, onnx_runtime
+from ternlab.metrics.registry import BASELINE, DEGRADATION, TEST
 from ternlab.runs.directory import RunDirectory
 from ternlab.runs.record import write_record
 from ternlab.settings.export import ExportSettings
@@ -20,10 +21,10 @@ from ternlab.training.trained import Trained, trained_network
 _NAMES = {"packed": "packed.safetensors", "onnx": "model.onnx", "state_dict": "state_dict.safetensors"}
 _PACKINGS: dict[str, Packing] = {"trit5": "trit5", "2bit": "bits", "entropy": "entropy"}
 _KEPT = (
-    "test/top1",
+    TEST,
     "test/top5",
-    "baseline/top1",
-    "degradation/top1",
+    BASELINE,
+    DEGRADATION,
     "quant/sparsity",
     "size/float_bytes",
     "size/quantized_bytes",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ternlab.metrics.registry import DEGRADATION, TEST, VAL
 from ternlab.mirroring.account import wandb_mode
 from ternlab.mirroring.client import quiet_wandb
 from ternlab.mirroring.content import Content
@@ -24,7 +25,7 @@ from ternlab.sweeps.plan import Plan
 _log = logging.getLogger(__name__)
 # A sweep has trained for minutes at least; its summary may take this long, and no longer.
 _SECONDS = 60.0
-_SHOWN = ("val/top1", "test/top1", "degradation/top1")
+_SHOWN = (VAL, TEST, DEGRADATION)
 
 Table = tuple[list[str], list[list[Any]]]
 

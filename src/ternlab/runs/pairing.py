@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ternlab.errors import SettingsError
+from ternlab.metrics.registry import paired
 from ternlab.runs.directory import RunDirectory, existing_run, run_directory
 from ternlab.runs.identity import run_id
 from ternlab.runs.record import Record, Status
 from ternlab.settings.load import twin_of
 from ternlab.settings.root import Settings
-
-_PAIRED = ("top1", "top5")
 
 
 def baseline_of(settings: Settings) -> tuple[Settings, RunDirectory]:
@@ -68,15 +67,17 @@ def _refuse(setting: str, value: object, reasons: list[str]) -> None:
 
 
 def paired_metrics(quantized: Mapping[str, float], baseline: Record) -> dict[str, float]:
-    """Return `baseline/...` and `degradation/...` (baseline minus quantized, percentage points).
+    """Return `baseline/...` and `degradation/...` of the metrics that are paired; positive where the run is worse.
 
     Args:
-        quantized: metrics of the quantized run, `test/top1` and `test/top5` among them.
+        quantized: metrics of the quantized run, `test/...` among them.
         baseline: record of its finished twin.
     """
     pairs: dict[str, float] = {}
-    for name in _PAIRED:
-        of_baseline = baseline["metrics"][f"test/{name}"]
-        pairs[f"baseline/{name}"] = of_baseline
-        pairs[f"degradation/{name}"] = of_baseline - quantized[f"test/{name}"]
+    for name, entry in paired().items():
+        of_baseline, own = baseline["metrics"].get(f"test/{name}"), quantized.get(f"test/{name}")
+        # A metric of a plugin is younger than a baseline that was trained without it.
+        if of_baseline is not None and own is not None:
+            pairs[f"baseline/{name}"] = of_baseline
+            pairs[f"degradation/{name}"] = entry.degradation(of_baseline, own)
     return pairs

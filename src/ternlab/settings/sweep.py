@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SerializeAsAny
+from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator
 
-from ternlab.errors import SettingsError
+from ternlab.errors import SettingsError, did_you_mean
+from ternlab.metrics.registry import VAL, lower_is_better, search_metrics
 from ternlab.settings.check import checked
 from ternlab.settings.cluster import ClusterSettings
 from ternlab.settings.fields import NonNegativeInt, PositiveInt, Section
@@ -32,11 +33,21 @@ class SearchSettings(Section):
     name: Literal["grid", "random", "optuna", "asha"] = "grid"
     trials: PositiveInt | None = None
     parallel: PositiveInt | None = None
-    metric: Literal["val/top1", "val/top5", "val/loss"] = "val/top1"
+    metric: str = VAL
     seed: NonNegativeInt = 0
     pruner: Literal["none", "median", "hyperband"] = "none"
     min_epochs: PositiveInt = 1
     reduction_factor: Annotated[int, Field(ge=2)] = 3
+
+    @field_validator("metric")
+    @classmethod
+    def _known(cls, metric: str) -> str:
+        if metric not in search_metrics():
+            raise SettingsError(
+                "search.metric", value=metric, rule="is no metric that a search may use",
+                instead=did_you_mean(metric, search_metrics()),
+            )  # fmt: skip
+        return metric
 
     @property
     def stops_early(self) -> bool:
@@ -46,7 +57,7 @@ class SearchSettings(Section):
     @property
     def direction(self) -> Literal["maximize", "minimize"]:
         """Which way the metric is better."""
-        return "minimize" if self.metric.endswith("loss") else "maximize"
+        return "minimize" if lower_is_better(self.metric) else "maximize"
 
 
 class SweepSettings(Section):

@@ -16,7 +16,7 @@ _KEY = "ternlab_epoch_sums"
 
 
 class EpochMetrics(Callback):
-    """Counts loss, top-1 and top-5 of training, validation and test.
+    """Counts the loss and the metrics of training, validation and test.
 
     Training's are those of the batches as they were trained on, each before its step. Rows go to
     `metrics.csv`; a run that resumes takes back rows from after its checkpoint.
@@ -41,7 +41,7 @@ class EpochMetrics(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Go on with those sums; the first process takes the share of all."""
-        self._train.sums = checkpoint[_KEY] if trainer.is_global_zero else None
+        self._train.restore(checkpoint[_KEY] if trainer.is_global_zero else None)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take back the rows from after the checkpoint."""

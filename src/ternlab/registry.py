@@ -46,7 +46,7 @@ class Registry(dict[str, E]):
             SettingsError: there is none; near matches are named.
         """
         if name not in self:
-            instead = f"{did_you_mean(name, self)}; a {self.kind} of your own: plugins=[the module that registers it]"
+            instead = f"{did_you_mean(name, self)}; one of your own: plugins=[the module that registers it]"
             raise SettingsError(self.setting, value=name, rule=f"no such {self.kind}", instead=instead)
         return self[name]
 

@@ -9,9 +9,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from ternlab.models.registry import option_defaults
+from ternlab.models.registry import MODELS
+from ternlab.optimizers.registry import OPTIMIZERS
 from ternlab.quantizers.registry import RULES
 from ternlab.reports.flat import Flat, flat
+from ternlab.settings.family import option_defaults
 from ternlab.settings.fields import free_fields
 from ternlab.settings.root import Settings
 
@@ -22,11 +24,11 @@ _SEED = "seed"
 def defaults(rule: str | None, model: str | None = None) -> Mapping[str, Any]:
     """Return the defaults of all settings by dotted names.
 
-    Those of the rule `rule` are among them when it is known, and those of all networks: what a run froze may have
-    options that its network does not have. Where networks differ, the default of `model` counts.
+    Those of the rule `rule` are among them when it is known, and those of all networks and optimizers: what a run
+    froze may have options that its network does not have. Where networks differ, the default of `model` counts.
     """
-    values = flat(Settings().model_dump(mode="json", exclude={"quant": {"rule"}, "model": True}))
-    values |= flat(option_defaults(model), "model.")
+    values = flat(Settings().model_dump(mode="json", exclude={"quant": {"rule"}, "model": True, "optim": True}))
+    values |= flat(option_defaults(MODELS, model), "model.") | flat(option_defaults(OPTIMIZERS, None), "optim.")
     if rule in RULES:
         values |= _options_of(rule)
     return values

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
 from ternlab.models.registry import model_settings
+from ternlab.optimizers.registry import optim_settings
 from ternlab.settings.data import DataSettings
 from ternlab.settings.fields import NonNegativeInt, Section, free
 from ternlab.settings.model import ModelSettings
@@ -74,7 +75,9 @@ class Settings(Section):
     )
     data: DataSettings = Field(default_factory=DataSettings)
     quant: QuantSettings = Field(default_factory=QuantSettings)
-    optim: OptimSettings = Field(default_factory=OptimSettings)
+    optim: Annotated[SerializeAsAny[OptimSettings], BeforeValidator(optim_settings)] = Field(
+        default_factory=lambda: optim_settings({})
+    )
     trainer: TrainerSettings = Field(default_factory=TrainerSettings)
     baseline: BaselineSettings = Field(default_factory=BaselineSettings)
     checkpoint: CheckpointSettings = free(CheckpointSettings())

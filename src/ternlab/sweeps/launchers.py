@@ -101,8 +101,8 @@ def cluster_settings(values: Mapping[str, Any] | ClusterSettings) -> ClusterSett
     """
     if isinstance(values, ClusterSettings):
         return values
-    name = str(values.get("name", ClusterSettings.model_fields["name"].default))
-    return checked(LAUNCHERS.entry(name).settings, values, prefix="cluster")
+    name = values.get("name", ClusterSettings.model_fields["name"].default) if isinstance(values, Mapping) else None
+    return checked(LAUNCHERS.entry(str(name)).settings, values, prefix="cluster")
 
 
 def build_launcher(folder: Path, plan: Plan, cluster: ClusterSettings) -> Launcher:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
 from torch import nn
-from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim import SGD, Optimizer
 
+from ternlab.optimizers.registry import OPTIMIZERS, Groups, optim_settings
 from ternlab.quantizers.attach import quantized_layers, quantizer_of
 from ternlab.quantizers.base import Quantizer
 from ternlab.quantizers.options import TrainedThresholdOptions
+from ternlab.registry import imported
 from ternlab.settings.optim import OptimSettings
 from ternlab.settings.quant import QuantSettings
 from ternlab.training.update_rule import TernaryOptimizer
@@ -35,7 +36,9 @@ def build_optimizer(model: nn.Module, optim: OptimSettings, quant: QuantSettings
     steps the weights.
     """
     thresholds = list(threshold_parameters(model))
-    weights = _weight_optimizer(_weight_groups(model, thresholds, optim), optim)
+    optim = optim_settings(optim)
+    build: Callable[[Groups, OptimSettings], Optimizer] = imported(OPTIMIZERS[optim.name].builder)
+    weights = build(_weight_groups(model, thresholds, optim), optim)
     if not thresholds:
         return weights
     options = quant.rule
@@ -56,7 +59,7 @@ def threshold_parameters(model: nn.Module) -> Iterator[nn.Parameter]:
         yield from quantizer_of(layer).thresholds()
 
 
-def _weight_groups(model: nn.Module, thresholds: list[nn.Parameter], optim: OptimSettings) -> list[dict[str, Any]]:
+def _weight_groups(model: nn.Module, thresholds: list[nn.Parameter], optim: OptimSettings) -> Groups:
     apart = {id(parameter) for parameter in thresholds}
     groups: dict[str, list[nn.Parameter]] = {"weights": [], "norms": [], "biases": [], "scales": []}
     for module in model.modules():
@@ -79,10 +82,3 @@ def _kind(module: nn.Module, name: str) -> str:
     if isinstance(module, _NORMS):
         return "norms"
     return "biases" if name == "bias" else "weights"
-
-
-def _weight_optimizer(groups: list[dict[str, Any]], optim: OptimSettings) -> Optimizer:
-    if optim.name == "sgd":
-        return SGD(groups, lr=optim.lr, momentum=optim.momentum, nesterov=optim.nesterov)
-    adam = Adam if optim.name == "adam" else AdamW
-    return adam(groups, lr=optim.lr, betas=optim.betas, eps=optim.eps)

@@ -25,8 +25,10 @@ class HasSettings(Protocol):
 E = TypeVar("E", bound=HasSettings)
 
 
-def checked_by_name(registry: Registry[E], base: type[S], values: Mapping[str, Any] | S, prefix: str) -> S:
-    """Check a section with the class that the part of its `name` registered.
+def checked_by_name(
+    registry: Registry[E], base: type[S], values: Mapping[str, Any] | S, prefix: str, by: str = "name"
+) -> S:
+    """Check a section with the class that the part registered which its setting `by` names.
 
     An option that the part does not have is left out when it is at the default of a part that has it: another part
     may be chosen by its name alone (`model.name=alexnet`), and what runs have frozen stays readable.
@@ -35,17 +37,17 @@ def checked_by_name(registry: Registry[E], base: type[S], values: Mapping[str, A
         registry: of the parts.
         base: what all parts have.
         values: plain values, or a section, also of the base class.
-        prefix: name of the section, for messages.
+        prefix: name of the section, for messages; empty at the top.
+        by: the setting that names the part.
 
     Raises:
         SettingsError: no such part, an option that it does not have, or a value outside its range.
     """
     if isinstance(values, Section):
-        name = values.name  # type: ignore[attr-defined]
-        if type(values) is registry.entry(name).settings:
+        if type(values) is registry.entry(getattr(values, by)).settings:
             return values
         values = values.model_dump()
-    name = values.get("name", base.model_fields["name"].default) if isinstance(values, Mapping) else None
+    name = values.get(by, base.model_fields[by].default) if isinstance(values, Mapping) else None
     if not isinstance(name, str):
         return checked(base, values, prefix=prefix)
     section: Any = registry.entry(name).settings
@@ -53,8 +55,9 @@ def checked_by_name(registry: Registry[E], base: type[S], values: Mapping[str, A
     for key in own:
         having = _parts_with(registry, key)
         if having and key not in section.model_fields:
-            instead = f"leave it out, or take {' or '.join(f'{prefix}={other}' for other in having)}"
-            raise SettingsError(f"{prefix}.{key}", value=own[key], rule=f"{name} has no such option", instead=instead)
+            instead = f"leave it out, or take {' or '.join(f'{prefix or by}={other}' for other in having)}"
+            setting = f"{prefix}.{key}" if prefix else key
+            raise SettingsError(setting, value=own[key], rule=f"{name} has no such option", instead=instead)
     found: S = checked(section, own, prefix=prefix)
     return found
 

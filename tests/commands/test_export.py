@@ -223,7 +223,7 @@ def test_a_full_precision_run_goes_to_onnx(copied: RunDirectory, baseline_run: R
 REFUSED: dict[str, tuple[list[str], list[str]]] = {
     "no run": ([], ["run"]),
     "unknown run": (["run=nothing"], ["run = nothing", "no such run"]),
-    "unknown format": (["run=RUN", "format=onx"], ["format = onx", "instead: format=onnx"]),
+    "unknown format": (["run=RUN", "format=onx"], ["format = onx", "did you mean onnx?"]),
     "unknown packing": (["run=RUN", "packing=2bits"], ["packing = 2bits", "instead: packing=2bit"]),
     "unknown key": (["run=RUN", "formt=onnx"], ["formt", "did you mean format"]),
     "int8 of packed": (

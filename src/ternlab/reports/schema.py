@@ -29,7 +29,7 @@ def defaults(rule: str | None, model: str | None = None) -> Mapping[str, Any]:
     """
     values = flat(Settings().model_dump(mode="json", exclude={"quant": {"rule"}, "model": True, "optim": True}))
     values |= flat(option_defaults(MODELS, model), "model.") | flat(option_defaults(OPTIMIZERS, None), "optim.")
-    if rule in RULES:
+    if rule is not None and rule in RULES:
         values |= _options_of(rule)
     return values
 

@@ -64,7 +64,7 @@ def checked_by_name(
 
 def option_defaults(registry: Registry[E], name: str | None) -> dict[str, Any]:
     """Return the defaults of the settings of all parts, as plain JSON values; where they differ, those of `name`."""
-    first = [registry[name]] if name in registry else []
+    first = [registry[name]] if name is not None and name in registry else []
     defaults: dict[str, Any] = {}
     for entry in (*first, *registry.values()):
         defaults = {**entry.settings.model_construct().model_dump(mode="json", warnings=False), **defaults}

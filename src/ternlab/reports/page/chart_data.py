@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from ternlab.metrics.registry import DEGRADATION
 from ternlab.reports.gathering import Run, value_of
-from ternlab.reports.grouping import CHOICE, DEGRADATION, Group, HeatMap, pareto_front, shown_value
+from ternlab.reports.grouping import CHOICE, Group, HeatMap, pareto_front, shown_value
 from ternlab.reports.shown import shown
 
 Row = dict[str, Any]

@@ -8,7 +8,7 @@ import time
 from torch import Tensor, nn
 
 from ternlab.models.registry import register_model
-from ternlab.settings.model import ModelSettings
+from ternlab.models.stem import StemDropoutSettings
 
 NAME = "tiny"
 
@@ -22,7 +22,7 @@ class Wait(nn.Module):
         return images
 
 
-def build(settings: ModelSettings, channels: int, size: int, classes: int) -> nn.Module:
+def build(settings: StemDropoutSettings, channels: int, size: int, classes: int) -> nn.Module:
     """Build two convolutions with BatchNorm, dropout and a linear layer."""
     return nn.Sequential(
         Wait(),

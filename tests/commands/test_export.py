@@ -227,12 +227,21 @@ def test_a_full_precision_run_goes_to_onnx(copied: RunDirectory, baseline_run: R
 REFUSED: dict[str, tuple[list[str], list[str]]] = {
     "no run": ([], ["run"]),
     "unknown run": (["run=nothing"], ["run = nothing", "no such run"]),
-    "unknown format": (["run=RUN", "format=onx"], ["format = onx", "instead: format=onnx"]),
+    "unknown format": (["run=RUN", "format=onx"], ["format = onx", "did you mean onnx?"]),
     "unknown packing": (["run=RUN", "packing=2bits"], ["packing = 2bits", "instead: packing=2bit"]),
     "unknown key": (["run=RUN", "formt=onnx"], ["formt", "did you mean format"]),
-    "int8 of packed": (["run=RUN", "activations=int8"], ["activations=int8 goes with format=onnx"]),
-    "packing of onnx": (["run=RUN", "format=onnx", "packing=2bit"], ["go with format=packed"]),
-    "folding of onnx": (["run=RUN", "format=onnx", "fold_batchnorm=true"], ["go with format=packed"]),
+    "int8 of packed": (
+        ["run=RUN", "activations=int8"],
+        ["activations = int8: packed has no such option", "take format=onnx"],
+    ),
+    "packing of onnx": (
+        ["run=RUN", "format=onnx", "packing=2bit"],
+        ["packing = 2bit: onnx has no such option", "take format=packed"],
+    ),
+    "folding of onnx": (
+        ["run=RUN", "format=onnx", "fold_batchnorm=true"],
+        ["onnx has no such option", "take format=packed"],
+    ),
     "no images": (["run=RUN", "format=onnx", "activations=int8", "images=0"], ["images = 0"]),
     "full precision": (["run=BASELINE"], ["format = packed", "is in full precision", "format=state_dict"]),
 }

@@ -21,6 +21,7 @@ from ternlab.export.container import FileFormatError
 from ternlab.export.header import Architecture, Packing
 from ternlab.export.packed import load, read_codes, save
 from ternlab.models.build import build_model
+from ternlab.models.entry import ModelEntry
 from ternlab.models.registry import MODELS
 from ternlab.quantizers.attach import codes, latent_weight, quantize, quantized_layers
 from ternlab.quantizers.base import Codes, Plane
@@ -231,7 +232,7 @@ def build_buffers(settings: ModelSettings, channels: int, size: int, classes: in
 
 
 def test_buffers_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(MODELS, "buffers", f"{__name__}:build_buffers")
+    monkeypatch.setitem(MODELS, "buffers", ModelEntry(f"{__name__}:build_buffers", ModelSettings))
     model = quantize(Buffers(), "sws")
     model.num_batches_tracked.fill_(7)
     save(model, tmp_path / "net", architecture=tiny_facts(model={"name": "buffers"}))

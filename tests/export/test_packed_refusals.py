@@ -20,6 +20,7 @@ from torch import nn
 from ternlab.errors import SettingsError, TernlabError
 from ternlab.export.container import FileFormatError
 from ternlab.export.packed import load, read_codes, save
+from ternlab.models.entry import ModelEntry
 from ternlab.models.registry import MODELS
 from ternlab.quantizers.attach import quantize
 from ternlab.settings.model import ModelSettings
@@ -296,7 +297,7 @@ def test_another_process_writes_the_same_bytes_and_no_forgery_makes_it_allocate(
 
 
 def test_a_huge_network_of_a_plugin_is_refused(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(MODELS, "huge", f"{__name__}:build_huge")
+    monkeypatch.setitem(MODELS, "huge", ModelEntry(f"{__name__}:build_huge", ModelSettings))
     # Only a network on the meta device can be too large and be counted.
     for size, message in ((8, "parameters"), (9, "cannot be built"), (10, "cannot be built")):
         change = both(put("architecture", "model", "name", "huge"), put("architecture", "size", size))
@@ -345,7 +346,7 @@ def test_a_state_that_is_no_tensor_is_refused(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(SettingsError, match="_extra_state = dict"):
         save(quantize(Extra(3, 2), "tga"), tmp_path / "net")
     save(quantize(nn.Linear(3, 2), "tga"), tmp_path / "net", architecture=tiny_facts(model={"name": "extra"}))
-    monkeypatch.setitem(MODELS, "extra", f"{__name__}:build_extra")
+    monkeypatch.setitem(MODELS, "extra", ModelEntry(f"{__name__}:build_extra", ModelSettings))
     for model in (None, Extra(3, 2)):
         with pytest.raises(FileFormatError, match="has no 'state/_extra_state'"):
             load(tmp_path / "net", model=model)

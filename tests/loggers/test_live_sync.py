@@ -12,7 +12,7 @@ from ternlab.loggers.wandb.live_sync import LiveSync
 from ternlab.loggers.wandb.run_payload import history_of
 from ternlab.loggers.wandb.server import Server
 from ternlab.loggers.wandb.sync import Did, sync_run
-from ternlab.reports.metrics_catalog import METRICS
+from ternlab.reports.metrics_catalog import catalog
 from ternlab.runs.directory import RunDirectory
 from ternlab.runs.identity import run_id
 from ternlab.runs.metrics import MetricsTable
@@ -64,7 +64,7 @@ def test_metrics_have_our_steps_and_a_direction(tmp_path: Path) -> None:
     found = metrics(records(directory.path)[0])
     assert found["*"]["step_metric"] == "step"
     for name, goal in (("val/top1", "GOAL_MAXIMIZE"), ("train/loss", "GOAL_MINIMIZE")):
-        assert found[name]["goal"] == goal, METRICS[name].better
+        assert found[name]["goal"] == goal, catalog()[name].better
         assert found[name]["step_metric"] == "step"
     # Else the summary would have the best epoch, under another name.
     assert not any("summary" in one for one in found.values())

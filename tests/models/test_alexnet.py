@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from ternlab.errors import SettingsError
-from ternlab.models.alexnet import AlexNet, build
-from ternlab.settings.model import ModelSettings
+from ternlab.models.alexnet.network import AlexNet, build
+from ternlab.models.stem import StemDropoutSettings
 
 # In and out channels and kernel of the five convolutions (Krizhevsky 2014; the first one apart).
 LATER = ((64, 192, 5), (192, 384, 3), (384, 256, 3), (256, 256, 3))
@@ -23,7 +23,7 @@ def closed_form(first: int, cells: int, hidden: int, classes: int) -> int:
 
 
 def alexnet(size: int, classes: int = 10, **settings: object) -> AlexNet:
-    return build(ModelSettings.model_validate({"name": "alexnet", **settings}), 3, size, classes)
+    return build(StemDropoutSettings.model_validate({"name": "alexnet", **settings}), 3, size, classes)
 
 
 def test_parameter_count_of_the_published_sizes() -> None:

@@ -52,7 +52,7 @@ def test_a_network_registered_outside_is_built_by_its_name(monkeypatch: pytest.M
     monkeypatch.setattr("ternlab.models.registry.MODELS", MODELS)
     monkeypatch.setitem(MODELS, "resnet26", "")
     monkeypatch.delitem(MODELS, "resnet26")
-    register_model("resnet26", "ternlab.models.resnet_cifar:build")
+    register_model("resnet26", MODELS["resnet20"].builder, settings=MODELS["resnet20"].settings)
     model = build_model(ModelSettings(name="resnet26"), channels=3, size=32, classes=10)
     assert sum(isinstance(m, nn.Conv2d | nn.Linear) for m in model.modules()) == 26
 

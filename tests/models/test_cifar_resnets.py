@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from ternlab.models.resnet_cifar import CifarResNet, ShortcutA, build
-from ternlab.settings.model import ModelSettings
+from ternlab.models.resnet_cifar.family import CifarResNetSettings
+from ternlab.models.resnet_cifar.network import CifarResNet, ShortcutA, build
 
 PUBLISHED = {20: 269_722, 32: 464_154, 44: 658_586, 56: 853_018, 110: 1_727_962}
 
@@ -23,7 +23,7 @@ def closed_form(depth: int, channels: int, classes: int) -> int:
 
 
 def small(depth: int = 20, channels: int = 3, classes: int = 10) -> CifarResNet:
-    return build(ModelSettings(name=f"resnet{depth}"), channels, 32, classes)
+    return build(CifarResNetSettings(name=f"resnet{depth}"), channels, 32, classes)
 
 
 @pytest.mark.parametrize("depth", PUBLISHED)
@@ -105,6 +105,17 @@ def test_stages_halve_the_image_twice(size: int) -> None:
 
 
 def test_a_depth_of_another_form_is_refused() -> None:
-    settings = ModelSettings.model_construct(name="resnet21")
+    settings = CifarResNetSettings.model_construct(name="resnet21")
     with pytest.raises(ValueError, match=r"depth in 'resnet21' is 21, but must be 6 n \+ 2"):
         build(settings, 3, 32, 10)
+
+
+@pytest.mark.parametrize(("width", "stages"), [(0.5, (8, 16, 32)), (1.3, (21, 42, 83)), (0.01, (1, 1, 1))])
+def test_width_scales_every_stage(width: float, stages: tuple[int, int, int]) -> None:
+    network = build(CifarResNetSettings(name="resnet20", width=width), 3, 32, 10)
+    convolutions = [network.conv1, *(stage[-1].conv2 for stage in (network.layer1, network.layer2, network.layer3))]
+    assert tuple(layer.out_channels for layer in convolutions) == (stages[0], *stages)
+    logits = network(torch.randn(2, 3, 8, 8))
+    assert logits.shape == (2, 10)
+    logits.sum().backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())

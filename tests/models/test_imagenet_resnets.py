@@ -11,6 +11,8 @@ import torchvision
 from torch import nn
 
 from ternlab.models.build import build_model
+from ternlab.models.registry import model_settings
+from ternlab.models.stem import StemSettings
 from ternlab.settings.model import ModelSettings
 
 PUBLISHED = {"resnet18": 11_689_512, "resnet34": 21_797_672, "resnet50": 25_557_032, "resnet101": 44_549_160}
@@ -43,7 +45,7 @@ def closed_form(name: str) -> int:
 
 def on_meta(name: str, stem: Stem, size: int, channels: int = 3, classes: int = 1000) -> nn.Module:
     with torch.device("meta"):
-        settings = ModelSettings(name=name, stem=stem)
+        settings = model_settings({"name": name, "stem": stem})
         return build_model(settings, channels=channels, size=size, classes=classes)
 
 
@@ -80,7 +82,7 @@ def test_stem_decides_the_size_that_reaches_the_stages(stem: Stem, size: int, re
 def test_first_convolution_takes_the_channels_and_is_initialized_like_torchvisions(
     stem: Stem, kernel: int, channels: int
 ) -> None:
-    settings = ModelSettings(name="resnet18", stem=stem)
+    settings = StemSettings(name="resnet18", stem=stem)
     first = build_model(settings, channels=channels, size=32, classes=10).get_submodule("conv1")
     assert isinstance(first, nn.Conv2d) and first.bias is None
     assert first.weight.shape == (64, channels, kernel, kernel)
@@ -90,7 +92,7 @@ def test_first_convolution_takes_the_channels_and_is_initialized_like_torchvisio
 
 
 def test_imagenet_stem_is_torchvisions_network() -> None:
-    ours = build_model(ModelSettings(name="resnet18", stem="imagenet"), channels=3, size=64, classes=7).eval()
+    ours = build_model(StemSettings(name="resnet18", stem="imagenet"), channels=3, size=64, classes=7).eval()
     theirs = torchvision.models.resnet18(num_classes=7).eval()
     theirs.load_state_dict(ours.state_dict())
     images = torch.randn(2, 3, 64, 64)

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ternlab.models.build import build_model
+from ternlab.models.registry import model_settings
 from ternlab.settings.model import ModelSettings
 
 State = dict[str, Tensor]
@@ -59,7 +60,7 @@ WRITERS: dict[str, Writer] = {
 
 def load(path: Path, **settings: Any) -> nn.Module:
     torch.manual_seed(1)
-    given = ModelSettings.model_validate({"weights": str(path), **settings})
+    given = model_settings({"weights": str(path), **settings})
     return build_model(given, channels=3, size=32, classes=10)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from ternlab.core.registry import Registry
 from ternlab.errors import SettingsError
 from ternlab.quantizers.registry import RULES, register_rule, rule_class, rule_entry, rule_options
 from ternlab.quantizers.rule_options import LSQOptions, TWNOptions
@@ -144,13 +145,14 @@ def test_label_tells_rules_apart_that_have_the_same_name(options: dict[str, Any]
 
 
 def test_a_rule_registers_once_and_not_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ternlab.quantizers.registry.RULES", dict(RULES))
+    monkeypatch.setattr("ternlab.quantizers.registry.RULES", Registry("rule", "quant", RULES))
     register_rule("twn", options=TWNOptions, module=RULES["twn"].module)
     with pytest.raises(ValueError, match="already registered"):
         register_rule("twn", options=LSQOptions, module=RULES["twn"].module)
-    for name, module in (("none", "a.b:C"), ("mine", "a.b.C")):
-        with pytest.raises(ValueError, match="reserved and `module` must be"):
-            register_rule(name, options=TWNOptions, module=module)
+    with pytest.raises(ValueError, match="'none' is reserved"):
+        register_rule("none", options=TWNOptions, module="a.b:C")
+    with pytest.raises(ValueError, match=r"`module` is 'a\.b\.C', but must be"):
+        register_rule("mine", options=TWNOptions, module="a.b.C")
 
 
 def test_options_of_the_layer_choice_are_not_options_of_a_rule() -> None:

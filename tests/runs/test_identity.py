@@ -273,6 +273,7 @@ FROZEN_DEFAULTS: dict[str, Any] = {
     "model.weights": None,
     "model.weights_skip": [],
     "model.dropout": 0.0,
+    "model.width": 1.0,
     "data.batch_size": 128,
     "data.val_fraction": 0.1,
     "data.split_seed": 0,
@@ -328,7 +329,12 @@ FROZEN_DEFAULTS: dict[str, Any] = {
 def test_a_default_is_not_changed_under_the_runs_that_were_made_with_it() -> None:
     # Defaults are left out of the hash: with another one, a run of before would answer for a run of now.
     # Raise IDENTITY_VERSION together with it (and then freeze here anew).
-    now = dict(defaults(settings_from_config({"quant": {"name": "tga"}})))
+    networks = ("alexnet", "resnet20")
+    now = {
+        name: value
+        for model in networks
+        for name, value in defaults(settings_from_config({"model": {"name": model}, "quant": {"name": "tga"}}))
+    }
     assert IDENTITY_VERSION == 1
     assert {name: now[name] for name in FROZEN_DEFAULTS} == FROZEN_DEFAULTS
 
@@ -337,6 +343,14 @@ def test_ids_of_runs_that_exist_do_not_change() -> None:
     # When these must change, IDENTITY_VERSION is raised, and the runs on everybody's disks are not found any more.
     assert run_id(settings_from_config({})) == "digits-resnet20-none-s0-049d526501"
     assert run_id(settings()) == "digits-alexnet-tga-s0-fc6365cea9"
+
+
+def test_options_of_a_network_count_when_they_are_not_at_their_defaults() -> None:
+    def of(**options: Any) -> str:
+        return run_id(settings_from_config({"model": {"name": "resnet20", **options}}))
+
+    assert of(width=1.0) == of(width=1) == of(dropout=0.0) == of()
+    assert len({of(), of(width=0.5), of(width=0.25), of(stem="small")}) == 4
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ternlab.settings.sweep import SlurmCluster
 from ternlab.sweeps.launcher import Launcher, Task
 from ternlab.sweeps.on_slurm.launcher import SlurmLauncher
+from ternlab.sweeps.on_slurm.settings import SlurmCluster
 from ternlab.sweeps.schedule import Progress, carry_out
 from tests.sweeps.fake_slurm import FakeSlurm
 from tests.sweeps.made import plan_of

@@ -17,9 +17,9 @@ from safetensors.torch import load_file
 
 from ternlab.errors import ExitCode, SettingsError
 from ternlab.runs.directory import run_directory
-from ternlab.settings.sweep import LocalCluster
 from ternlab.sweeps.launcher import Launcher, Task
 from ternlab.sweeps.local import LocalLauncher, dealt, gpus, launcher_of, share
+from ternlab.sweeps.local_settings import LocalCluster
 from ternlab.sweeps.plan import Plan, write_plan
 from ternlab.sweeps.schedule import carry_out
 from ternlab.testing.launcher import LauncherContract

@@ -19,9 +19,9 @@ import pytest
 
 from ternlab.errors import ExitCode, InfrastructureError, SettingsError
 from ternlab.runs.directory import RunDirectory, run_directory
-from ternlab.settings.sweep import RayCluster
 from ternlab.sweeps.launcher import Launcher, Task
 from ternlab.sweeps.on_ray.launcher import RayLauncher, launcher_of
+from ternlab.sweeps.on_ray.settings import RayCluster
 from ternlab.sweeps.plan import Plan
 from ternlab.testing.launcher import LauncherContract
 from tests.sweeps.made import plan_for_contract

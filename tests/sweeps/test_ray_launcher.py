@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from ternlab.errors import InfrastructureError, SettingsError
-from ternlab.settings.sweep import RayCluster
 from ternlab.sweeps.launcher import Task
 from ternlab.sweeps.on_ray import launcher as on_ray
 from ternlab.sweeps.on_ray import process as ray_process
 from ternlab.sweeps.on_ray import refusals as ray_refusals
 from ternlab.sweeps.on_ray.connect import Request, environment, slots
 from ternlab.sweeps.on_ray.launcher import RayLauncher, launcher_of
+from ternlab.sweeps.on_ray.settings import RayCluster
 from ternlab.sweeps.plan import Plan, write_plan
 from tests.sweeps.made import plan_of
 

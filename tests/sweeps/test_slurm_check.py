@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from ternlab.errors import SettingsError
-from ternlab.settings.sweep import SlurmCluster
 from ternlab.sweeps.on_slurm.check import check, largest_array
 from ternlab.sweeps.on_slurm.commands import Answer
 from ternlab.sweeps.on_slurm.nodes import minutes, parse_nodes
+from ternlab.sweeps.on_slurm.settings import SlurmCluster
 from ternlab.sweeps.on_slurm.submit import kept_variables
 from ternlab.sweeps.plan import Plan
 from tests.sweeps.made import plan_of

@@ -12,10 +12,10 @@ import pytest
 
 from ternlab.errors import ExitCode, SettingsError
 from ternlab.runs.directory import RunDirectory, run_directory
-from ternlab.settings.sweep import SlurmCluster
 from ternlab.sweeps.launcher import Launcher, Task
 from ternlab.sweeps.on_slurm.control import cancel, in_queue
 from ternlab.sweeps.on_slurm.launcher import SlurmLauncher, launcher_of
+from ternlab.sweeps.on_slurm.settings import SlurmCluster
 from ternlab.sweeps.plan import Plan, write_plan
 from ternlab.sweeps.schedule import Progress, carry_out
 from ternlab.testing.launcher import LauncherContract

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from ternlab.errors import SettingsError
-from ternlab.settings.sweep import SlurmCluster
 from ternlab.sweeps.on_slurm.batches import Place
 from ternlab.sweeps.on_slurm.script import check_path, job_id, log_file, place_of, script
+from ternlab.sweeps.on_slurm.settings import SlurmCluster
 
 GOLDEN = Path(__file__).parent / "golden"
 PLAIN = Path("/data/sweeps/sweep-0123456789")

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from ternlab.optimizers.registry import optim_settings
 from ternlab.quantizers.attach import quantize, quantized_layers, quantizer_of
-from ternlab.settings.optim import OptimSettings
 from ternlab.settings.quant import quant_settings
 from ternlab.training.optimizers import build_optimizer, threshold_parameters
 from ternlab.training.update_rule import TernaryOptimizer
@@ -24,7 +24,7 @@ def network(rule: str, **options: Any) -> nn.Module:
 def groups_of(model: nn.Module, rule: str, options: dict[str, Any], **optim: Any) -> tuple[Any, dict[str, Any]]:
     settings = quant_settings({"name": rule, **options})
     values = {"weight_decay": 0.1, "decay_bn": True, "decay_bias": True, **optim}
-    optimizer = build_optimizer(model, OptimSettings(**values), settings)
+    optimizer = build_optimizer(model, optim_settings(values), settings)
     return optimizer, {group["name"]: group for group in optimizer.param_groups}
 
 

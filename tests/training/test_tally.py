@@ -9,6 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from ternlab.errors import SettingsError
+from ternlab.metrics.batch import Batch
+from ternlab.metrics.registry import METRICS, MetricEntry
 from ternlab.training.tally import Tally
 
 
@@ -97,3 +100,35 @@ def test_half_precision_logits_are_counted() -> None:
     tally = Tally()
     tally.add(torch.tensor(0.5, dtype=torch.bfloat16), logits, torch.arange(6))
     assert tally.result("x") == {"x/loss": 0.5, "x/top1": 100, "x/top5": 100}
+
+
+def right_by_far(batch: Batch) -> Tensor:
+    """How many images have the probability of their class above 0.9."""
+    return (batch.logits.softmax(1).gather(1, batch.labels[:, None]) > 0.9).sum()
+
+
+@pytest.fixture
+def registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(METRICS, "far", MetricEntry("far", "...", f"{__name__}:right_by_far", unit="percent"))
+    monkeypatch.setitem(METRICS, "far_share", MetricEntry("far", "...", f"{__name__}:right_by_far", unit="share"))
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_registered_metric_is_counted_as_the_mean_over_all_images() -> None:
+    batches = [(4 * logits, labels) for logits, labels in batches_of([7, 3], 4)]
+    logits, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    expected = float((logits.softmax(1)[range(10), labels] > 0.9).double().mean())
+    found = counted(batches).result("test")
+    assert 0 < expected < 1
+    assert found["test/far"] == pytest.approx(100 * expected) and found["test/far_share"] == pytest.approx(expected)
+    assert list(found) == [f"test/{name}" for name in ("loss", "top1", "top5", "far", "far_share")]
+
+
+def test_sums_of_other_metrics_are_refused(request: pytest.FixtureRequest) -> None:
+    before = counted(batches_of([5], 4))
+    request.getfixturevalue("registered")
+    with pytest.raises(SettingsError, match=r"(?s)has counted 2 metrics.*there are 4 now.*the plugins that the run"):
+        Tally().restore(before.sums)
+    tally = Tally()
+    tally.restore(None)
+    assert tally.result("train") == {}

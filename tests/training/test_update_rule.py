@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from ternlab.optimizers.registry import optim_settings
 from ternlab.quantizers.attach import codes, latent_weight, quantize, quantizer_of
 from ternlab.settings.optim import OptimSettings
 from ternlab.settings.quant import QuantSettings, quant_settings
@@ -251,7 +252,7 @@ def test_schedule_factor_zero_stops_weights_and_thresholds() -> None:
 def test_training_goes_on_from_a_saved_state_bit_for_bit(name: str, update: str) -> None:
     def start() -> tuple[nn.Module, TernaryOptimizer, LambdaLR]:
         model = quantize(network(), threshold={"lr": 0.3})
-        optim = OptimSettings.model_validate({"name": name, "lr": 0.01, "weight_decay": 1e-3})
+        optim = optim_settings({"name": name, "lr": 0.01, "weight_decay": 1e-3})
         optimizer = build_optimizer(model, optim, settings_of(update, lr=0.3))
         assert isinstance(optimizer, TernaryOptimizer)
         return model, optimizer, LambdaLR(optimizer, lambda step: 1 / (1 + step))
@@ -286,9 +287,7 @@ def test_decay_reaches_exactly_the_configured_parameters(name: str, decay_bn: bo
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.fill_(0.7)
-    optim = OptimSettings.model_validate(
-        {"name": name, "weight_decay": 0.1, "decay_bn": decay_bn, "decay_bias": decay_bias}
-    )
+    optim = optim_settings({"name": name, "weight_decay": 0.1, "decay_bn": decay_bn, "decay_bias": decay_bias})
     optimizer = build_optimizer(model, optim, settings_of())
 
     def no_gradient() -> Tensor:
@@ -331,7 +330,7 @@ def test_a_shared_parameter_is_stepped_once() -> None:
 def test_thresholds_are_stepped_by_nesterov_sgd_whatever_steps_the_weights() -> None:
     model = quantize(network(), threshold={"clamp": 0.2})
     for name, kind in (("sgd", SGD), ("adam", Adam), ("adamw", AdamW)):
-        optim = OptimSettings.model_validate({"name": name, "lr": 0.02, "weight_decay": 0.1, "momentum": 0.5})
+        optim = optim_settings({"name": name, "lr": 0.02, "weight_decay": 0.1, "momentum": 0.5})
         optimizer = build_optimizer(model, optim, settings_of("sequential", clamp=0.2))
         assert isinstance(optimizer, TernaryOptimizer) and type(optimizer.weights) is kind
         (group,) = optimizer.thresholds.param_groups

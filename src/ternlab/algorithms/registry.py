@@ -6,14 +6,13 @@ A training is a function `build(setup: Setup) -> Classifier` (see `ternlab.algor
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ternlab.algorithms import options as own
 from ternlab.algorithms.options import AlgorithmOptions, Input
-from ternlab.errors import SettingsError, did_you_mean
+from ternlab.core.registry import Registry, checked_reference, imported
 
 if TYPE_CHECKING:
     from ternlab.settings.root import Settings
@@ -38,8 +37,11 @@ class AlgorithmEntry:
     metrics: tuple[str, ...] = ()
     check: str | None = None
 
+    def __str__(self) -> str:
+        return self.build
 
-ALGORITHMS: dict[str, AlgorithmEntry] = {
+
+_ALGORITHMS = {
     DEFAULT: AlgorithmEntry(
         own.SupervisedOptions, "ternlab.algorithms.supervised:build", metrics=("loss/cross_entropy",)
     ),
@@ -50,6 +52,7 @@ ALGORITHMS: dict[str, AlgorithmEntry] = {
         check="ternlab.algorithms.distillation:check",
     ),
 }
+ALGORITHMS: Registry[AlgorithmEntry] = Registry("algorithm", "algorithm", _ALGORITHMS)
 
 
 def register_algorithm(
@@ -69,14 +72,9 @@ def register_algorithm(
     Raises:
         ValueError: the name is taken by another training, or a reference to a function has no colon.
     """
-    if ":" not in build or (check is not None and ":" not in check):
-        raise ValueError(
-            f"The algorithm {name!r}: build={build!r} and check={check!r} must be 'package.module:function'."
-        )
-    entry = AlgorithmEntry(options, build, metrics, check)
-    if ALGORITHMS.get(name, entry) != entry:
-        raise ValueError(f"The algorithm name {name!r} is already registered for {ALGORITHMS[name].build}.")
-    ALGORITHMS[name] = entry
+    if check is not None:
+        checked_reference("check", check)
+    ALGORITHMS.register(name, AlgorithmEntry(options, checked_reference("build", build), metrics, check))
 
 
 def algorithm_entry(name: str) -> AlgorithmEntry:
@@ -85,15 +83,13 @@ def algorithm_entry(name: str) -> AlgorithmEntry:
     Raises:
         SettingsError: there is no such training; near matches are named.
     """
-    if name not in ALGORITHMS:
-        instead = f"{did_you_mean(name, ALGORITHMS)}; one of your own: plugins=[the module that registers it]"
-        raise SettingsError("algorithm", value=name, rule="no such algorithm", instead=instead)
-    return ALGORITHMS[name]
+    return ALGORITHMS.entry(name)
 
 
 def algorithm_builder(name: str) -> Callable[..., Any]:
     """Import and return the function that builds what Lightning trains."""
-    return _function(algorithm_entry(name).build)
+    build: Callable[..., Any] = imported(algorithm_entry(name).build)
+    return build
 
 
 def check_with_torch(settings: Settings) -> None:
@@ -104,7 +100,7 @@ def check_with_torch(settings: Settings) -> None:
     """
     check = algorithm_entry(settings.algorithm.name).check
     if check is not None:
-        _function(check)(settings)
+        imported(check)(settings)
 
 
 def inputs_of(settings: Settings) -> tuple[Input, ...]:
@@ -116,9 +112,3 @@ def metrics_of(settings: Settings) -> frozenset[str]:
     """Return the names of the columns that the training of `settings` can add to `metrics.csv`."""
     entry = algorithm_entry(settings.algorithm.name)
     return frozenset((*entry.metrics, *(f"loss/{one.name}" for one in settings.objectives)))
-
-
-def _function(reference: str) -> Callable[..., Any]:
-    module, _, name = reference.partition(":")
-    function: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    return function

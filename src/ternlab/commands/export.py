@@ -6,15 +6,16 @@ from typing import Any
 
 from rich.console import Console
 
-from ternlab.core.check import checked
 from ternlab.errors import ExitCode
+from ternlab.export.targets import export_settings
 from ternlab.runs.directory import trained_run
-from ternlab.settings.export import ExportSettings
+from ternlab.settings.load import import_plugins
 
 
 def main(config: dict[str, Any]) -> ExitCode:
     """Export as the resolved configuration says, and print the file and its sizes."""
-    wanted = checked(ExportSettings, config)
+    import_plugins(config.get("plugins") or ())
+    wanted = export_settings(config)
     directory = trained_run(wanted.paths.runs, wanted.run, instead="the command of its record, to finish it")
     # Deferred: importing torch takes seconds, which a typo must not pay.
     from ternlab.export.exporting import export_run, target

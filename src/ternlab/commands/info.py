@@ -9,6 +9,7 @@ from typing import Any
 
 from ternlab.errors import ExitCode
 from ternlab.export.info import info
+from ternlab.metrics.registry import BASELINE, TEST
 from ternlab.text import aligned
 
 
@@ -37,7 +38,7 @@ def _totals(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "network", _network(found["architecture"])
     yield "rule", found["rule"] or "-"
     yield "run", found["run_id"] or "-"
-    if "test/top1" in metrics:
+    if TEST in metrics:
         yield "test top-1", _accuracy(metrics)
     if "export/int8_top1" in metrics:
         yield "of this file", f"{metrics['export/int8_top1']:.2f} % (int8 activations, in ONNX Runtime)"
@@ -62,8 +63,8 @@ def _network(found: dict[str, Any]) -> str:
 
 
 def _accuracy(metrics: dict[str, float]) -> str:
-    found = f"{metrics['test/top1']:.2f} %"
-    baseline = metrics.get("baseline/top1")
+    found = f"{metrics[TEST]:.2f} %"
+    baseline = metrics.get(BASELINE)
     return found if baseline is None else f"{found} (full precision: {baseline:.2f} %)"
 
 

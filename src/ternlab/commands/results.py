@@ -11,6 +11,7 @@ import polars as pl
 
 from ternlab.commands.sweeps import found_plan
 from ternlab.errors import ExitCode, SettingsError, did_you_mean
+from ternlab.metrics.registry import BASELINE, DEGRADATION, TEST, VAL
 from ternlab.reports.columns import (
     SETTINGS,
     flat_settings,
@@ -35,10 +36,10 @@ from ternlab.sweeps.states import State
 RUNS = Path("logs/runs")
 
 _SHOWN = (
-    "run_id", "status", "test/top1", "degradation/top1", "compression/ratio", "val/top1", "quant/sparsity",
-    "baseline/top1", "epochs", "seconds", "started",
+    "run_id", "status", TEST, DEGRADATION, "compression/ratio", VAL, "quant/sparsity",
+    BASELINE, "epochs", "seconds", "started",
 )  # fmt: skip
-_SHOWN_OF_GROUPS = ("test/top1", "degradation/top1", "val/top1")
+_SHOWN_OF_GROUPS = (TEST, DEGRADATION, VAL)
 # Said once above the groups when it is the same for all.
 _OF_ALL = ("data", "model")
 _OF_GROUPS = ("n", "seeds", *WHAT)

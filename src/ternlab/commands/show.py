@@ -9,8 +9,9 @@ from typing import Any
 
 from ternlab.cpu import cpu_of_record
 from ternlab.errors import ExitCode
+from ternlab.metrics.registry import HEADLINE, LOSS, METRICS, TRAIN, VAL
 from ternlab.reports.formatting import format_value
-from ternlab.reports.metrics_catalog import METRICS, RECORD, metrics_of
+from ternlab.reports.metrics_catalog import RECORD, catalog, metrics_of
 from ternlab.reports.one_run import OneRun, one_run
 from ternlab.reports.plots import panels, sparkline
 from ternlab.reports.schema import defaults_for
@@ -21,7 +22,7 @@ from ternlab.text import aligned
 
 _WIDTH = 80
 _HEIGHT = 8
-_CURVES = ("train/top1", "val/top1", "train/loss", "val/loss", "quant/sparsity", "quant/flip_ratio")
+_CURVES = (TRAIN, VAL, "train/loss", "val/loss", "quant/sparsity", "quant/flip_ratio")
 
 
 def show(chosen: argparse.Namespace) -> ExitCode:
@@ -86,7 +87,8 @@ def _setting(value: Any) -> str:
 def _metrics(found: OneRun) -> list[str]:
     own, baseline = found.metrics, found.baseline
     known = [name for name in metrics_of(RECORD) if name in own]
-    names = [*known, *(name for name in own if name not in METRICS)]
+    known_names = catalog()
+    names = [*known, *(name for name in own if name not in known_names)]
     if not names:
         return []
     if not baseline:
@@ -117,13 +119,13 @@ def _curve(found: OneRun, name: str) -> list[float | None]:
 
 def _curves(found: OneRun) -> Iterator[str]:
     columns = width() or _WIDTH
-    for kind, form in (("top1", ".1f"), ("loss", ".3f")):
+    for kind, form in ((HEADLINE, ".1f"), (LOSS, ".3f")):
         names = [f"{part}/{kind}" for part in ("train", "val")]
         series = [
             (name, _curve(found, name)) for name in names if any(row.get(name) is not None for row in found.epochs)
         ]
         if series:
-            unit = METRICS[names[0]].unit
+            unit = METRICS[kind].unit
             yield from panels([(f"{name} ({unit})", values) for name, values in series], columns, _HEIGHT, form)
             yield ""
     if found.epochs:

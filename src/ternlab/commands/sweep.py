@@ -17,6 +17,7 @@ from ternlab.commands.run_sweep import run_sweep
 from ternlab.commands.sweeps import own_plan
 from ternlab.errors import SettingsError
 from ternlab.runs import provenance
+from ternlab.settings.load import import_plugins
 from ternlab.settings.sweep import SweepSettings, sweep_settings
 from ternlab.sweeps.local import warm_up
 from ternlab.sweeps.plan import Config
@@ -43,6 +44,7 @@ def main(
         params: the space of an experiment.
     """
     whole = _plain(config)
+    import_plugins(whole.get("plugins") or ())
     wanted = sweep_settings(whole)
     runs, sweeps = Path(whole["paths"]["runs"]), Path(whole["paths"]["sweeps"])
     of_trials = [word for word in typed if not _of_the_sweep(word)]

@@ -7,24 +7,18 @@ import shlex
 import signal
 import socket
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 from ternlab.commands.run_sweep import summarize
-from ternlab.errors import ExitCode, InfrastructureError, SettingsError, TernlabError, did_you_mean
+from ternlab.errors import ExitCode, SettingsError, TernlabError, did_you_mean
 from ternlab.runs.directory import fitting_ids
 from ternlab.runs.lock import RunLock
+from ternlab.settings.load import import_plugins
 from ternlab.sweeps.folder import output_file
-from ternlab.sweeps.on_slurm.commands import NoAnswerError
-from ternlab.sweeps.on_slurm.control import cancel as cancel_jobs
-from ternlab.sweeps.on_slurm.control import in_queue
-from ternlab.sweeps.on_slurm.queue import PATIENCE_SECONDS
+from ternlab.sweeps.launchers import Jobs, all_jobs
 from ternlab.sweeps.plan import Plan, read_plan
 from ternlab.sweeps.states import SOME_FAILED, State
 from ternlab.sweeps.table import look, result_lines, status_lines, summary_line
-
-T = TypeVar("T")
 
 _POLL_SECONDS = 0.5
 _QUEUE_SECONDS = 2.0
@@ -76,17 +70,21 @@ def status(sweeps: Path, name: str) -> ExitCode:
     plan, folder = own_plan(sweeps, name)
     found = look(plan, plan.runs)
     print(summary_line(plan, found), *status_lines(plan, found), sep="\n")
-    try:
-        jobs = in_queue(folder, plan.sweep_id)
-    except TernlabError as error:
-        jobs = {}
-        print(f"\nSLURM does not say what is in its queue: {error}")
-    if jobs:
-        print("", "in the queue of SLURM:", *(f"  {run}  {state}" for run, state in sorted(jobs.items())), sep="\n")
+    queued = False
+    for jobs in _jobs_of(plan):
+        try:
+            states = jobs.states(folder, plan.sweep_id)
+        except TernlabError as error:
+            print(f"\n{jobs.queue} does not say what is in its queue: {error}")
+            continue
+        if states:
+            queued = True
+            lines = (f"  {run}  {state}" for run, state in sorted(states.items()))
+            print("", f"in the queue of {jobs.queue}:", *lines, sep="\n")
     carried_out = RunLock(folder / "lock").held()
     ended = all(one.state in (State.FINISHED, State.PRUNED) for one in found)
     idle = "ended" if ended else "not carried out by any process; to go on:"
-    print("", "carried out now" if carried_out else "goes on in the queue" if jobs else idle, plan.command, sep="\n")
+    print("", "carried out now" if carried_out else "goes on in the queue" if queued else idle, plan.command, sep="\n")
     return ExitCode.DONE
 
 
@@ -100,8 +98,7 @@ def wait(sweeps: Path, name: str) -> int:
     lock = RunLock(folder / "lock")
     while lock.held():
         time.sleep(_POLL_SECONDS)
-    while _patiently(lambda: in_queue(folder, plan.sweep_id)):
-        time.sleep(_QUEUE_SECONDS)
+    _wait_for_queues(plan, folder)
     plan, folder = own_plan(sweeps, name)
     found = look(plan, plan.runs)
     summarize(plan, plan.runs, folder)
@@ -120,31 +117,26 @@ def cancel(sweeps: Path, name: str) -> ExitCode:
     """
     plan, folder = own_plan(sweeps, name)
     stopped = _stop_process(plan, folder)
-    jobs = _patiently(lambda: cancel_jobs(folder, plan.sweep_id))
-    if not stopped and not jobs:
+    canceled = sum(jobs.cancel(folder, plan.sweep_id) for jobs in _jobs_of(plan))
+    if not stopped and not canceled:
         raise SettingsError(
             "sweep", value=plan.sweep_id, rule="is not carried out by any process, so there is nothing to stop"
         )
-    while _patiently(lambda: in_queue(folder, plan.sweep_id)):
-        time.sleep(_QUEUE_SECONDS)
+    _wait_for_queues(plan, folder)
     print(summary_line(plan, look(plan, plan.runs)), f"to go on:\n  {plan.command}", sep="\n")
     return ExitCode.DONE
 
 
-def _patiently(ask: Callable[[], T]) -> T:
-    """Ask SLURM again while it does not answer.
+def _jobs_of(plan: Plan) -> list[Jobs]:
+    """Return what knows of jobs in queues, with that of the launchers that the plan's plugins register."""
+    import_plugins(dict.fromkeys(name for config in plan.configs.values() for name in config.get("plugins") or ()))
+    return list(all_jobs())
 
-    Raises:
-        InfrastructureError: it has not answered for ten minutes.
-    """
-    until = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        try:
-            return ask()
-        except NoAnswerError as error:
-            if time.monotonic() > until:
-                raise InfrastructureError(f"SLURM does not answer: {error}") from error
-            time.sleep(_QUEUE_SECONDS)
+
+def _wait_for_queues(plan: Plan, folder: Path) -> None:
+    jobs = _jobs_of(plan)
+    while any(one.states(folder, plan.sweep_id, patient=True) for one in jobs):
+        time.sleep(_QUEUE_SECONDS)
 
 
 def _stop_process(plan: Plan, folder: Path) -> bool:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from ternlab.core.registry import Registry, checked_reference
+
 _CIFAR10 = tuple(f"cifar-10-batches-py/{name}" for name in (*(f"data_batch_{n}" for n in range(1, 6)), "test_batch"))
 _MNIST_FILES = tuple(f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
 
@@ -36,6 +38,9 @@ class DataEntry:
     storage: Literal["memory", "stream"] | None = None
     shape: tuple[int, int, int] | None = None
 
+    def __str__(self) -> str:
+        return self.loader
+
 
 _GREY, _COLOUR = (1, 28, 10), (3, 32, 10)
 
@@ -45,7 +50,7 @@ def _fetched(*files: str, shape: tuple[int, int, int]) -> DataEntry:
     return DataEntry(f"{module}:load", prepare=f"{module}:prepare", files=files, storage="memory", shape=shape)
 
 
-DATA_SETS: dict[str, DataEntry] = {
+_DATA_SETS = {
     "digits": DataEntry("ternlab.data.digits:load", storage="memory", shape=(1, 8, 10)),
     "cifar10": _fetched(*_CIFAR10, "cifar-10-batches-py/batches.meta", shape=_COLOUR),
     "cifar100": _fetched(
@@ -60,6 +65,7 @@ DATA_SETS: dict[str, DataEntry] = {
         "ternlab.data.imagenet:load", needs_root=True, layout="folders", storage="stream", shape=(3, 224, 1000)
     ),
 }
+DATA_SETS: Registry[DataEntry] = Registry("data set", "data.name", _DATA_SETS)
 
 
 def register_data(name: str, loader: str, *, needs_root: bool = False) -> None:
@@ -68,9 +74,4 @@ def register_data(name: str, loader: str, *, needs_root: bool = False) -> None:
     Raises:
         ValueError: the name is taken by another loader, or `loader` has no colon.
     """
-    if ":" not in loader:
-        raise ValueError(f"The value of `loader` is {loader!r}, but must be 'package.module:function'.")
-    entry = DataEntry(loader, needs_root)
-    if DATA_SETS.get(name, entry) != entry:
-        raise ValueError(f"The data name {name!r} is already registered for {DATA_SETS[name].loader}.")
-    DATA_SETS[name] = entry
+    DATA_SETS.register(name, DataEntry(checked_reference("loader", loader), needs_root))

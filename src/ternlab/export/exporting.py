@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from ternlab.core.registry import imported
 from ternlab.cpu import this_cpu
 from ternlab.errors import SettingsError
 from ternlab.export.folding import inference_network
@@ -14,6 +15,9 @@ from ternlab.export.info import info
 from ternlab.export.integer_loss import warning
 from ternlab.export.packed import save
 from ternlab.export.runtimes import need, onnx_runtime
+from ternlab.export.target_settings import OnnxSettings, PackedSettings, StateDictSettings
+from ternlab.export.targets import TARGETS
+from ternlab.metrics.registry import BASELINE, DEGRADATION, TEST
 from ternlab.runs.directory import RunDirectory
 from ternlab.runs.record import write_record
 from ternlab.settings.export import ExportSettings
@@ -22,13 +26,12 @@ from ternlab.training.trained import Trained, trained_network
 
 _log = logging.getLogger(__name__)
 
-_NAMES = {"packed": "packed.safetensors", "onnx": "model.onnx", "state_dict": "state_dict.safetensors"}
 _PACKINGS: dict[str, Packing] = {"trit5": "trit5", "2bit": "bits", "entropy": "entropy"}
 _KEPT = (
-    "test/top1",
+    TEST,
     "test/top5",
-    "baseline/top1",
-    "degradation/top1",
+    BASELINE,
+    DEGRADATION,
     "quant/sparsity",
     "size/float_bytes",
     "size/quantized_bytes",
@@ -41,19 +44,13 @@ def export_run(directory: RunDirectory, wanted: ExportSettings) -> dict[str, flo
     Raises:
         SettingsError: the run, the format or the data cannot be used; a package is not installed.
     """
-    if wanted.format == "onnx":
-        for package in ("onnx", "onnxscript", "onnxruntime"):
-            need(package, "format", "onnx")
+    entry = TARGETS.entry(wanted.format)
+    for package in entry.packages:
+        need(package, "format", wanted.format)
     trained = trained_network(directory, wanted.paths.data)
     path = target(directory, wanted)
     _make_folder(path, wanted)
-    if wanted.format == "packed":
-        found = _packed(directory, trained, wanted, path)
-    elif wanted.format == "onnx":
-        found = _onnx(directory, trained, wanted, path)
-    else:
-        save_weights(inference_network(trained.model).network, path)
-        found = {"export/state_dict_bytes": float(path.stat().st_size)}
+    found: dict[str, float] = imported(entry.writer)(directory, trained, wanted, path)
     _keep(directory, found, path, wanted)
     return found
 
@@ -72,11 +69,23 @@ def target(directory: RunDirectory, wanted: ExportSettings) -> Path:
     """Return the file that is written."""
     if wanted.out is not None:
         return Path(wanted.out).expanduser()
-    name = "model.int8.onnx" if wanted.activations == "int8" else _NAMES[wanted.format]
-    return directory.path / "export" / name
+    return directory.path / "export" / wanted.file_name
 
 
-def _packed(directory: RunDirectory, trained: Trained, wanted: ExportSettings, path: Path) -> dict[str, float]:
+def write_state_dict(
+    directory: RunDirectory, trained: Trained, wanted: StateDictSettings, path: Path
+) -> dict[str, float]:
+    """Write the weights as the network computes with them, in float, and return the bytes of the file."""
+    save_weights(inference_network(trained.model).network, path)
+    return {"export/state_dict_bytes": float(path.stat().st_size)}
+
+
+def write_packed(directory: RunDirectory, trained: Trained, wanted: PackedSettings, path: Path) -> dict[str, float]:
+    """Write a packed file, and return its bytes, its ratio and the bits of a weight.
+
+    Raises:
+        SettingsError: the run is in full precision.
+    """
     _refuse_full_precision(trained, directory)
     header = _header(directory, trained)
     save(
@@ -98,7 +107,8 @@ def _packed(directory: RunDirectory, trained: Trained, wanted: ExportSettings, p
     }
 
 
-def _onnx(directory: RunDirectory, trained: Trained, wanted: ExportSettings, path: Path) -> dict[str, float]:
+def write_onnx_file(directory: RunDirectory, trained: Trained, wanted: OnnxSettings, path: Path) -> dict[str, float]:
+    """Write an ONNX file, and return its bytes, with int8 activations its top-1 as well."""
     # Deferred: optional packages.
     from ternlab.export.integer import with_integer_activations
     from ternlab.export.onnx_file import onnx_model, write_onnx
@@ -134,7 +144,7 @@ def _header(directory: RunDirectory, trained: Trained) -> dict[str, Any]:
     record = directory.record() or {}
     facts = record["facts"]
     settings = trained.settings
-    model = settings.model.model_dump(mode="json", include={"name", "stem", "dropout"})
+    model = {"name": settings.model.name, **settings.model.options()}
     metrics = record["metrics"]
     return {
         "run_id": directory.run_id,
@@ -162,9 +172,7 @@ def _refuse_full_precision(trained: Trained, directory: RunDirectory) -> None:
 
 def _keep(directory: RunDirectory, found: dict[str, float], path: Path, wanted: ExportSettings) -> None:
     """Add what was found to the record of the run: the metrics are of the newest file, `exports` has every file."""
-    options = wanted.model_dump(
-        mode="json", include={"format", "packing", "fold_batchnorm", "activations", "calibration"}
-    )
+    options = wanted.model_dump(mode="json", exclude=set(ExportSettings.model_fields) - {"format"})
     if "export/int8_top1" in found:
         # int8 kernels differ by CPU, and so may their results.
         options["measured_on"] = str(this_cpu())

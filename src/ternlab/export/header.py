@@ -84,7 +84,7 @@ class Architecture(Section):
     """The network as ternlab builds it.
 
     Attributes:
-        model: settings of the model: name, stem, dropout; without first weights, which the file itself holds.
+        model: settings of the model: its name and its options; without first weights, which the file itself holds.
         channels, size: of the images.
         classes: their names, in the order of the logits.
     """

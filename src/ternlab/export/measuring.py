@@ -22,6 +22,8 @@ from ternlab.export.calibration import calibration_batches
 from ternlab.export.info import info
 from ternlab.export.packed import load, read_codes
 from ternlab.export.runtimes import Images, Runtime, installed, onnx_runtime, openvino_runtime, torch_runtime
+from ternlab.metrics.batch import Batch
+from ternlab.metrics.classification import top1
 from ternlab.quantizers.base import Codes
 from ternlab.settings.measure import MeasureSettings
 
@@ -164,7 +166,7 @@ def _scored(
         count += left
         for runtime in runtimes:
             logits = runtime.logits(inputs)
-            right[runtime.name] += int((logits.argmax(1) == labels[:left].numpy()).sum())
+            right[runtime.name] += int(top1(Batch(torch.from_numpy(logits), labels[:left])))
             apart[runtime.name] = max(apart[runtime.name], float(np.abs(logits - reference).max()))
     return {name: (100 * right[name] / count, apart[name] / largest) for name in right}
 

@@ -22,9 +22,8 @@ from ternlab.export.container import Arrays, FileFormatError, as_array, read_con
 from ternlab.export.folding import Inference, foldable_pairs, inference_network, replace_by_identity
 from ternlab.export.header import Architecture, LayerHeader, PackedHeader, Packing, PlaneHeader, checked_header
 from ternlab.models.build import build_model
-from ternlab.models.registry import MODELS
+from ternlab.models.registry import MODELS, model_settings
 from ternlab.quantizers.base import TERNARY, Codes, Plane
-from ternlab.settings.model import ModelSettings
 
 _FLOATS = (torch.float16, torch.float32, torch.float64)
 _DTYPES = frozenset((*_FLOATS, torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64))
@@ -362,7 +361,7 @@ def _build(header: PackedHeader, path: Path, device: str) -> nn.Module:
             rule=f"the network of {path} is not known here",
             instead="import the module that registers it first, or load(file, model=your_network)",
         )
-    settings = checked(ModelSettings, found.model, prefix="model")
+    settings = model_settings(found.model)
     try:
         # Drawing first weights must not change what the caller draws next.
         with torch.random.fork_rng(devices=[]), torch.device(device):

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ternlab.export.runtimes import Runtime
+from ternlab.metrics import classification
+from ternlab.metrics.batch import Batch
 
 
 def top1(runtime: Runtime, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
@@ -19,7 +22,7 @@ def top1(runtime: Runtime, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
     """
     right = count = 0
     for images, labels in batches:
-        found = runtime.logits(np.ascontiguousarray(images.numpy())).argmax(1)
-        right += int((found == labels.numpy()).sum())
+        logits = torch.from_numpy(runtime.logits(np.ascontiguousarray(images.numpy())))
+        right += int(classification.top1(Batch(logits, labels)))
         count += len(labels)
     return 100 * right / max(1, count)

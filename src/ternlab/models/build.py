@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from ternlab.models.registry import model_builder
+from ternlab.core.registry import imported
+from ternlab.models.registry import MODELS, model_settings
 from ternlab.models.weights import load_weights
 from ternlab.settings.model import ModelSettings
 
@@ -15,19 +16,20 @@ def build_model(settings: ModelSettings, *, channels: int, size: int, classes: i
     Initialization draws from torch's global generator, also when weights are loaded afterwards.
 
     Args:
-        settings: the checked settings of the network.
+        settings: of the network; options that are not given are at their defaults.
         channels: channels of the images.
         size: height and width of the images.
         classes: number of classes.
 
     Raises:
         ValueError: `channels`, `size` or `classes` is smaller than 1.
-        SettingsError: the network does not fit the images, or the weights do not fit the network.
+        SettingsError: there is no such network, it does not fit the images, or the weights do not fit the network.
     """
     for argument, value in (("channels", channels), ("size", size), ("classes", classes)):
         if value < 1:
             raise ValueError(f"The value of `{argument}` is {value}, but must be `{argument} >= 1`.")
-    model: nn.Module = model_builder(settings.name)(settings, channels, size, classes)
+    settings = model_settings(settings)
+    model: nn.Module = imported(MODELS[settings.name].builder)(settings, channels, size, classes)
     if settings.weights is not None:
         load_weights(model, settings.weights, name=settings.name, skip=settings.weights_skip)
     return model

@@ -1,36 +1,48 @@
-"""Names of the networks and where their builders are; free of torch, so that a typo is answered at once.
-
-A builder is a function `build(settings: ModelSettings, channels: int, size: int, classes: int) -> nn.Module`.
-"""
+"""The networks by name, with their settings; free of torch, so that a typo is answered at once."""
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
-MODELS: dict[str, str] = {
-    **{f"resnet{depth}": "ternlab.models.resnet_cifar:build" for depth in (20, 32, 44, 56, 110)},
-    **{f"resnet{depth}": "ternlab.models.resnet:build" for depth in (18, 34, 50, 101)},
-    "alexnet": "ternlab.models.alexnet:build",
-}
+from ternlab.core.registry import Registry, checked_reference
+from ternlab.models.alexnet import family as alexnet
+from ternlab.models.entry import ModelEntry
+from ternlab.models.resnet import family as resnet
+from ternlab.models.resnet_cifar import family as resnet_cifar
+from ternlab.models.stem import StemDropoutSettings
+from ternlab.settings.family import checked_by_name
+from ternlab.settings.model import ModelSettings
+
+MODELS: Registry[ModelEntry] = Registry(
+    "network", "model.name", {**resnet_cifar.NETWORKS, **resnet.NETWORKS, **alexnet.NETWORKS}
+)
 
 
-def register_model(name: str, builder: str) -> None:
-    """Add a network under `name`; `builder` is `"package.module:function"`.
+def register_model(
+    name: str,
+    builder: str,
+    *,
+    settings: type[ModelSettings] = StemDropoutSettings,
+    adapter: str | None = None,
+    torchvision: bool = False,
+) -> None:
+    """Add a network under `name`; the arguments are those of `ModelEntry`.
+
+    Without `settings` the network takes `model.stem` and `model.dropout`, used or not.
 
     Raises:
-        ValueError: the name is taken by another builder, or `builder` has no colon.
+        ValueError: the name is taken by another network, or `builder` or `adapter` has no colon.
     """
-    if ":" not in builder:
-        raise ValueError(f"The value of `builder` is {builder!r}, but must be 'package.module:function'.")
-    if MODELS.get(name, builder) != builder:
-        raise ValueError(f"The model name {name!r} is already registered for {MODELS[name]}.")
-    MODELS[name] = builder
+    if adapter is not None:
+        checked_reference("adapter", adapter)
+    MODELS.register(name, ModelEntry(checked_reference("builder", builder), settings, adapter, torchvision))
 
 
-def model_builder(name: str) -> Callable[..., Any]:
-    """Import and return the builder registered under `name`."""
-    module, _, function = MODELS[name].partition(":")
-    builder: Callable[..., Any] = getattr(importlib.import_module(module), function)
-    return builder
+def model_settings(values: Mapping[str, Any] | ModelSettings) -> ModelSettings:
+    """Check `model.*` with the class that the network registered (see `checked_by_name`).
+
+    Raises:
+        SettingsError: no such network, an option that it does not have, or a value outside its range.
+    """
+    return checked_by_name(MODELS, ModelSettings, values, "model")

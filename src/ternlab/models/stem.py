@@ -1,12 +1,38 @@
-"""Which first layers an ImageNet network gets."""
+"""Options of the networks for ImageNet: which first layers they get, and dropout."""
 
 from __future__ import annotations
 
+from typing import ClassVar, Literal
+
+from ternlab.core.fields import Fraction
 from ternlab.settings.model import ModelSettings
 
 LARGEST_SMALL_IMAGE = 64
 
 
-def has_small_stem(settings: ModelSettings, size: int) -> bool:
+class StemSettings(ModelSettings):
+    """Settings of networks that can be built for large and for small images.
+
+    Attributes:
+        stem: the first layers. `imagenet` is the published one (stride 2 and pooling); `small` keeps the resolution
+            of small images; `auto` takes `small` up to 64 pixels.
+    """
+
+    stem: Literal["auto", "small", "imagenet"] = "auto"
+
+
+class StemDropoutSettings(StemSettings):
+    """Settings of networks with dropout as well.
+
+    Attributes:
+        dropout: probability of the dropout layers.
+    """
+
+    training_options: ClassVar[frozenset[str]] = frozenset({"dropout"})
+
+    dropout: Fraction = 0.0
+
+
+def has_small_stem(settings: StemSettings, size: int) -> bool:
     """Tell whether images of `size` pixels keep their resolution in the first layers."""
     return settings.stem == "small" or (settings.stem == "auto" and size <= LARGEST_SMALL_IMAGE)

@@ -7,9 +7,9 @@ from fnmatch import fnmatchcase
 
 from torch import Tensor, nn
 
+from ternlab.core.registry import imported
 from ternlab.errors import SettingsError, near_matches
-from ternlab.models.published_names import from_published
-from ternlab.models.resnet_cifar import CifarResNet
+from ternlab.models.registry import MODELS
 from ternlab.models.weights_file import TORCHVISION
 from ternlab.models.weights_read import read_file, read_torchvision
 
@@ -22,8 +22,8 @@ State = dict[str, Tensor]
 def load_weights(model: nn.Module, source: str, *, name: str, skip: Sequence[str] = ()) -> None:
     """Copy weights into `model`, all or nothing: on an error it is unchanged.
 
-    Prefixes that all entries share (`module.`, `model.`, `net.`) are taken off, and the names of
-    published CIFAR residual networks are translated (`ternlab.models.published_names`).
+    Prefixes that all entries share (`module.`, `model.`, `net.`) are taken off, and published checkpoints are
+    translated by the adapter of the network's family.
 
     Args:
         model: an ordinary network, not yet quantized.
@@ -41,8 +41,8 @@ def load_weights(model: nn.Module, source: str, *, name: str, skip: Sequence[str
     names = set(given) | set(wanted)
     # Twice: what lies beside the network (`criterion.weight`) would hide the prefix that the rest shares.
     given = _without_prefix(_unskipped(given, skip), wanted)
-    if isinstance(model, CifarResNet):
-        given = from_published(given)
+    if name in MODELS and (adapter := MODELS[name].adapter):
+        given = imported(adapter)(given, model)
     _check_patterns(skip, names | set(given))
     given, wanted = _unskipped(given, skip), _unskipped(wanted, skip)
     _check_fit(given, wanted, source)

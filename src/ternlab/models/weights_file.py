@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Literal
 
 from ternlab.errors import SettingsError, near_matches
+from ternlab.models.registry import MODELS
 from ternlab.settings.model import ModelSettings
 
 TORCHVISION = "torchvision"
-TORCHVISION_NAMES = ("resnet18", "resnet34", "resnet50", "resnet101")
 
 _ZIP = b"PK\x03\x04"
 _PICKLE = b"\x80\x02"  # torch.save before torch 1.6, the format of the published CIFAR checkpoints
@@ -62,11 +62,12 @@ def weights_fingerprint(settings: ModelSettings) -> str | None:
 
 def check_torchvision_name(name: str) -> None:
     """Raise SettingsError when torchvision has no weights that fit the network `name`."""
-    if name not in TORCHVISION_NAMES:
+    having = [other for other, entry in MODELS.items() if entry.torchvision]
+    if name not in having:
         raise SettingsError(
             "model.weights",
             value=TORCHVISION,
-            rule=f"torchvision has no weights that fit {name}, only for {', '.join(TORCHVISION_NAMES)}",
+            rule=f"torchvision has no weights that fit {name}, only for {', '.join(having)}",
             instead="model.weights=FILE, or model.weights=null for a random start",
         )
 

@@ -6,13 +6,13 @@ Its options are a `Section`, so that a wrong option is answered without importin
 
 from __future__ import annotations
 
-import importlib
 import re
 from dataclasses import dataclass
 from typing import Any
 
 from ternlab.core.fields import Section
-from ternlab.errors import SettingsError, did_you_mean
+from ternlab.core.registry import Registry, checked_reference, imported
+from ternlab.errors import SettingsError
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 # Terms that belong to an algorithm; each is logged as `loss/NAME`, so a name is given once.
@@ -39,10 +39,13 @@ class TermEntry:
     options: type[TermOptions]
     module: str
 
+    def __str__(self) -> str:
+        return self.module
 
-TERMS: dict[str, TermEntry] = {
-    "dampening": TermEntry(DampeningOptions, "ternlab.objectives.dampening:Dampening"),
-}
+
+TERMS: Registry[TermEntry] = Registry(
+    "loss term", "objectives", {"dampening": TermEntry(DampeningOptions, "ternlab.objectives.dampening:Dampening")}
+)
 
 
 def register_objective(name: str, *, options: type[TermOptions] = TermOptions, module: str) -> None:
@@ -56,16 +59,12 @@ def register_objective(name: str, *, options: type[TermOptions] = TermOptions, m
     Raises:
         ValueError: the name is taken, reserved or malformed, `module` has no colon, or an option is called `weight`.
     """
-    if not _NAME.fullmatch(name) or name in _OF_ALGORITHMS or ":" not in module or "weight" in options.model_fields:
+    if not _NAME.fullmatch(name) or name in _OF_ALGORITHMS or "weight" in options.model_fields:
         raise ValueError(
             f"The loss term {name!r} in {module!r}: the name must be of lower-case letters, digits and underscores and "
-            f"none of {', '.join(sorted(_OF_ALGORITHMS))}, `module` must be 'package.module:Class', and no option may "
-            "be called weight."
+            f"none of {', '.join(sorted(_OF_ALGORITHMS))}, and no option may be called weight."
         )
-    entry = TermEntry(options, module)
-    if TERMS.get(name, entry) != entry:
-        raise ValueError(f"The loss term {name!r} is already registered for {TERMS[name].module}.")
-    TERMS[name] = entry
+    TERMS.register(name, TermEntry(options, checked_reference("module", module)))
 
 
 def term_entry(name: str) -> TermEntry:
@@ -80,14 +79,10 @@ def term_entry(name: str) -> TermEntry:
             rule="belongs to the algorithm and cannot be added",
             instead="algorithm=distillation algorithm.weight=..., or leave it out",
         )
-    if name not in TERMS:
-        instead = f"{did_you_mean(name, TERMS)}; a term of your own: plugins=[the module that registers it]"
-        raise SettingsError(f"objectives.{name}", rule="no such loss term", instead=instead)
-    return TERMS[name]
+    return TERMS.entry(name)
 
 
 def term_class(name: str) -> type[Any]:
     """Import and return the class of the loss term `name`."""
-    module, _, cls = term_entry(name).module.partition(":")
-    term: type[Any] = getattr(importlib.import_module(module), cls)
+    term: type[Any] = imported(term_entry(name).module)
     return term

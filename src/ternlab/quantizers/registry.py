@@ -6,13 +6,13 @@ Its options are a `RuleOptions` class, so that a wrong option is answered withou
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ternlab.core.check import checked
-from ternlab.errors import SettingsError, did_you_mean
+from ternlab.core.registry import Registry, checked_reference, imported
+from ternlab.errors import SettingsError
 from ternlab.quantizers import rule_options as own
 from ternlab.quantizers.options import RuleOptions
 
@@ -29,8 +29,11 @@ class RuleEntry:
     options: type[RuleOptions]
     module: str
 
+    def __str__(self) -> str:
+        return self.module
 
-RULES: dict[str, RuleEntry] = {
+
+_RULES = {
     "tga": RuleEntry(own.TGAOptions, "ternlab.quantizers.tga:TGA"),
     "sws": RuleEntry(own.SWSOptions, "ternlab.quantizers.sws:SWS"),
     "twn": RuleEntry(own.TWNOptions, "ternlab.quantizers.twn:TWN"),
@@ -41,6 +44,7 @@ RULES: dict[str, RuleEntry] = {
     "seq": RuleEntry(own.SEQOptions, "ternlab.quantizers.seq:SEQ"),
     "uniform": RuleEntry(own.UniformOptions, "ternlab.quantizers.uniform:Uniform"),
 }
+RULES: Registry[RuleEntry] = Registry("rule", "quant", _RULES)
 
 
 def register_rule(name: str, *, options: type[RuleOptions], module: str) -> None:
@@ -49,14 +53,9 @@ def register_rule(name: str, *, options: type[RuleOptions], module: str) -> None
     Raises:
         ValueError: the name is taken by another rule, or is `none`, or `module` has no colon.
     """
-    if name == "none" or ":" not in module:
-        raise ValueError(
-            f"The rule {name!r} in {module!r}: `none` is reserved and `module` must be 'package.module:Class'."
-        )
-    entry = RuleEntry(options, module)
-    if RULES.get(name, entry) != entry:
-        raise ValueError(f"The rule name {name!r} is already registered for {RULES[name].module}.")
-    RULES[name] = entry
+    if name == "none":
+        raise ValueError("The rule name 'none' is reserved for full precision.")
+    RULES.register(name, RuleEntry(options, checked_reference("module", module)))
 
 
 def rule_entry(name: str, setting: str = "quant") -> RuleEntry:
@@ -69,10 +68,7 @@ def rule_entry(name: str, setting: str = "quant") -> RuleEntry:
     Raises:
         SettingsError: there is no such rule; near matches are named.
     """
-    if name not in RULES:
-        instead = f"{did_you_mean(name, RULES)}; a rule of your own: plugins=[the module that registers it]"
-        raise SettingsError(setting, value=name, rule="no such rule", instead=instead)
-    return RULES[name]
+    return RULES.entry(name, setting)
 
 
 def rule_options(name: str, options: Mapping[str, Any], prefix: str = "quant") -> RuleOptions:
@@ -117,6 +113,5 @@ def _insert(tree: dict[str, Any], path: list[str], value: Any, key: str) -> None
 
 def rule_class(name: str) -> type[Any]:
     """Import and return the parametrization class of the rule `name`."""
-    module, _, cls = rule_entry(name).module.partition(":")
-    rule: type[Any] = getattr(importlib.import_module(module), cls)
+    rule: type[Any] = imported(rule_entry(name).module)
     return rule

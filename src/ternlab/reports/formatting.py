@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ternlab.reports.metrics_catalog import METRICS, Unit
+from ternlab.metrics.registry import Unit
+from ternlab.reports.metrics_catalog import catalog
 from ternlab.reports.terminal import visible
 
 _FORMATS: dict[Unit, str] = {
@@ -35,7 +36,7 @@ def format_value(name: str, value: Any, *, unit: bool = False, difference: bool 
         return str(value).lower()
     if not isinstance(value, int | float):
         return visible(str(value))
-    metric = METRICS.get(name)
+    metric = catalog().get(name)
     form = _FORMATS.get(metric.unit, ".6g") if metric else ".0f" if name == "seconds" else ""
     if not form and isinstance(value, float):
         form = ".6g"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Literal
 
-Unit = Literal["", "percent", "points", "nats", "bytes", "ratio", "share", "bits", "count", "weight"]
-Better = Literal["higher", "lower", ""]
+from ternlab.metrics.registry import METRICS, Better, MetricEntry, Unit
+
 Place = Literal["record", "metrics.csv", "layers.csv"]
 
 RECORD: Place = "record"
@@ -38,28 +39,15 @@ _VALIDATION = "on the validation images after each epoch; none without them (`da
 _TRAINING = "on the training batches as they were trained on, each before its step"
 _TEST = "on the test images, once, with the weights of the last epoch"
 
-CATALOG: tuple[Metric, ...] = (
-    Metric("degradation/top1", "points", "lower", (RECORD,),
-           "`baseline/top1` minus `test/top1`; negative where the quantized network is better"),
-    Metric("degradation/top5", "points", "lower", (RECORD,), "`baseline/top5` minus `test/top5`"),
-    Metric("test/top1", "percent", "higher", (RECORD,), f"images whose most probable class is right, {_TEST}"),
-    Metric("test/top5", "percent", "higher", (RECORD,),
-           "the same, with the right class among the five most probable ones"),
-    Metric("test/loss", "nats", "lower", (RECORD,), f"mean cross entropy {_TEST}"),
-    Metric("val/top1", "percent", "higher", _BOTH, f"as `test/top1`, {_VALIDATION}"),
-    Metric("val/top5", "percent", "higher", _BOTH, f"as `test/top5`, {_VALIDATION}"),
-    Metric("val/loss", "nats", "lower", _BOTH, f"mean cross entropy {_VALIDATION}"),
-    Metric("train/top1", "percent", "higher", (EPOCHS,), f"as `test/top1`, {_TRAINING}"),
-    Metric("train/top5", "percent", "higher", (EPOCHS,), f"as `test/top5`, {_TRAINING}"),
-    Metric("train/loss", "nats", "lower", (EPOCHS,), f"mean loss {_TRAINING}"),
+_TERMS: tuple[Metric, ...] = (
     Metric("loss/cross_entropy", "nats", "lower", (EPOCHS,),
            f"mean of the term, before its weight, {_TRAINING}; terms are logged where the loss is a sum"),
     Metric("loss/distillation", "", "lower", (EPOCHS,),
            f"mean distance to the teacher, before its weight, {_TRAINING}"),
     Metric("loss/dampening", "", "lower", (EPOCHS,),
            "distance of the latent weights to their quantized values, before its weight, mean over the epoch"),
-    Metric("baseline/top1", "percent", "higher", (RECORD,), "`test/top1` of the full-precision twin of the same seed"),
-    Metric("baseline/top5", "percent", "higher", (RECORD,), "`test/top5` of the full-precision twin of the same seed"),
+)  # fmt: skip
+_OTHERS: tuple[Metric, ...] = (
     Metric("compression/ratio", "ratio", "higher", (RECORD,), "`size/float_bytes` over `size/quantized_bytes`"),
     Metric("size/float_bytes", "bytes", "lower", (RECORD,), "all parameters with 32 bits each"),
     Metric("size/quantized_bytes", "bytes", "lower", (RECORD,),
@@ -91,9 +79,45 @@ CATALOG: tuple[Metric, ...] = (
     Metric("threshold_gradient", "", "", (LAYERS,), "mean magnitude in the epoch, before the clamp"),
 )  # fmt: skip
 
-METRICS: dict[str, Metric] = {metric.name: metric for metric in CATALOG}
+
+def catalog() -> dict[str, Metric]:
+    """Return all metrics by name, with those of plugins that are imported by now."""
+    return _catalog(tuple(METRICS.items()))
 
 
 def metrics_of(place: Place) -> tuple[str, ...]:
     """Return the names of the metrics that `place` holds, in the order of the catalog."""
-    return tuple(metric.name for metric in CATALOG if place in metric.places)
+    return tuple(name for name, metric in catalog().items() if place in metric.places)
+
+
+@functools.cache
+def _catalog(entries: tuple[tuple[str, MetricEntry], ...]) -> dict[str, Metric]:
+    paired = [(name, entry) for name, entry in entries if entry.paired]
+    metrics = [
+        *(_degradation(name, entry) for name, entry in paired),
+        *(_on(name, entry, "test", (RECORD,), f"{entry.meaning}, {_TEST}") for name, entry in entries),
+        *(_on(name, entry, "val", _BOTH, f"as `test/{name}`, {_VALIDATION}") for name, entry in entries),
+        *(_on(name, entry, "train", (EPOCHS,), _in_training(name, entry)) for name, entry in entries),
+        *_TERMS,
+        *(
+            _on(name, entry, "baseline", (RECORD,), f"`test/{name}` of the full-precision twin of the same seed")
+            for name, entry in paired
+        ),
+        *_OTHERS,
+    ]
+    return {metric.name: metric for metric in metrics}
+
+
+def _on(name: str, entry: MetricEntry, images: str, places: tuple[Place, ...], meaning: str) -> Metric:
+    return Metric(f"{images}/{name}", entry.unit, entry.better, places, meaning)
+
+
+def _degradation(name: str, entry: MetricEntry) -> Metric:
+    first, second = ("test", "baseline") if entry.better == "lower" else ("baseline", "test")
+    unit: Unit = "points" if entry.unit == "percent" else entry.unit
+    meaning = f"`{first}/{name}` minus `{second}/{name}`; negative where the quantized network is better"
+    return Metric(f"degradation/{name}", unit, "lower", (RECORD,), meaning)
+
+
+def _in_training(name: str, entry: MetricEntry) -> str:
+    return f"{entry.in_training} {_TRAINING}" if entry.in_training else f"as `test/{name}`, {_TRAINING}"

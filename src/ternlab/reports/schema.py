@@ -12,32 +12,38 @@ from pydantic import BaseModel
 from ternlab.algorithms.registry import ALGORITHMS
 from ternlab.algorithms.registry import DEFAULT as SUPERVISED
 from ternlab.core.fields import Section, free_fields
+from ternlab.models.registry import MODELS
+from ternlab.optimizers.registry import OPTIMIZERS
 from ternlab.quantizers.plan import FULL_PRECISION, matches
 from ternlab.quantizers.registry import RULES
 from ternlab.reports.run_rows import Flat, flat
+from ternlab.settings.family import option_defaults
 from ternlab.settings.root import Settings
 
 _SEED = "seed"
 
 
 @functools.cache
-def defaults(rule: str | None, algorithm: str | None = SUPERVISED) -> Mapping[str, Any]:
-    """Return the defaults of all settings by dotted names, with the options of a rule and an algorithm that are known.
+def defaults(rule: str | None, algorithm: str | None = SUPERVISED, model: str | None = None) -> Mapping[str, Any]:
+    """Return the defaults of all settings by dotted names.
 
-    Loss terms have names of their own, so `objectives` is not among them.
+    Those of the rule and of the algorithm are among them when they are known, and those of all networks and
+    optimizers: what a run froze may have options that its network does not have. Where networks differ, the default
+    of `model` counts. Loss terms have names of their own, so `objectives` is not among them.
     """
-    left_out: Any = {"quant": {"rule"}, "algorithm": {"options"}, "objectives": True}
+    left_out: Any = {"quant": {"rule"}, "algorithm": {"options"}, "objectives": True, "model": True, "optim": True}
     values = flat(Settings().model_dump(mode="json", exclude=left_out))
-    if rule in RULES:
+    values |= flat(option_defaults(MODELS, model), "model.") | flat(option_defaults(OPTIMIZERS, None), "optim.")
+    if rule is not None and rule in RULES:
         values |= _options_of(RULES[rule].options, "quant.")
-    if algorithm in ALGORITHMS:
+    if algorithm is not None and algorithm in ALGORITHMS:
         values |= _options_of(ALGORITHMS[algorithm].options, "algorithm.")
     return values
 
 
 def defaults_for(settings: Flat) -> Mapping[str, Any]:
-    """Return the defaults of all settings by dotted names, with the options of a run's own rule and algorithm."""
-    return defaults(settings.get("quant.name"), settings.get("algorithm.name", SUPERVISED))
+    """Return the defaults of all settings by dotted names, with those of a run's own rule, algorithm and network."""
+    return defaults(settings.get("quant.name"), settings.get("algorithm.name", SUPERVISED), settings.get("model.name"))
 
 
 def _options_of(options: type[Section], prefix: str) -> Flat:

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ternlab.metrics.registry import DEGRADATION, TEST, VAL
 from ternlab.reports.load_runs import Run, value_of
 from ternlab.reports.statistics import Summary, summary
 
-DEGRADATION = "degradation/top1"
-CHOICE = "val/top1"
+CHOICE = VAL
 SIZE = "size/quantized_bytes"
 
 # More values than this on an axis are no grid.
@@ -175,7 +175,7 @@ def _group(key: str, runs: list[Run], names: Sequence[str]) -> Group:
         runs=tuple(runs),
         degradation=_summary(runs, DEGRADATION),
         choice=_summary(runs, CHOICE),
-        test=_summary(runs, "test/top1"),
+        test=_summary(runs, TEST),
         size=metrics.get(SIZE),
         ratio=metrics.get("compression/ratio"),
     )

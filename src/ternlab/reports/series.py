@@ -7,12 +7,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ternlab.metrics.registry import TRAIN, VAL
 from ternlab.reports.load_runs import Run
 from ternlab.reports.seed_groups import Group
 from ternlab.runs.metrics import read_table
 
 MOST_EPOCHS = 120
-CURVES = ("val/top1", "train/top1", "val/loss", "train/loss")
+CURVES = (VAL, TRAIN, "val/loss", "train/loss")
 LAYER_COLUMNS = ("sparsity", "threshold", "scale", "d", "sigma", "mean")
 
 Row = dict[str, Any]

@@ -6,14 +6,13 @@ import functools
 from collections.abc import Mapping
 
 from ternlab.errors import SettingsError
+from ternlab.metrics.registry import paired
 from ternlab.runs.directory import RunDirectory, existing_run, run_directory
 from ternlab.runs.identity import run_id
 from ternlab.runs.record import Record, Status
 from ternlab.settings.load import twin_of
 from ternlab.settings.quant import QuantSettings
 from ternlab.settings.root import Settings
-
-_PAIRED = ("top1", "top5")
 
 
 def baseline_of(settings: Settings) -> tuple[Settings, RunDirectory]:
@@ -47,7 +46,7 @@ def _differences(settings: Settings, twin: Settings) -> list[str]:
     """Return in what a twin differs that makes it no twin: network, images, or seed. Its recipe may differ."""
     pairs = {
         "model.name": (twin.model.name, settings.model.name),
-        "model.stem": (twin.model.stem, settings.model.stem),
+        **_options(settings, twin),
         "seed": (twin.seed, settings.seed),
         **{
             f"data.{name}": (getattr(twin.data, name), getattr(settings.data, name))
@@ -55,6 +54,15 @@ def _differences(settings: Settings, twin: Settings) -> list[str]:
         },
     }
     return [f"its {name} is {there}, not {here}" for name, (there, here) in pairs.items() if there != here]
+
+
+def _options(settings: Settings, twin: Settings) -> dict[str, tuple[object, object]]:
+    """Return what the options of the network are in the twin and in the run, but for those of its training."""
+    options = twin.model.options(), settings.model.options()
+    names = {name for each in options for name in each} - settings.model.training_options
+    if twin.model.name != settings.model.name:
+        return {}
+    return {f"model.{name}": (getattr(twin.model, name), getattr(settings.model, name)) for name in sorted(names)}
 
 
 def _refuse(setting: str, value: object, reasons: list[str]) -> None:
@@ -68,15 +76,17 @@ def _refuse(setting: str, value: object, reasons: list[str]) -> None:
 
 
 def paired_metrics(quantized: Mapping[str, float], baseline: Record) -> dict[str, float]:
-    """Return `baseline/...` and `degradation/...` (baseline minus quantized, percentage points).
+    """Return `baseline/...` and `degradation/...` of the metrics that are paired; positive where the run is worse.
 
     Args:
-        quantized: metrics of the quantized run, `test/top1` and `test/top5` among them.
+        quantized: metrics of the quantized run, `test/...` among them.
         baseline: record of its finished twin.
     """
     pairs: dict[str, float] = {}
-    for name in _PAIRED:
-        of_baseline = baseline["metrics"][f"test/{name}"]
-        pairs[f"baseline/{name}"] = of_baseline
-        pairs[f"degradation/{name}"] = of_baseline - quantized[f"test/{name}"]
+    for name, entry in paired().items():
+        of_baseline, own = baseline["metrics"].get(f"test/{name}"), quantized.get(f"test/{name}")
+        # A metric of a plugin is younger than a baseline that was trained without it.
+        if of_baseline is not None and own is not None:
+            pairs[f"baseline/{name}"] = of_baseline
+            pairs[f"degradation/{name}"] = entry.degradation(of_baseline, own)
     return pairs

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
+from ternlab.metrics.registry import HEADLINE, METRICS, counted
 from ternlab.runs.directory import RunDirectory
 from ternlab.runs.record import Record
 
@@ -32,25 +33,41 @@ def _title(record: Record) -> str:
 
 def _rows(record: Record, baseline: Record | None) -> list[tuple[str, ...]]:
     found = record["metrics"]
+    measured = [name for name in counted() if f"test/{name}" in found]
     if baseline is None:
         return [
-            ("test top-1", f"{found['test/top1']:.2f} %"),
-            ("test top-5", f"{found['test/top5']:.2f} %"),
+            *((f"test {METRICS[name].title}", _shown(name, found[f"test/{name}"])) for name in measured),
             ("size", _size(found["size/float_bytes"])),
             ("epochs", str(record["epochs"])),
             ("seconds", f"{record['seconds']:.0f}"),
         ]
     full = baseline["metrics"]
     return [
-        ("test top-1", f"{full['test/top1']:.2f} %", f"{found['test/top1']:.2f} %"),
-        ("degradation, top-1", "", f"{found['degradation/top1']:+.2f} points"),
-        ("degradation, top-5", "", f"{found['degradation/top5']:+.2f} points"),
+        *(
+            (f"test {METRICS[name].title}", _shown(name, full.get(f"test/{name}")), _shown(name, found[f"test/{name}"]))
+            for name in measured
+            if name == HEADLINE or not METRICS[name].paired
+        ),
+        *(
+            (f"degradation, {METRICS[name].title}", "", _shown(name, found[f"degradation/{name}"], cost=True))
+            for name in measured
+            if f"degradation/{name}" in found
+        ),
         ("sparsity", "", f"{100 * found['quant/sparsity']:.1f} %"),
         ("size", _size(found["size/float_bytes"]), _size(found["size/quantized_bytes"])),
         ("compression", "", f"{found['compression/ratio']:.2f}x"),
         ("epochs", str(baseline["epochs"]), _epochs(record, baseline)),
         ("seconds", f"{baseline['seconds']:.0f}", f"{record['seconds']:.0f}"),
     ]
+
+
+def _shown(name: str, value: float | None, *, cost: bool = False) -> str:
+    """Return the value of a metric as a cell; `cost`: of its degradation, with a sign."""
+    if value is None:
+        return ""
+    entry = METRICS[name]
+    unit = {"percent": " points" if cost else " %"}.get(entry.unit, "")
+    return f"{value:{'+' if cost else ''}.{entry.digits}f}{unit}"
 
 
 def _epochs(record: Record, baseline: Record) -> str:

@@ -8,7 +8,6 @@ from pydantic import Field, field_validator, model_validator
 
 from ternlab.core.fields import Fraction, NonNegativeInt, PositiveInt, Section, free
 from ternlab.data.registry import DATA_SETS
-from ternlab.errors import did_you_mean
 
 
 class DataSettings(Section):
@@ -57,8 +56,7 @@ class DataSettings(Section):
     @field_validator("name")
     @classmethod
     def _known(cls, name: str) -> str:
-        if name not in DATA_SETS:
-            raise ValueError(f"no such data set; {did_you_mean(name, DATA_SETS)}")
+        DATA_SETS.entry(name)
         return name
 
     @model_validator(mode="after")

@@ -1,45 +1,37 @@
-"""Settings of an export."""
+"""Settings that every export has."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from ternlab.core.fields import PositiveInt, Section
+from ternlab.core.fields import Section
 from ternlab.settings.root import PathSettings
 
 
 class ExportSettings(Section):
     """Which run becomes which file.
 
+    A target adds its own options in a subclass (`ternlab.export.targets`); in the configuration all stand side by side.
+
     Attributes:
         run: id of a run, a unique beginning or ending of it, or its folder; its final weights are exported.
-        format: `packed` (small, for ternlab), `onnx` (for runtimes), `state_dict` (float weights in safetensors, for
-            any torch network of the same names).
-        packing: of `packed`: `trit5` is 1.6 bits a ternary weight, `2bit` whole bits, `entropy` what the frequencies of
-            the codes allow.
-        fold_batchnorm: of `packed`: fold BatchNorm into scale and bias; equal but for rounding. ONNX files always are.
-        activations: of `onnx`: `float32`, or `int8` calibrated on training images.
-        calibration: how the ranges of int8 activations are taken: `minmax`, or `percentile` without the outermost.
-        images: number of training images to calibrate on.
+        format: a name registered in `ternlab.export.targets`.
         out: the file (`None`: in the run's folder).
+        plugins: modules to import first; they register targets.
+        default_file: name of the file in the run's folder.
     """
 
+    default_file: ClassVar[str] = ""
+
     run: str = Field(min_length=1)
-    format: Literal["packed", "onnx", "state_dict"] = "packed"
-    packing: Literal["trit5", "2bit", "entropy"] = "trit5"
-    fold_batchnorm: bool = False
-    activations: Literal["float32", "int8"] = "float32"
-    calibration: Literal["minmax", "percentile"] = "minmax"
-    images: PositiveInt = 256
+    format: str = "packed"
     out: str | None = None
+    plugins: tuple[str, ...] = ()
     paths: PathSettings = Field(default_factory=PathSettings)
 
-    @model_validator(mode="after")
-    def _of_one_format(self) -> ExportSettings:
-        if self.activations == "int8" and self.format != "onnx":
-            raise ValueError(f"activations=int8 goes with format=onnx, but format={self.format}")
-        if (self.packing != "trit5" or self.fold_batchnorm) and self.format != "packed":
-            raise ValueError(f"packing and fold_batchnorm go with format=packed, but format={self.format}")
-        return self
+    @property
+    def file_name(self) -> str:
+        """Name of the file in the run's folder, with these options."""
+        return self.default_file

@@ -1,49 +1,31 @@
-"""Settings of the network."""
+"""Settings that every network has."""
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, ClassVar
 
-from pydantic import field_validator, model_validator
-
-from ternlab.core.fields import Fraction, Section
-from ternlab.errors import did_you_mean
-from ternlab.models.registry import MODELS
-
-_CIFAR_ONLY = ("resnet20", "resnet32", "resnet44", "resnet56", "resnet110")
-_NO_DROPOUT = (*_CIFAR_ONLY, "resnet18", "resnet34", "resnet50", "resnet101")
+from ternlab.core.fields import Section
 
 
 class ModelSettings(Section):
     """Which network, and where its first weights come from.
 
+    A family of networks adds its own options in a subclass, which it registers with its builder
+    (`ternlab.models.registry`). In the configuration all of them stand side by side in `model`.
+
     Attributes:
         name: a name registered in `ternlab.models.registry`.
-        stem: the first layers of the ImageNet networks. `imagenet` is the published one (stride 2 and
-            pooling); `small` keeps the resolution of small images; `auto` takes `small` up to 64 pixels.
         weights: `None` (initialized from the seed), `torchvision` (its ImageNet weights), or a file.
         weights_skip: name patterns (`fc.*`) of entries of `weights` that are not loaded.
-        dropout: probability of the dropout layers of AlexNet; the other networks have none.
+        training_options: options that change the training and not the trained network; a baseline may differ in them.
     """
 
+    training_options: ClassVar[frozenset[str]] = frozenset()
+
     name: str = "resnet20"
-    stem: Literal["auto", "small", "imagenet"] = "auto"
     weights: str | None = None
     weights_skip: tuple[str, ...] = ()
-    dropout: Fraction = 0.0
 
-    @field_validator("name")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        if name not in MODELS:
-            raise ValueError(f"no such model; {did_you_mean(name, MODELS)}")
-        return name
-
-    @model_validator(mode="after")
-    def _fits_the_network(self) -> Self:
-        """Refuse what the network would ignore: two runs would differ in name and not in result."""
-        if self.dropout and self.name in _NO_DROPOUT:
-            raise ValueError(f"{self.name} has no dropout layers; leave model.dropout out, or take model=alexnet")
-        if self.stem == "imagenet" and self.name in _CIFAR_ONLY:
-            raise ValueError(f"{self.name} has no imagenet stem; leave model.stem out, or take model=resnet18")
-        return self
+    def options(self) -> dict[str, Any]:
+        """Return the family's options that are not at their defaults, as plain JSON values."""
+        return self.model_dump(mode="json", exclude=set(ModelSettings.model_fields), exclude_defaults=True)

@@ -43,31 +43,21 @@ class ScheduleSettings(Section):
 class OptimSettings(Section):
     """Optimizer of the weights; the thresholds have their own (see `quant.threshold`).
 
+    An optimizer adds its own options in a subclass (`ternlab.optimizers.registry`).
+
     Attributes:
-        name: `sgd`, `adam` (L2 decay in the gradient) or `adamw` (decoupled decay).
+        name: a name registered in `ternlab.optimizers.registry`.
         lr: learning rate at the start (after warm-up).
-        momentum, nesterov: of SGD.
-        betas, eps: of Adam.
         weight_decay: of the weights; thresholds are never decayed.
         decay_bn, decay_bias: whether BatchNorm's parameters and the biases are decayed as well.
         label_smoothing: share of the target spread over all classes.
         schedule: see `ScheduleSettings`.
     """
 
-    name: Literal["sgd", "adam", "adamw"] = "sgd"
+    name: str = "sgd"
     lr: PositiveFloat = 0.02
-    momentum: Fraction = 0.9
-    nesterov: bool = True
-    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
-    eps: PositiveFloat = 1e-8
     weight_decay: NonNegativeFloat = 0.0
     decay_bn: bool = False
     decay_bias: bool = False
     label_smoothing: Fraction = 0.0
     schedule: ScheduleSettings = Field(default_factory=ScheduleSettings)
-
-    @model_validator(mode="after")
-    def _nesterov_needs_momentum(self) -> OptimSettings:
-        if self.name == "sgd" and self.nesterov and self.momentum == 0:
-            raise ValueError("nesterov=true needs momentum > 0: give optim.nesterov=false or optim.momentum=0.9")
-        return self

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, SerializeAsAny
 
 from ternlab.core.fields import NonNegativeInt, Section, free
+from ternlab.models.registry import model_settings
+from ternlab.optimizers.registry import optim_settings
 from ternlab.settings.algorithm import AlgorithmSettings
 from ternlab.settings.data import DataSettings
 from ternlab.settings.model import ModelSettings
@@ -71,12 +73,16 @@ class Settings(Section):
     """
 
     seed: NonNegativeInt = 0
-    model: ModelSettings = Field(default_factory=ModelSettings)
+    model: Annotated[SerializeAsAny[ModelSettings], BeforeValidator(model_settings)] = Field(
+        default_factory=lambda: model_settings({})
+    )
     data: DataSettings = Field(default_factory=DataSettings)
     quant: QuantSettings = Field(default_factory=QuantSettings)
     algorithm: AlgorithmSettings = Field(default_factory=AlgorithmSettings)
     objectives: tuple[TermSettings, ...] = ()
-    optim: OptimSettings = Field(default_factory=OptimSettings)
+    optim: Annotated[SerializeAsAny[OptimSettings], BeforeValidator(optim_settings)] = Field(
+        default_factory=lambda: optim_settings({})
+    )
     trainer: TrainerSettings = Field(default_factory=TrainerSettings)
     baseline: BaselineSettings = Field(default_factory=BaselineSettings)
     checkpoint: CheckpointSettings = free(CheckpointSettings())

@@ -1,22 +1,108 @@
-"""The launchers by name."""
+"""The launchers by name, with their settings; what each needs is imported when it is chosen."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from importlib import import_module
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
-from ternlab.settings.sweep import ClusterSettings
-from ternlab.sweeps.launcher import Launcher
-from ternlab.sweeps.plan import Plan
+from ternlab.core.check import checked
+from ternlab.core.registry import Registry, checked_reference, imported
+from ternlab.settings.cluster import ClusterSettings
+from ternlab.sweeps.local_settings import LocalCluster
+from ternlab.sweeps.on_ray.settings import RayCluster
+from ternlab.sweeps.on_slurm.settings import SlurmCluster
 
-# Each module has `launcher_of(folder, plan, cluster)`, which refuses what cannot run there before anything is started.
-# Imported when it is chosen: Ray and submitit need not be installed for the others.
-_MODULES = {
-    "local": "ternlab.sweeps.local",
-    "slurm": "ternlab.sweeps.on_slurm.launcher",
-    "ray": "ternlab.sweeps.on_ray.launcher",
-}
+if TYPE_CHECKING:
+    from ternlab.sweeps.launcher import Launcher
+    from ternlab.sweeps.plan import Plan
+
+
+class Jobs(Protocol):
+    """The jobs of a launcher that outlive the command that submitted them; for `ternlab sweep`, from any terminal.
+
+    Attributes:
+        queue: what the queue is called (`SLURM`).
+    """
+
+    queue: str
+
+    def states(self, folder: Path, sweep_id: str, *, patient: bool = False) -> Mapping[str, str]:
+        """Return the runs of a sweep that wait or run in the queue, with their states as the queue calls them.
+
+        Args:
+            folder: of the sweep.
+            sweep_id: of the sweep.
+            patient: ask again while the queue does not answer.
+
+        Raises:
+            InfrastructureError: the queue does not answer.
+        """
+        ...
+
+    def cancel(self, folder: Path, sweep_id: str) -> int:
+        """Cancel the jobs of a sweep and return how many there were; those that run save first.
+
+        Raises:
+            InfrastructureError: the queue does not answer.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class LauncherEntry:
+    """What the registry knows of a launcher.
+
+    Attributes:
+        settings: the class that checks `cluster.*`.
+        launcher: `"package.module:function"` of `launcher_of(folder, plan, cluster) -> Launcher`, which refuses what
+            cannot run there before anything is started.
+        jobs: `"package.module:Class"` of its `Jobs`; `None` when its trials end with the command that started them.
+    """
+
+    settings: type[ClusterSettings]
+    launcher: str
+    jobs: str | None = None
+
+    def __str__(self) -> str:
+        return self.launcher
+
+
+LAUNCHERS: Registry[LauncherEntry] = Registry(
+    "launcher",
+    "cluster.name",
+    {
+        "local": LauncherEntry(LocalCluster, "ternlab.sweeps.local:launcher_of"),
+        "slurm": LauncherEntry(
+            SlurmCluster, "ternlab.sweeps.on_slurm.launcher:launcher_of", "ternlab.sweeps.on_slurm.jobs:SlurmJobs"
+        ),
+        "ray": LauncherEntry(RayCluster, "ternlab.sweeps.on_ray.launcher:launcher_of"),
+    },
+)
+
+
+def register_launcher(name: str, launcher: str, *, settings: type[ClusterSettings], jobs: str | None = None) -> None:
+    """Add a launcher under `name`; the arguments are those of `LauncherEntry`.
+
+    Raises:
+        ValueError: the name is taken by another launcher, or `launcher` or `jobs` has no colon.
+    """
+    if jobs is not None:
+        checked_reference("jobs", jobs)
+    LAUNCHERS.register(name, LauncherEntry(settings, checked_reference("launcher", launcher), jobs))
+
+
+def cluster_settings(values: Mapping[str, Any] | ClusterSettings) -> ClusterSettings:
+    """Check `cluster.*` with the class that the launcher registered.
+
+    Raises:
+        SettingsError: no such launcher, an option that it does not have, or a value outside its range.
+    """
+    if isinstance(values, ClusterSettings):
+        return values
+    name = values.get("name", ClusterSettings.model_fields["name"].default) if isinstance(values, Mapping) else None
+    return checked(LAUNCHERS.entry(str(name)).settings, values, prefix="cluster")
 
 
 def build_launcher(folder: Path, plan: Plan, cluster: ClusterSettings) -> Launcher:
@@ -30,5 +116,12 @@ def build_launcher(folder: Path, plan: Plan, cluster: ClusterSettings) -> Launch
     Raises:
         SettingsError: it cannot run here, or not what the plan asks for.
     """
-    of: Callable[[Path, Plan, ClusterSettings], Launcher] = import_module(_MODULES[cluster.name]).launcher_of
+    of: Callable[[Path, Plan, ClusterSettings], Launcher] = imported(LAUNCHERS.entry(cluster.name).launcher)
     return of(folder, plan, cluster)
+
+
+def all_jobs() -> Iterator[Jobs]:
+    """Yield the jobs of every launcher that has a queue: one sweep may have been in several."""
+    for entry in LAUNCHERS.values():
+        if entry.jobs is not None:
+            yield imported(entry.jobs)()

@@ -15,9 +15,10 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from ternlab.settings.sweep import ClusterSettings, LocalCluster
+from ternlab.settings.cluster import ClusterSettings
 from ternlab.sweeps.folder import output_file
 from ternlab.sweeps.launcher import Task
+from ternlab.sweeps.local_settings import LocalCluster
 from ternlab.sweeps.plan import Plan
 from ternlab.training.signals import die_with_parent
 

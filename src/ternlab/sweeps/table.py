@@ -10,6 +10,7 @@ from typing import Any
 
 from ternlab.core.roles import BASELINE
 from ternlab.errors import ExitCode
+from ternlab.metrics.registry import DEGRADATION, TEST, VAL, lower_is_better
 from ternlab.sweeps.folder import last_words, output_file
 from ternlab.sweeps.plan import Plan, Trial, by_setting
 from ternlab.sweeps.states import Standing, State, standing
@@ -27,7 +28,7 @@ def look(plan: Plan, runs: Path) -> list[Standing]:
 def status_lines(plan: Plan, found: Iterable[Standing]) -> list[str]:
     """Return a table with a row for each run: state, epoch, validation accuracy, degradation."""
     words = words_of(plan)
-    rows = [("run", "state", "epoch", "val/top1", "degradation", "settings")]
+    rows = [("run", "state", "epoch", VAL, "degradation", "settings")]
     return aligned([*rows, *(cells(one, words[one.run_id]) for one in found)])
 
 
@@ -48,8 +49,8 @@ def cells(one: Standing, words: str) -> tuple[str, ...]:
         one.run_id,
         str(one.state),
         f"{one.epoch}/{one.epochs}" if one.epochs else "",
-        _number(one.last.get("val/top1")),
-        _number(metrics.get("degradation/top1"), sign=True),
+        _number(one.last.get(VAL)),
+        _number(metrics.get(DEGRADATION), sign=True),
         words,
     )
 
@@ -78,10 +79,8 @@ def result_lines(plan: Plan, runs: Path) -> list[str]:
     if not groups:
         return ["no setting is finished with all its seeds" if plan.trials else "there is no trial"]
     # Runs in full precision lose nothing and stand first.
-    order = sorted(
-        groups.items(), key=lambda entry: (_mean(entry[1], "degradation/top1"), -_mean(entry[1], "test/top1"))
-    )
-    names = ("val/top1", "test/top1", "degradation/top1")
+    order = sorted(groups.items(), key=lambda entry: (_mean(entry[1], DEGRADATION), -_mean(entry[1], TEST)))
+    names = (VAL, TEST, DEGRADATION)
     rows = [("settings", "n", *(column for name in names for column in (name, "deviation")))]
     for words, members in order:
         row = [words or "(all)", str(len(members))]
@@ -107,7 +106,7 @@ def _best_lines(groups: Iterable[Members], metric: str) -> list[str]:
     known = [members for members in groups if _values(members, metric)]
     if not known:
         return ["no best setting: without validation images (data.val_fraction) there is no choice"]
-    way = -1 if metric.endswith("loss") else 1
+    way = -1 if lower_is_better(metric) else 1
     best = max(known, key=lambda members: way * _mean(members, metric))
     return [f"best by {metric}, mean over seeds; one of its runs:", f"  {best[0][0].command}"]
 

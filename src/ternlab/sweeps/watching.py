@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from ternlab.metrics.registry import VAL
 from ternlab.sweeps.plan import Plan
 from ternlab.sweeps.progress import Progress
 from ternlab.sweeps.states import Standing, State, standing
@@ -22,7 +23,7 @@ from ternlab.sweeps.table import cells, words_of
 _REFRESH_SECONDS = 1.0
 # Looking at the folders of thousands of queued runs must stay a small part of the time.
 _SHARE_OF_TIME = 0.05
-_COLUMNS = ("run", "state", "epoch", "val/top1", "degradation", "settings", "left")
+_COLUMNS = ("run", "state", "epoch", VAL, "degradation", "settings", "left")
 _STYLES = {State.RUNNING: "bold", State.FINISHED: "green", State.FAILED: "red", State.DIVERGED: "red"}
 
 

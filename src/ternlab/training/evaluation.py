@@ -21,7 +21,7 @@ from ternlab.training.trained import settings_without_start
 
 
 def evaluate_run(directory: RunDirectory, checkpoint: Path | None, wanted: EvaluateSettings) -> dict[str, float]:
-    """Return loss, top-1 and top-5 of a run's network, in the arithmetic that its settings give here.
+    """Return loss and metrics of a run's network, in the arithmetic that its settings give here.
 
     Args:
         directory: the run.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
 from torch import nn
-from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim import SGD, Optimizer
 
+from ternlab.core.registry import imported
+from ternlab.optimizers.registry import OPTIMIZERS, Groups, optim_settings
 from ternlab.quantizers.attach import quantized_layers, quantizer_of
 from ternlab.quantizers.base import Quantizer
 from ternlab.quantizers.options import TrainedThresholdOptions
@@ -35,7 +36,9 @@ def build_optimizer(model: nn.Module, optim: OptimSettings, quant: QuantSettings
     steps the weights.
     """
     thresholds = list(threshold_parameters(model))
-    weights = _weight_optimizer(_weight_groups(model, thresholds, optim), optim)
+    optim = optim_settings(optim)
+    build: Callable[[Groups, OptimSettings], Optimizer] = imported(OPTIMIZERS[optim.name].builder)
+    weights = build(_weight_groups(model, thresholds, optim), optim)
     if not thresholds:
         return weights
     groups, clamps = _threshold_groups(model, optim)
@@ -53,7 +56,7 @@ def threshold_parameters(model: nn.Module) -> Iterator[nn.Parameter]:
         yield from quantizer_of(layer).thresholds()
 
 
-def _threshold_groups(model: nn.Module, optim: OptimSettings) -> tuple[list[dict[str, Any]], list[float | None]]:
+def _threshold_groups(model: nn.Module, optim: OptimSettings) -> tuple[Groups, list[float | None]]:
     """Return one group of thresholds for each learning rate and clamp that their rules have, and the clamps."""
     groups: dict[tuple[float, float | None], list[nn.Parameter]] = {}
     for _, layer in quantized_layers(model):
@@ -71,7 +74,7 @@ def _threshold_groups(model: nn.Module, optim: OptimSettings) -> tuple[list[dict
     return found, [clamp for _, clamp in groups]
 
 
-def _weight_groups(model: nn.Module, thresholds: list[nn.Parameter], optim: OptimSettings) -> list[dict[str, Any]]:
+def _weight_groups(model: nn.Module, thresholds: list[nn.Parameter], optim: OptimSettings) -> Groups:
     apart = {id(parameter) for parameter in thresholds}
     groups: dict[str, list[nn.Parameter]] = {"weights": [], "norms": [], "biases": [], "scales": []}
     for module in model.modules():
@@ -94,10 +97,3 @@ def _kind(module: nn.Module, name: str) -> str:
     if isinstance(module, _NORMS):
         return "norms"
     return "biases" if name == "bias" else "weights"
-
-
-def _weight_optimizer(groups: list[dict[str, Any]], optim: OptimSettings) -> Optimizer:
-    if optim.name == "sgd":
-        return SGD(groups, lr=optim.lr, momentum=optim.momentum, nesterov=optim.nesterov)
-    adam = Adam if optim.name == "adam" else AdamW
-    return adam(groups, lr=optim.lr, betas=optim.betas, eps=optim.eps)

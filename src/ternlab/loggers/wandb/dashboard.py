@@ -9,6 +9,7 @@ from typing import Any
 
 from ternlab.errors import SettingsError
 from ternlab.loggers.wandb.writer import STEP
+from ternlab.metrics.registry import DEGRADATION, TEST, VAL
 from ternlab.sweeps.plan import Plan
 
 _LAYERS = ("sparsity", "threshold", "scale")
@@ -66,7 +67,7 @@ def workspace_of(view: View) -> Any:
         settings=ws.WorkspaceSettings(x_axis=STEP, max_runs=50),
         runset_settings=ws.RunsetSettings(
             filters=f"Metric('Group') = '{view.group}'" if view.group else "",
-            pinned_columns=["run:displayName", "summary:degradation/top1", "summary:test/top1", "summary:val/top1"],
+            pinned_columns=["run:displayName", *(f"summary:{name}" for name in (DEGRADATION, TEST, VAL))],
         ),
     )
 
@@ -94,16 +95,16 @@ def sections_of(view: View) -> list[tuple[str, list[Any]]]:
     """Return title and panels of each section; workspace and report have the same."""
     _, wr = _library()
     rule, kind = wr.Config("quant.name"), wr.Metric("JobType")
-    lost = wr.SummaryMetric("degradation/top1")
+    lost = wr.SummaryMetric(DEGRADATION)
     columns = [wr.ParallelCoordinatesPlotColumn(metric=wr.Config(name)) for name in view.axes]
-    columns += [wr.ParallelCoordinatesPlotColumn(metric=wr.SummaryMetric("val/top1"))]
+    columns += [wr.ParallelCoordinatesPlotColumn(metric=wr.SummaryMetric(VAL))]
     columns += [wr.ParallelCoordinatesPlotColumn(metric=lost, inverted=True)]
     return [
         (
             "Degradation against the baseline, by quantizer",
             [
-                _bars(wr, "degradation of top-1, percentage points (mean, deviation)", "degradation/top1", rule),
-                _bars(wr, "test top-1, percent", "test/top1", rule),
+                _bars(wr, "degradation of top-1, percentage points (mean, deviation)", DEGRADATION, rule),
+                _bars(wr, "test top-1, percent", TEST, rule),
                 _bars(wr, "compression", "compression/ratio", rule),
             ],
         ),
@@ -119,8 +120,8 @@ def sections_of(view: View) -> list[tuple[str, list[Any]]]:
         (
             "Quantized runs beside their baselines",
             [
-                _lines(wr, "validation top-1, percent", y=["val/top1"], groupby=kind),
-                _lines(wr, "validation top-1 by quantizer", y=["val/top1"], groupby=rule),
+                _lines(wr, "validation top-1, percent", y=[VAL], groupby=kind),
+                _lines(wr, "validation top-1 by quantizer", y=[VAL], groupby=rule),
                 _lines(wr, "training loss, nats", y=["train/loss"], groupby=rule),
             ],
         ),

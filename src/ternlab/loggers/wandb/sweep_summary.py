@@ -18,13 +18,14 @@ from ternlab.loggers.wandb.writer import open_run
 from ternlab.loggers.wandb.server import Server
 from ternlab.reports.load_runs import Gathered, gather, value_of
 from ternlab.reports.seed_groups import Group, HeatMap, best_of, groups_of, heat_maps
+from ternlab.metrics.registry import DEGRADATION, TEST, VAL
 from ternlab.settings.root import LoggerSettings
 from ternlab.sweeps.plan import Plan
 
 _log = logging.getLogger(__name__)
 # A sweep has trained for minutes at least; its summary may take this long, and no longer.
 _SECONDS = 60.0
-_SHOWN = ("val/top1", "test/top1", "degradation/top1")
+_SHOWN = (VAL, TEST, DEGRADATION)
 
 Table = tuple[list[str], list[list[Any]]]
 

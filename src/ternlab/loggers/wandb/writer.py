@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 
 from ternlab.loggers.wandb.client import quiet_wandb
 from ternlab.loggers.wandb.run_payload import RunPayload, summary_of
-from ternlab.reports.metrics_catalog import CATALOG, LAYERS
+from ternlab.reports.metrics_catalog import LAYERS, catalog
 from ternlab.runs.metrics import Row
 
 INIT_SECONDS = 30
@@ -93,7 +93,7 @@ def define_metrics(run: Any) -> None:
     run.define_metric(STEP, hidden=True)
     run.define_metric("epoch", step_metric=STEP, hidden=True)
     run.define_metric("*", step_metric=STEP)
-    for metric in CATALOG:
+    for metric in catalog().values():
         if metric.better and LAYERS not in metric.places:
             run.define_metric(metric.name, step_metric=STEP)
             _set_goal(run, metric.name, metric.better)

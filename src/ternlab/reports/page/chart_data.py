@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from ternlab.metrics.registry import DEGRADATION
 from ternlab.reports.formatting import format_value
 from ternlab.reports.load_runs import Run, value_of
-from ternlab.reports.seed_groups import CHOICE, DEGRADATION, Group, HeatMap, pareto_front, shown_value
+from ternlab.reports.seed_groups import CHOICE, Group, HeatMap, pareto_front, shown_value
 
 Row = dict[str, Any]
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import altair as alt
 
+from ternlab.metrics.registry import TRAIN, VAL
 from ternlab.reports.page.charts_parts import Chart, coloured, longest, named, sized, tip
 from ternlab.reports.page.charts_theme import COLOURS
 
@@ -15,8 +16,8 @@ LAYER_QUANTITIES = {
     "scale": ("scale (unit of the weights)", "scale"),
 }
 CURVE_NAMES = {
-    "val/top1": "validation top-1 (percent)",
-    "train/top1": "training top-1 (percent)",
+    VAL: "validation top-1 (percent)",
+    TRAIN: "training top-1 (percent)",
     "val/loss": "validation loss (nats)",
     "train/loss": "training loss (nats)",
 }

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from ternlab.errors import InfrastructureError
-from ternlab.settings.sweep import ClusterSettings, RayCluster
+from ternlab.settings.cluster import ClusterSettings
 from ternlab.sweeps.folder import output_file
 from ternlab.sweeps.launcher import Task
 from ternlab.sweeps.local import cores
 from ternlab.sweeps.on_ray.process import DriverProcess
 from ternlab.sweeps.on_ray.refusals import BAD_TOKEN, check_installed, check_reachable, refusal, too_much
+from ternlab.sweeps.on_ray.settings import RayCluster
 from ternlab.sweeps.plan import Plan
 
 _log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ import re
 import socket
 
 from ternlab.errors import SettingsError
-from ternlab.settings.sweep import RayCluster
+from ternlab.sweeps.on_ray.settings import RayCluster
 
 _ADDRESS = re.compile(r"(?P<host>[A-Za-z0-9][A-Za-z0-9.-]*):(?P<port>[0-9]{1,5})")
 _REACH_SECONDS = 5.0

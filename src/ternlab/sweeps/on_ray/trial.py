@@ -12,6 +12,7 @@ from typing import Any
 from ray.tune import PlacementGroupFactory, Trainable
 
 from ternlab.errors import ExitCode
+from ternlab.metrics.registry import VAL
 from ternlab.slurm.allocation import leave_step
 from ternlab.sweeps.launcher import Task
 from ternlab.sweeps.local import LocalLauncher
@@ -106,8 +107,8 @@ class RunInActor(Trainable):  # type: ignore[misc]
         if self._runs is None:
             return {}
         found = standing(self._runs, self._task.run_id)
-        top1 = found.last.get("val/top1")
-        return {"epoch": found.epoch, **({"val/top1": float(top1)} if top1 else {})}
+        accuracy = found.last.get(VAL)
+        return {"epoch": found.epoch, **({VAL: float(accuracy)} if accuracy else {})}
 
     def cleanup(self) -> None:
         """Let a run that is still going save and leave; the actor ends."""

@@ -10,10 +10,10 @@ import tempfile
 from pathlib import Path
 
 from ternlab.errors import SettingsError, did_you_mean
-from ternlab.settings.sweep import SlurmCluster
 from ternlab.sweeps.on_slurm.commands import NoAnswerError, Run, output_of
 from ternlab.sweeps.on_slurm.nodes import Nodes, parse_nodes
 from ternlab.sweeps.on_slurm.script import check_path, script
+from ternlab.sweeps.on_slurm.settings import SlurmCluster
 from ternlab.sweeps.on_slurm.submit import kept_variables, takes_no_more
 from ternlab.sweeps.plan import Plan
 

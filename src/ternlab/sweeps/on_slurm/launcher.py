@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ternlab.errors import ExitCode
-from ternlab.settings.sweep import ClusterSettings, SlurmCluster
+from ternlab.settings.cluster import ClusterSettings
 from ternlab.sweeps.folder import alive_file, exit_file, output_file
 from ternlab.sweeps.launcher import Task
 from ternlab.sweeps.on_slurm.batches import (
@@ -26,6 +26,7 @@ from ternlab.sweeps.on_slurm.commands import Run, run_command
 from ternlab.sweeps.on_slurm.ends import final_code
 from ternlab.sweeps.on_slurm.queue import Queue
 from ternlab.sweeps.on_slurm.script import place_of, script
+from ternlab.sweeps.on_slurm.settings import SlurmCluster
 from ternlab.sweeps.on_slurm.submit import QueueFullError, Submission
 from ternlab.sweeps.on_slurm.tasks import Tasks
 from ternlab.sweeps.plan import Plan

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ternlab.errors import SettingsError
-from ternlab.settings.sweep import SlurmCluster
 from ternlab.sweeps.on_slurm.batches import Place, batch_file, batches_folder
+from ternlab.sweeps.on_slurm.settings import SlurmCluster
 
 _SUBMITTED = "Submitted batch job"
 

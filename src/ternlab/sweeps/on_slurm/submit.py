@@ -10,11 +10,11 @@ from pathlib import Path
 
 from ternlab.errors import InfrastructureError
 from ternlab.runs.files import write_text
-from ternlab.settings.sweep import SlurmCluster
 from ternlab.sweeps.on_slurm.batches import Batch, batches_folder, remove_batch, write_batch
 from ternlab.sweeps.on_slurm.commands import DEFAULTS, Answer, Run
 from ternlab.sweeps.on_slurm.queue import Queue
 from ternlab.sweeps.on_slurm.script import job_id, script
+from ternlab.sweeps.on_slurm.settings import SlurmCluster
 from ternlab.sweeps.progress import Clock
 
 _log = logging.getLogger(__name__)

@@ -15,13 +15,14 @@ from ternlab.training.callbacks.order import Stage
 from ternlab.training.tally import Tally
 
 _KEY = "ternlab_epoch_sums"
+_MEANS = "ternlab_epoch_means"
 
 # Asked at the end of each epoch for further metrics of it, by their names.
 Source = Callable[[pl.Trainer, pl.LightningModule], dict[str, float]]
 
 
 class EpochMetrics(Callback):
-    """Counts loss, top-1 and top-5 of training, validation and test.
+    """Counts the loss and the metrics of training, validation and test.
 
     Training's are those of the batches as they were trained on, each before its step. Rows go to
     `metrics.csv`; a run that resumes takes back rows from after its checkpoint.
@@ -48,12 +49,14 @@ class EpochMetrics(Callback):
         """Keep the sums of the epoch in progress, of all processes together."""
         sums, join = self._train.sums, _join(trainer)
         checkpoint[_KEY] = join(sums.clone()) if join and sums is not None else sums
+        checkpoint[_MEANS] = list(self._train.means)
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Go on with those sums; the first process takes the share of all."""
-        self._train.sums = checkpoint[_KEY] if trainer.is_global_zero else None
+        sums = checkpoint[_KEY] if trainer.is_global_zero else None
+        self._train.restore(sums, checkpoint.get(_MEANS, ()))
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take back the rows from after the checkpoint."""

@@ -12,6 +12,7 @@ from pytorch_lightning.callbacks import Callback
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ternlab.metrics.registry import HEADLINE, LOSS, METRICS
 from ternlab.settings.trainer import TrainerSettings
 
 _log = logging.getLogger(__name__)
@@ -40,7 +41,10 @@ class Lines(Callback):
         _log.info("epoch %d/%s  %s  %.1f s", trainer.current_epoch + 1, trainer.max_epochs, "  ".join(words), seconds)
 
 
-_SHOWN = (("train/loss", 4), ("train/top1", 2), ("val/loss", 4), ("val/top1", 2), ("quant/sparsity", 3))
+_SHOWN = (
+    *((f"{part}/{name}", METRICS[name].digits) for part in ("train", "val") for name in (LOSS, HEADLINE)),
+    ("quant/sparsity", 3),
+)
 
 
 class Bar(Callback):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ternlab.errors import SettingsError
-from ternlab.models.published_names import from_published
-from ternlab.models.resnet_cifar import CifarResNet
+from ternlab.models.resnet_cifar.network import CifarResNet
+from ternlab.models.resnet_cifar.published import from_published
 from ternlab.models.weights import load_weights
 
 
@@ -32,7 +33,7 @@ ELLIOTHE = Program(("conv_1_3x3", "bn_1"), "stage_", ("conv_a", "bn_a", "conv_b"
 PROGRAMS = pytest.mark.parametrize("program", [AKAMASTER, ELLIOTHE], ids=["akamaster", "elliothe"])
 
 
-def published_state(program: Program, blocks: int) -> dict[str, Tensor]:
+def published_state(program: Program, blocks: int, narrow: int = 16) -> dict[str, Tensor]:
     """A state dict with the names and shapes of the published files, in float64."""
     state: dict[str, Tensor] = {}
 
@@ -41,14 +42,15 @@ def published_state(program: Program, blocks: int) -> dict[str, Tensor]:
         for entry in ("weight", "bias", "running_mean", "running_var"):
             state[f"{norm}.{entry}"] = torch.rand(width, dtype=torch.float64) + 0.5
 
-    add(*program.first, 3, 16)
-    for stage, (before, width) in enumerate(((16, 16), (16, 32), (32, 64)), start=1):
+    add(*program.first, 3, narrow)
+    widths = (narrow, narrow, 2 * narrow, 4 * narrow)
+    for stage, (before, width) in enumerate(itertools.pairwise(widths), start=1):
         for block in range(blocks):
             prefix = f"{program.stage}{stage}.{block}."
             a, norm_a, b, norm_b = (prefix + part for part in program.block)
             add(a, norm_a, width if block else before, width)
             add(b, norm_b, width, width)
-    state[f"{program.last}.weight"] = torch.randn(10, 64, dtype=torch.float64)
+    state[f"{program.last}.weight"] = torch.randn(10, 4 * narrow, dtype=torch.float64)
     state[f"{program.last}.bias"] = torch.randn(10, dtype=torch.float64)
     return state
 
@@ -84,6 +86,19 @@ def test_published_file_gives_the_published_networks_output(program: Program, mo
     torch.save(content, tmp_path / "resnet20.th", _use_new_zipfile_serialization=False)
     model = CifarResNet(3, channels=3, classes=10).double().eval()
     load_weights(model, str(tmp_path / "resnet20.th"), name="resnet20")
+    images = torch.randn(2, 3, 16, 16, dtype=torch.float64)
+    torch.testing.assert_close(model(images), published_forward(program, state, 3, images), rtol=1e-10, atol=1e-10)
+
+
+@PROGRAMS
+@pytest.mark.parametrize("narrow", [8, 20])
+def test_a_published_file_of_another_width_gives_its_networks_output(
+    program: Program, narrow: int, tmp_path: Path
+) -> None:
+    state = published_state(program, 3, narrow)
+    torch.save(state, tmp_path / "a.pt")
+    model = CifarResNet(3, channels=3, classes=10, stages=(narrow, 2 * narrow, 4 * narrow)).double().eval()
+    load_weights(model, str(tmp_path / "a.pt"), name="resnet20")
     images = torch.randn(2, 3, 16, 16, dtype=torch.float64)
     torch.testing.assert_close(model(images), published_forward(program, state, 3, images), rtol=1e-10, atol=1e-10)
 

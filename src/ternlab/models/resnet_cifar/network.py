@@ -6,16 +6,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ternlab.models.initialization import he_initialize
-from ternlab.settings.model import ModelSettings
-
-_WIDTHS = (16, 32, 64)
+from ternlab.models.resnet_cifar.family import STAGE_CHANNELS, CifarResNetSettings
 
 
 class ShortcutA(nn.Module):
     """Option A of the paper: every second pixel, and zeros as the new channels; no parameters.
 
     The zeros come *after* the given channels, as in the ternary reference program. Programs that put half
-    of them before need their channels reordered: see `ternlab.models.published_names`.
+    of them before need their channels reordered: see `ternlab.models.resnet_cifar.published`.
 
     Args:
         extra_channels: how many channels of zeros are appended.
@@ -57,7 +55,7 @@ class BasicBlock(nn.Module):
 
 
 class CifarResNet(nn.Module):
-    """A network of `6 * blocks + 2` layers in three stages of 16, 32 and 64 channels.
+    """A network of `6 * blocks + 2` layers in three stages.
 
     The average pool covers whatever is left of the image, so that sizes other than 32 work.
 
@@ -65,17 +63,21 @@ class CifarResNet(nn.Module):
         blocks: residual blocks in each stage (3 for ResNet-20).
         channels: channels of the images.
         classes: number of classes.
+        stages: channels of the three stages; none is narrower than the one before.
     """
 
-    def __init__(self, blocks: int, *, channels: int, classes: int) -> None:
+    def __init__(
+        self, blocks: int, *, channels: int, classes: int, stages: tuple[int, int, int] = STAGE_CHANNELS
+    ) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, _WIDTHS[0], 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(_WIDTHS[0])
-        self.layer1 = _stage(blocks, _WIDTHS[0], _WIDTHS[0], stride=1)
-        self.layer2 = _stage(blocks, _WIDTHS[0], _WIDTHS[1], stride=2)
-        self.layer3 = _stage(blocks, _WIDTHS[1], _WIDTHS[2], stride=2)
+        self.stages = stages
+        self.conv1 = nn.Conv2d(channels, stages[0], 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(stages[0])
+        self.layer1 = _stage(blocks, stages[0], stages[0], stride=1)
+        self.layer2 = _stage(blocks, stages[0], stages[1], stride=2)
+        self.layer3 = _stage(blocks, stages[1], stages[2], stride=2)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.fc = nn.Linear(_WIDTHS[2], classes)
+        self.fc = nn.Linear(stages[2], classes)
         he_initialize(self)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -91,7 +93,7 @@ def _stage(blocks: int, channels: int, width: int, *, stride: int) -> nn.Sequent
     return nn.Sequential(first, *(BasicBlock(width, width, 1) for _ in range(blocks - 1)))
 
 
-def build(settings: ModelSettings, channels: int, size: int, classes: int) -> CifarResNet:
+def build(settings: CifarResNetSettings, channels: int, size: int, classes: int) -> CifarResNet:
     """Build the CIFAR network `resnet<depth>`, where `depth = 6 n + 2`.
 
     Raises:
@@ -101,4 +103,4 @@ def build(settings: ModelSettings, channels: int, size: int, classes: int) -> Ci
     blocks, rest = divmod(depth - 2, 6)
     if rest or blocks < 1:
         raise ValueError(f"The depth in {settings.name!r} is {depth}, but must be 6 n + 2.")
-    return CifarResNet(blocks, channels=channels, classes=classes)
+    return CifarResNet(blocks, channels=channels, classes=classes, stages=settings.stage_channels)

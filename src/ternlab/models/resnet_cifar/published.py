@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import torch
 from torch import Tensor
+
+from ternlab.models.resnet_cifar.family import STAGE_CHANNELS
+from ternlab.models.resnet_cifar.network import CifarResNet
 
 State = dict[str, Tensor]
 
@@ -23,26 +27,30 @@ _STAGED = (
 # akamaster/pytorch_resnet_cifar10, whose names are ours but for the last layer.
 _LINEAR = ((r"^linear\.", "fc."),)
 
-# In akamaster's network the new zeros of a shortcut stand half before and half after the old channels, in
-# ours all after. Channel i of ours is channel _ORDER[stage][i] of theirs; the sum, and so the network,
-# is the same function once all weights that write or read these channels are reordered.
-_ORDER_2 = [*range(8, 24), *range(8), *range(24, 32)]
-_ORDER_3 = [*(16 + channel for channel in _ORDER_2), *range(16), *range(48, 64)]
-
 _WRITES = re.compile(r"^layer([23])\.\d+\.(conv2\.weight|bn2\.(weight|bias|running_mean|running_var))$")
 _READS = re.compile(r"^layer([23])\.(\d+)\.conv1\.weight$")
 
 
-def from_published(state: State) -> State:
+def adapt(state: State, network: CifarResNet) -> State:
+    """Return `state` with the names and the channel order of `network`."""
+    return from_published(state, network.stages)
+
+
+def from_published(state: State, stages: tuple[int, int, int] = STAGE_CHANNELS) -> State:
     """Return `state` with the names and channel order of `CifarResNet`; other names pass unchanged.
 
     A file is known by its names: `conv_1_3x3` (channels already in our order), or `linear` beside
     `layer1` (zeros on both sides). A file with our own names is taken to have our own order.
+
+    Args:
+        state: as it was read.
+        stages: channels of the three stages.
     """
     if "conv_1_3x3.weight" in state:
         return _renamed(state, _STAGED)
     if "linear.weight" in state and "layer1.0.conv1.weight" in state:
-        return {name: _reordered(name, value) for name, value in _renamed(state, _LINEAR).items()}
+        orders = _orders(stages)
+        return {name: _reordered(name, value, orders) for name, value in _renamed(state, _LINEAR).items()}
     return state
 
 
@@ -55,8 +63,23 @@ def _renamed(state: State, rules: tuple[tuple[str, str], ...]) -> State:
     return names
 
 
-def _reordered(name: str, value: Tensor) -> Tensor:
-    orders = {1: list(range(16)), 2: _ORDER_2, 3: _ORDER_3}
+def _orders(stages: tuple[int, int, int]) -> dict[int, list[int]]:
+    """Return, for each stage, which channel of theirs each channel of ours is.
+
+    In akamaster's network the new zeros of a shortcut stand half before and half after the old channels, in ours all
+    after. The sum, and so the network, is the same function once all weights that write or read these channels are
+    reordered.
+    """
+    order = list(range(stages[0]))
+    orders = {1: order}
+    for stage, (old, new) in enumerate(itertools.pairwise(stages), start=2):
+        before = (new - old) // 2
+        order = [*(before + channel for channel in order), *range(before), *range(before + old, new)]
+        orders[stage] = order
+    return orders
+
+
+def _reordered(name: str, value: Tensor, orders: dict[int, list[int]]) -> Tensor:
     if match := _WRITES.match(name):
         return _select(value, 0, orders[int(match[1])])
     if match := _READS.match(name):
@@ -64,7 +87,7 @@ def _reordered(name: str, value: Tensor) -> Tensor:
         stage = int(match[1]) - (match[2] == "0")
         return _select(value, 1, orders[stage])
     if name == "fc.weight":
-        return _select(value, 1, _ORDER_3)
+        return _select(value, 1, orders[3])
     return value
 
 

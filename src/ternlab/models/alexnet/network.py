@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from ternlab.errors import SettingsError
 from ternlab.models.initialization import he_initialize
-from ternlab.models.stem import has_small_stem
-from ternlab.settings.model import ModelSettings
+from ternlab.models.stem import StemDropoutSettings, has_small_stem
 
 SMALLEST_IMAGENET = 63
 SMALLEST_SMALL = 8
@@ -105,7 +104,7 @@ def _pool(shape: _Shape) -> nn.MaxPool2d:
     return nn.MaxPool2d(3, stride=2, padding=shape.pool_padding)
 
 
-def build(settings: ModelSettings, channels: int, size: int, classes: int) -> AlexNet:
+def build(settings: StemDropoutSettings, channels: int, size: int, classes: int) -> AlexNet:
     """Build AlexNet with the stem and the dropout of `settings`; logits are `(batch, classes)`.
 
     Raises:

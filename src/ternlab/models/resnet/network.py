@@ -10,13 +10,12 @@ from torch import nn
 from torchvision.models import ResNet, get_model
 
 from ternlab.models.initialization import he_convolution
-from ternlab.models.stem import has_small_stem
-from ternlab.settings.model import ModelSettings
+from ternlab.models.stem import StemSettings, has_small_stem
 
 _STEM_WIDTH = 64
 
 
-def build(settings: ModelSettings, channels: int, size: int, classes: int) -> ResNet:
+def build(settings: StemSettings, channels: int, size: int, classes: int) -> ResNet:
     """Build torchvision's `settings.name` for `classes` classes; logits are `(batch, classes)`.
 
     The `small` stem is a 3x3 convolution of stride 1 without max-pool, so 32-pixel images reach the

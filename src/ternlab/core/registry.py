@@ -1,0 +1,77 @@
+"""Parts by name: what rules, networks, data sets, launchers, optimizers, metrics and export targets share.
+
+Free of torch: an entry names the code that does the work as `"package.module:function"`, and it is imported when it
+is used. So a typo is answered at once, and a part whose packages are not installed costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from ternlab.errors import SettingsError, did_you_mean
+
+E = TypeVar("E")
+
+
+class Registry(dict[str, E]):
+    """The parts of one kind, by name.
+
+    Args:
+        kind: what an entry is called in messages (`network`).
+        setting: the setting that chooses one, for messages (`model.name`).
+        entries: those that ternlab brings; plugins add theirs with `register`.
+    """
+
+    def __init__(self, kind: str, setting: str, entries: Mapping[str, E]) -> None:
+        super().__init__(entries)
+        self.kind = kind
+        self.setting = setting
+
+    def register(self, name: str, entry: E) -> None:
+        """Add an entry; the same entry again changes nothing, so that a module may be imported twice.
+
+        Raises:
+            ValueError: the name is taken by another entry.
+        """
+        if self.get(name, entry) != entry:
+            raise ValueError(f"The {self.kind} name {name!r} is already registered for {self[name]}.")
+        self[name] = entry
+
+    def entry(self, name: str, setting: str | None = None) -> E:
+        """Return the entry of `name`.
+
+        Args:
+            name: of the part.
+            setting: where it was typed, for messages (`None`: `self.setting`).
+
+        Raises:
+            SettingsError: there is none; near matches are named.
+        """
+        if name not in self:
+            instead = f"{did_you_mean(name, self)}; one of your own: plugins=[the module that registers it]"
+            raise SettingsError(setting or self.setting, value=name, rule=f"no such {self.kind}", instead=instead)
+        return self[name]
+
+
+def checked_reference(argument: str, reference: str) -> str:
+    """Return `reference` when it has the form `"package.module:name"`.
+
+    Args:
+        argument: what it was given as, for the message.
+        reference: where a function or a class is.
+
+    Raises:
+        ValueError: it has another form.
+    """
+    module, colon, name = reference.partition(":")
+    if not (module and colon and name):
+        raise ValueError(f"The value of `{argument}` is {reference!r}, but must be 'package.module:function'.")
+    return reference
+
+
+def imported(reference: str) -> Any:
+    """Import and return what `"package.module:name"` refers to."""
+    module, _, name = reference.partition(":")
+    return getattr(importlib.import_module(module), name)

@@ -1,0 +1,131 @@
+"""The metrics of a network on images, each defined once; free of torch.
+
+A metric is counted over the training, validation and test images and stands in records, CSV files, W&B and reports as
+`train/NAME`, `val/NAME` and `test/NAME`; one that is paired also as `baseline/NAME` and `degradation/NAME`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ternlab.core.registry import Registry, checked_reference
+
+Unit = Literal["", "percent", "points", "nats", "bytes", "ratio", "share", "bits", "count", "weight"]
+Better = Literal["higher", "lower", ""]
+
+
+@dataclass(frozen=True)
+class MetricEntry:
+    """What the registry knows of a metric.
+
+    Attributes:
+        title: what it is called in sentences and tables (`top-1`).
+        meaning: a phrase for `docs/metrics.md` and W&B.
+        compute: `"package.module:function"` of `compute(batch: Batch) -> Tensor`, the sum over the images of a batch,
+            no dimensions (`ternlab.metrics.batch`); the metric is the mean over all images, times 100 for `percent`.
+            `None` for the loss, which the training itself computes.
+        unit: as in tables.
+        better: `higher`, `lower`, or empty where neither is.
+        digits: behind the point, in tables.
+        paired: whether a quantized run is compared in it with its baseline.
+        searchable: whether a search may choose settings by it.
+        in_training: meaning on the training batches, where it is another one.
+    """
+
+    title: str
+    meaning: str
+    compute: str | None
+    unit: Unit = ""
+    better: Better = ""
+    digits: int = 2
+    paired: bool = False
+    searchable: bool = False
+    in_training: str = ""
+
+    def __str__(self) -> str:
+        return self.compute or self.title
+
+    def degradation(self, baseline: float, quantized: float) -> float:
+        """Return what the quantization costs: positive where the quantized network is worse."""
+        return quantized - baseline if self.better == "lower" else baseline - quantized
+
+
+LOSS = "loss"
+HEADLINE = "top1"
+"""The accuracy by which networks are compared and settings chosen, where nothing else is asked for."""
+
+VAL, TEST, TRAIN = f"val/{HEADLINE}", f"test/{HEADLINE}", f"train/{HEADLINE}"
+BASELINE, DEGRADATION = f"baseline/{HEADLINE}", f"degradation/{HEADLINE}"
+
+_CLASSIFICATION = "ternlab.metrics.classification"
+METRICS: Registry[MetricEntry] = Registry(
+    "metric",
+    "search.metric",
+    {
+        HEADLINE: MetricEntry(
+            "top-1", "images whose most probable class is right", f"{_CLASSIFICATION}:top1",
+            unit="percent", better="higher", paired=True, searchable=True,
+        ),
+        "top5": MetricEntry(
+            "top-5", "images whose right class is among the five most probable ones", f"{_CLASSIFICATION}:top5",
+            unit="percent", better="higher", paired=True, searchable=True,
+        ),
+        LOSS: MetricEntry(
+            "loss", "mean cross entropy", None, unit="nats", better="lower", digits=4, searchable=True,
+            in_training="mean loss",
+        ),
+    },
+)  # fmt: skip
+
+
+def register_metric(
+    name: str,
+    compute: str,
+    *,
+    title: str,
+    meaning: str,
+    unit: Unit = "",
+    better: Better = "",
+    digits: int = 2,
+    paired: bool = False,
+    searchable: bool = False,
+) -> None:
+    """Add a metric under `name`; the arguments are those of `MetricEntry`.
+
+    Raises:
+        ValueError: the name is taken by another metric or has a slash, `compute` has no colon, or a metric of which
+            neither way is better shall be paired or searched by.
+    """
+    if "/" in name:
+        raise ValueError(f"The metric name is {name!r}, but must have no slash: `val/` and the like are put before it.")
+    if not better and (paired or searchable):
+        raise ValueError(f"The metric {name!r} is paired or searchable, so `better` must be 'higher' or 'lower'.")
+    METRICS.register(
+        name,
+        MetricEntry(
+            title, meaning, checked_reference("compute", compute), unit=unit, better=better, digits=digits,
+            paired=paired, searchable=searchable,
+        ),
+    )  # fmt: skip
+
+
+def counted() -> dict[str, MetricEntry]:
+    """Return the metrics that are counted over batches, by name, in the order of the registry; the loss is not."""
+    return {name: entry for name, entry in METRICS.items() if entry.compute is not None}
+
+
+def paired() -> dict[str, MetricEntry]:
+    """Return the metrics in which a quantized run is compared with its baseline."""
+    return {name: entry for name, entry in METRICS.items() if entry.paired}
+
+
+def search_metrics() -> list[str]:
+    """Return the names of the validation metrics that a search may use, the headline first."""
+    return [f"val/{name}" for name, entry in METRICS.items() if entry.searchable]
+
+
+def lower_is_better(name: str) -> bool:
+    """Return whether less of `val/NAME`, or of `NAME` on other images, is better."""
+    entry = METRICS.get(name.rpartition("/")[2])
+    return entry is not None and entry.better == "lower"

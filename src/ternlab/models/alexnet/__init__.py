@@ -1,0 +1,1 @@
+"""AlexNet: its settings and the network."""

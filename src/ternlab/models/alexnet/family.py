@@ -1,0 +1,8 @@
+"""AlexNet in the registry; free of torch."""
+
+from __future__ import annotations
+
+from ternlab.models.entry import ModelEntry
+from ternlab.models.stem import StemDropoutSettings
+
+NETWORKS = {"alexnet": ModelEntry("ternlab.models.alexnet.network:build", StemDropoutSettings)}

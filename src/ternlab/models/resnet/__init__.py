@@ -1,0 +1,1 @@
+"""Residual networks for ImageNet: their settings and the network."""

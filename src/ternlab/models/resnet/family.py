@@ -1,0 +1,9 @@
+"""The residual networks for ImageNet in the registry; free of torch."""
+
+from __future__ import annotations
+
+from ternlab.models.entry import ModelEntry
+from ternlab.models.stem import StemSettings
+
+_ENTRY = ModelEntry("ternlab.models.resnet.network:build", StemSettings, torchvision=True)
+NETWORKS = {f"resnet{depth}": _ENTRY for depth in (18, 34, 50, 101)}

@@ -1,0 +1,1 @@
+"""Residual networks for CIFAR: their settings, the network, published checkpoints."""

@@ -1,0 +1,44 @@
+"""The residual networks for CIFAR in the registry, and their settings; free of torch."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from ternlab.models.entry import ModelEntry
+from ternlab.models.stem import StemSettings
+
+STAGE_CHANNELS = (16, 32, 64)
+"""Channels of the three stages as published."""
+
+
+class CifarResNetSettings(StemSettings):
+    """Settings of the residual networks for CIFAR.
+
+    Attributes:
+        stem: there is only one, for small images: `auto` and `small` are the same network.
+        width: the channels of every stage, as a multiple of the published 16, 32 and 64; rounded, at least one.
+    """
+
+    width: float = Field(1.0, gt=0, le=64)
+
+    @model_validator(mode="after")
+    def _has_one_stem(self) -> Self:
+        if self.stem == "imagenet":
+            raise ValueError(f"{self.name} has no imagenet stem; leave model.stem out, or take model=resnet18")
+        return self
+
+    @property
+    def stage_channels(self) -> tuple[int, int, int]:
+        """Channels of the three stages."""
+        first, second, third = (max(1, round(self.width * channels)) for channels in STAGE_CHANNELS)
+        return first, second, third
+
+
+_ENTRY = ModelEntry(
+    "ternlab.models.resnet_cifar.network:build",
+    CifarResNetSettings,
+    adapter="ternlab.models.resnet_cifar.published:adapt",
+)
+NETWORKS = {f"resnet{depth}": _ENTRY for depth in (20, 32, 44, 56, 110)}

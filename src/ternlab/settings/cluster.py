@@ -1,0 +1,15 @@
+"""Settings that every launcher has."""
+
+from __future__ import annotations
+
+from ternlab.core.fields import Section
+
+
+class ClusterSettings(Section):
+    """Where the trials of a sweep run; each launcher registers a subclass with its options.
+
+    Attributes:
+        name: a name registered in `ternlab.sweeps.launchers`.
+    """
+
+    name: str = "local"

@@ -1,0 +1,19 @@
+"""Settings of the launcher for this machine."""
+
+from __future__ import annotations
+
+from ternlab.core.fields import PositiveInt
+from ternlab.settings.cluster import ClusterSettings
+
+
+class LocalCluster(ClusterSettings):
+    """Processes on this machine.
+
+    Attributes:
+        workers: trials beside one another (`None`: one for each core).
+        threads: of each trial (`None`: the cores divided by the workers).
+    """
+
+    name: str = "local"
+    workers: PositiveInt | None = None
+    threads: PositiveInt | None = None

@@ -11,7 +11,7 @@ from ternlab.runs import provenance
 from ternlab.runs.lock import RunLock
 from ternlab.settings.sweep import SweepSettings
 from ternlab.sweeps.launcher import Launcher, Task
-from ternlab.sweeps.launchers import build_launcher
+from ternlab.sweeps.launchers import build_launcher, keep_name
 from ternlab.sweeps.plan import Plan, merged, plan_file, read_plan, write_plan
 from ternlab.sweeps.planner import Compose
 from ternlab.sweeps.progress import Progress
@@ -46,6 +46,7 @@ def run_sweep(plan: Plan, wanted: SweepSettings, runs: Path, sweeps: Path, compo
         _make(folder)
         with _held(folder), StopRequest() as stop:
             plan = _agreed(plan, folder, runs, wanted)
+            keep_name(folder, wanted.cluster)
             print(f"{plan.sweep_id}: {count_words(plan)}\n{folder}", flush=True)
             if not wanted.wait:
                 return _submit(plan, plan_file(folder).resolve(), runs, launcher)

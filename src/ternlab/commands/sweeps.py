@@ -15,7 +15,7 @@ from ternlab.runs.directory import fitting_ids
 from ternlab.runs.lock import RunLock
 from ternlab.settings.load import import_plugins
 from ternlab.sweeps.folder import output_file
-from ternlab.sweeps.launchers import Jobs, all_jobs
+from ternlab.sweeps.launchers import Jobs, all_jobs, unknown_names
 from ternlab.sweeps.plan import Plan, read_plan
 from ternlab.sweeps.states import SOME_FAILED, State
 from ternlab.sweeps.table import look, result_lines, status_lines, summary_line
@@ -71,7 +71,7 @@ def status(sweeps: Path, name: str) -> ExitCode:
     found = look(plan, plan.runs)
     print(summary_line(plan, found), *status_lines(plan, found), sep="\n")
     queued = False
-    for jobs in _jobs_of(plan):
+    for jobs in _jobs_of(plan, folder):
         try:
             states = jobs.states(folder, plan.sweep_id)
         except TernlabError as error:
@@ -117,7 +117,7 @@ def cancel(sweeps: Path, name: str) -> ExitCode:
     """
     plan, folder = own_plan(sweeps, name)
     stopped = _stop_process(plan, folder)
-    canceled = sum(jobs.cancel(folder, plan.sweep_id) for jobs in _jobs_of(plan))
+    canceled = sum(jobs.cancel(folder, plan.sweep_id) for jobs in _jobs_of(plan, folder))
     if not stopped and not canceled:
         raise SettingsError(
             "sweep", value=plan.sweep_id, rule="is not carried out by any process, so there is nothing to stop"
@@ -127,14 +127,15 @@ def cancel(sweeps: Path, name: str) -> ExitCode:
     return ExitCode.DONE
 
 
-def _jobs_of(plan: Plan) -> list[Jobs]:
-    """Return what knows of jobs in queues, with that of the launchers that the plan's plugins register."""
-    import_plugins(dict.fromkeys(name for config in plan.configs.values() for name in config.get("plugins") or ()))
+def _jobs_of(plan: Plan, folder: Path) -> list[Jobs]:
+    """Return what knows of jobs in queues; the plan's plugins are imported where one of them brought the launcher."""
+    if unknown_names(folder):
+        import_plugins(dict.fromkeys(name for config in plan.configs.values() for name in config.get("plugins") or ()))
     return list(all_jobs())
 
 
 def _wait_for_queues(plan: Plan, folder: Path) -> None:
-    jobs = _jobs_of(plan)
+    jobs = _jobs_of(plan, folder)
     while any(one.states(folder, plan.sweep_id, patient=True) for one in jobs):
         time.sleep(_QUEUE_SECONDS)
 

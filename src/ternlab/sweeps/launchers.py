@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ternlab.core.check import checked
 from ternlab.core.registry import Registry, checked_reference, imported
+from ternlab.runs.files import write_text
 from ternlab.settings.cluster import ClusterSettings
 from ternlab.sweeps.local_settings import LocalCluster
 from ternlab.sweeps.on_ray.settings import RayCluster
 from ternlab.sweeps.on_slurm.settings import SlurmCluster
+
+_NAMES = "launchers.txt"
 
 if TYPE_CHECKING:
     from ternlab.sweeps.launcher import Launcher
@@ -118,6 +121,24 @@ def build_launcher(folder: Path, plan: Plan, cluster: ClusterSettings) -> Launch
     """
     of: Callable[[Path, Plan, ClusterSettings], Launcher] = imported(LAUNCHERS.entry(cluster.name).launcher)
     return of(folder, plan, cluster)
+
+
+def keep_name(folder: Path, cluster: ClusterSettings) -> None:
+    """Write down in the folder of a sweep which launcher has carried it out, beside earlier ones."""
+    names = [*_kept_names(folder), cluster.name]
+    write_text(folder / _NAMES, "".join(f"{name}\n" for name in dict.fromkeys(names)))
+
+
+def unknown_names(folder: Path) -> list[str]:
+    """Return the launchers that have carried out a sweep and are not registered: a plugin has not been imported."""
+    return [name for name in _kept_names(folder) if name not in LAUNCHERS]
+
+
+def _kept_names(folder: Path) -> list[str]:
+    try:
+        return (folder / _NAMES).read_text().split()
+    except OSError:
+        return []
 
 
 def all_jobs() -> Iterator[Jobs]:

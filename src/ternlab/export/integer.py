@@ -1,8 +1,9 @@
 """Eight-bit activations for ONNX files, calibrated on images (ONNX Runtime's static quantization).
 
-Weights become int8 with one scale a filter. For ternary weights this is exact: a filter's codes -1, 0, 1 become
--127, 0, 127 and its scale S becomes S / 127; what is lost is the rounding of the activations. Sums of several
-planes and two scales are rounded to 255 levels a filter.
+Weights become int8 with one scale a filter, from `ternlab.export.weight_range`. For ternary weights this is exact: the
+integers are the codes and the scale is that of the filter; what is lost is the rounding of the activations. So it is
+for rules of up to seven bits. Other weights (full precision, two scales, sums of several planes) are rounded to at
+most 129 levels.
 """
 
 from __future__ import annotations
@@ -13,13 +14,16 @@ import logging
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnx
-from onnx import ModelProto
+from onnx import ModelProto, NodeProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 
 from ternlab.export.onnx_names import INPUT
 from ternlab.export.runtimes import Images
+from ternlab.export.weight_range import filter_scales
 
 METHODS = {"minmax": CalibrationMethod.MinMax, "percentile": CalibrationMethod.Percentile}
 
@@ -60,7 +64,30 @@ def with_integer_activations(proto: ModelProto, batches: Iterable[Images], metho
                     weight_type=QuantType.QInt8,
                     activation_type=QuantType.QUInt8,
                     calibrate_method=METHODS[method],
+                    extra_options={"TensorQuantOverrides": _weight_scales(proto)},
                 )
         finally:
             logging.getLogger().disabled = False
         return onnx.load(target)
+
+
+def _weight_scales(proto: ModelProto) -> dict[str, list[dict[str, Any]]]:
+    """Return the scale of each filter by the name of the weight, as the quantizer takes them."""
+    initializers = {entry.name: entry for entry in proto.graph.initializer}
+    found: dict[str, list[dict[str, Any]]] = {}
+    for node in proto.graph.node:
+        axis = _filter_axis(node)
+        if axis is None or node.input[1] not in initializers:
+            continue
+        weights = numpy_helper.to_array(initializers[node.input[1]])
+        scales = filter_scales(np.moveaxis(weights, axis, 0))
+        found[node.input[1]] = [{"axis": axis, "scale": scale, "zero_point": 0} for scale in scales]
+    return found
+
+
+def _filter_axis(node: NodeProto) -> int | None:
+    """Return the dimension of the filters in a layer's weight; `None` when `node` is no layer."""
+    if node.op_type == "Gemm":
+        transposed = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}.get("transB", 0)
+        return 0 if transposed else 1
+    return {"Conv": 0, "ConvTranspose": 1, "MatMul": 1}.get(node.op_type)

@@ -12,19 +12,17 @@ import onnx
 import pytest
 import torch
 from numpy.typing import NDArray
-from onnx import ModelProto, numpy_helper
 from torch import nn
 
 from ternlab.errors import SettingsError
 from ternlab.export.folding import inference_network
-from ternlab.export.integer import METHODS, with_integer_activations
 from ternlab.export.onnx_file import onnx_model, save_onnx, write_onnx
 from ternlab.export.onnx_names import INPUT
 from ternlab.export.packed import load, save
-from ternlab.export.runtimes import Runtime, onnx_runtime, openvino_runtime
-from ternlab.export.scoring import top1
+from ternlab.export.runtimes import Runtime, onnx_runtime
 from ternlab.quantizers.attach import quantize
-from tests.export.digits_network import SHAPE, all_images, digits, trained
+from tests.export.digits_network import SHAPE, all_images, trained
+from tests.export.onnx_helpers import HEADER, RUNTIMES, arrays, logits_of
 
 RULES: dict[str, tuple[str, dict[str, Any]]] = {
     "tga": ("tga", {}),
@@ -34,8 +32,6 @@ RULES: dict[str, tuple[str, dict[str, Any]]] = {
     "bwn": ("bwn", {}),
     "tga but the ends": ("tga", {"first_last": "full"}),
 }
-RUNTIMES = {"onnxruntime": onnx_runtime, "openvino": openvino_runtime}
-HEADER = {"run_id": "a-run", "metrics": {"test/top1": 12.5}}
 LAYERS = ("1", "4", "10")
 
 
@@ -49,19 +45,9 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return model, path
 
 
-def logits_of(model: nn.Module) -> NDArray[np.float32]:
-    with torch.inference_mode():
-        found: NDArray[np.float32] = model(all_images()[0]).numpy()
-    return found
-
-
 def in_batches(runtime: Runtime, size: int, count: int) -> NDArray[np.float32]:
     images = all_images()[0][:count].numpy()
     return np.concatenate([runtime.logits(images[start : start + size]) for start in range(0, count, size)])
-
-
-def arrays(proto: ModelProto) -> dict[str, NDArray[Any]]:
-    return {entry.name: numpy_helper.to_array(entry) for entry in proto.graph.initializer}
 
 
 # --- what it computes
@@ -187,49 +173,3 @@ class Branching(nn.Module):
 def test_a_network_that_cannot_be_traced_is_refused() -> None:
     with pytest.raises(SettingsError, match=r"cannot be traced|cannot export"):
         onnx_model(quantize(Branching(), "tga"), SHAPE, integers=True)
-
-
-# --- int8 activations
-
-
-@pytest.fixture(scope="module", params=METHODS)
-def in_int8(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Path]:
-    model = trained("tga")
-    batches = [images.numpy() for images, _ in digits().train_dataloader()][:4]
-    proto = with_integer_activations(onnx_model(model, SHAPE, integers=False), batches, request.param)
-    path = tmp_path_factory.mktemp("int8") / "model.onnx"
-    write_onnx(proto, path, HEADER)
-    return model, path
-
-
-@pytest.mark.parametrize("name", RUNTIMES)
-def test_int8_loses_less_than_a_point(in_int8: tuple[nn.Module, Path], name: str) -> None:
-    model, path = in_int8
-    expected = 100 * float((logits_of(model).argmax(1) == all_images()[1].numpy()).mean())
-    found = top1(RUNTIMES[name](path, "int8"), digits().test_dataloader())
-    assert abs(found - expected) <= 1
-
-
-def test_int8_weights_are_exact(in_int8: tuple[nn.Module, Path]) -> None:
-    model, path = in_int8
-    found = arrays(onnx.load(path))
-    for name, codes in inference_network(model, fold=True).codes.items():
-        stem = f"{name}.weight"
-        integers, scale, zero = (found[f"{stem}_{part}"] for part in ("quantized", "scale", "zero_point"))
-        assert integers.dtype == np.int8 and not zero.any()
-        expected = codes.effective().numpy()
-        # torch exports a linear layer with its weight transposed or not.
-        axis = list(integers.shape).index(len(scale))
-        total = integers * scale.reshape([-1 if place == axis else 1 for place in range(integers.ndim)])
-        total = total if total.shape == expected.shape else total.T
-        np.testing.assert_allclose(total, expected, atol=1e-6 * np.abs(expected).max())
-        assert set(np.unique(integers)) <= {-1, 0, 1}
-
-
-def test_int8_activations_are_in_the_graph(in_int8: tuple[nn.Module, Path]) -> None:
-    proto = onnx.load(in_int8[1])
-    quantized = [node for node in proto.graph.node if node.op_type == "QuantizeLinear"]
-    assert len(quantized) >= 3
-    assert not any(array.ndim > 1 and array.dtype == np.float32 for array in arrays(proto).values())
-    assert {entry.key for entry in proto.metadata_props} == {"ternlab"}
-    assert str(Path(__file__).parents[2]).encode() not in in_int8[1].read_bytes()

@@ -90,4 +90,4 @@ def _filter_axis(node: NodeProto) -> int | None:
     if node.op_type == "Gemm":
         transposed = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}.get("transB", 0)
         return 0 if transposed else 1
-    return {"Conv": 0, "MatMul": 1}.get(node.op_type)
+    return {"Conv": 0, "ConvTranspose": 1, "MatMul": 1}.get(node.op_type)

@@ -20,6 +20,7 @@ import pytest
 
 from ternlab.commands import train as train_command
 from ternlab.commands.entry import run as run_entry
+from ternlab.cpu import cpu_of_record, this_cpu
 from ternlab.errors import (
     BaselineDivergedError,
     DivergedError,
@@ -112,6 +113,7 @@ def test_a_finished_run_has_a_whole_record(tmp_path: Path) -> None:
     assert record["metrics"]["test/top1"] == 92.5
     assert record["run_id"] == run_id(full(tmp_path))
     assert record["versions"]["python"] and record["host"]["name"] and "git" in record
+    assert cpu_of_record(record["host"]) == this_cpu()
     assert [attempt["status"] for attempt in record["attempts"]] == ["finished"]
 
 

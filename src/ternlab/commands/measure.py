@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ternlab.cpu import Cpu
 from ternlab.data.fingerprint import check_data
 from ternlab.errors import ExitCode, SettingsError
 from ternlab.export.info import info
@@ -87,6 +88,7 @@ def _print(found: dict[str, Any]) -> None:
         rows.append(tuple(cells))
     print("", *aligned(rows), "", sep="\n")
     print(f"{found['threads']} threads, runtimes in turns; speed: over the first row, median of the rounds")
+    print(f"CPU: {Cpu(**found['cpu'])}")
     slower = [row["runtime"] for row in found["runtimes"] if all(row["latency"][b]["speed"] < 1 for b in batches)]
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime", "openvino") if not installed(name)]
     if missing:

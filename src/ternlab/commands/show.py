@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from ternlab.cpu import cpu_of_record
 from ternlab.errors import ExitCode
 from ternlab.reports.metrics_catalog import METRICS, RECORD, metrics_of
 from ternlab.reports.one_run import OneRun, one_run
@@ -158,6 +159,9 @@ def _again(found: OneRun) -> Iterator[str]:
     git, versions = found.record.get("git"), found.record.get("versions")
     if isinstance(git, dict):
         yield f"  commit {visible(str(git.get('commit')))}{_changes(git)}"
+    cpu = cpu_of_record(found.record.get("host"))
+    if cpu is not None:
+        yield visible(f"  CPU {cpu}")
     if isinstance(versions, dict):
         yield "  " + ", ".join(visible(f"{name} {version}") for name, version in versions.items())
 

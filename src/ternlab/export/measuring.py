@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ternlab.cpu import this_cpu
 from ternlab.data.module import ImageDataModule
 from ternlab.errors import SettingsError
 from ternlab.export.accounting import entropy
@@ -62,7 +63,7 @@ class Row:
 def measure(
     path: Path, data: ImageDataModule, wanted: MeasureSettings, against: nn.Module | None = None
 ) -> dict[str, Any]:
-    """Return what `src/measure.py` prints, as plain JSON values: `file` and `runtimes`.
+    """Return what `src/measure.py` prints, as plain JSON values: `file`, `threads`, `cpu` and `runtimes`.
 
     Args:
         path: a packed file of a network that ternlab builds.
@@ -88,6 +89,7 @@ def measure(
     return {
         "file": _file(path, about),
         "threads": wanted.threads or torch.get_num_threads(),
+        "cpu": asdict(this_cpu()),
         "runtimes": [asdict(row) for row in rows],
     }
 

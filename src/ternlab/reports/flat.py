@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 import yaml
 
+from ternlab.cpu import cpu_of_record
 from ternlab.runs.record import Record
 
 Row = dict[str, Any]
@@ -33,6 +34,7 @@ RUN_COLUMNS: dict[str, Any] = {
     "attempts": pl.Int64,
     "tags": pl.String,
     "host": pl.String,
+    "cpu": pl.String,
     "commit": pl.String,
     "dirty": pl.Boolean,
     "command": pl.String,
@@ -49,12 +51,14 @@ def record_row(run_id: str, record: Record) -> Row:
         record: as it was read; also of an earlier version of ternlab.
     """
     git, attempts, tags = record.get("git"), record.get("attempts"), record.get("tags")
+    cpu = cpu_of_record(record.get("host"))
     values = {
         **record,
         "run_id": run_id,
         "attempts": len(attempts) if isinstance(attempts, list) else None,
         "tags": ",".join(map(str, tags)) if isinstance(tags, list) else None,
         "host": _inside(record.get("host"), "name"),
+        "cpu": None if cpu is None else str(cpu),
         "commit": _inside(git, "commit"),
         "dirty": _inside(git, "dirty"),
         "error": _inside(record.get("error"), "message"),

@@ -26,6 +26,9 @@ FULL_PRECISION = "none"
 _NOT_IN_WORDS = ("seed", "quant.name", "model.name", "data.name", "baseline.run")
 
 
+_FACTS = ("epochs", "seconds", "started", "finished", "starts_from", "host", "cpu", "log")
+
+
 @dataclass(frozen=True)
 class Run:
     """One run as a report shows it.
@@ -42,7 +45,7 @@ class Run:
         command: what trains this run alone.
         error: last words of a run that failed.
         path: its folder.
-        facts: other columns of the record (epochs, seconds, started).
+        facts: other columns of the record (epochs, seconds, started, host, cpu).
         point: what the sweep chose for it; `None` outside of a sweep and for its baselines.
     """
 
@@ -227,6 +230,6 @@ def _run(row: Mapping[str, Any], recipe: Flat, folder: Path, points: Mapping[str
         command=str(row.get("command") or ""),
         error=str(row.get("error") or ""),
         path=run_directory(folder, run).path,
-        facts={name: row.get(name) for name in ("epochs", "seconds", "started", "finished", "starts_from", "log")},
+        facts={name: row.get(name) for name in _FACTS},
         point=points.get(run),
     )

@@ -9,7 +9,11 @@ import platform
 import shlex
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
+
+from ternlab.cpu import this_cpu
 
 _PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "numpy", "ternlab", "wandb")
 
@@ -39,9 +43,10 @@ def git_state(folder: Path | None = None) -> dict[str, str | bool] | None:
     }
 
 
-def host() -> dict[str, str | int]:
-    """Return name, system and processor count of this machine."""
-    return {"name": platform.node(), "system": platform.platform(), "cpus": os.cpu_count() or 1}
+def host() -> dict[str, Any]:
+    """Return name, system, processor count and CPU of this machine; see `ternlab.cpu.Cpu`."""
+    cpu = asdict(this_cpu())
+    return {"name": platform.node(), "system": platform.platform(), "cpus": os.cpu_count() or 1, "cpu": cpu}
 
 
 def command() -> str:

@@ -13,7 +13,7 @@ from ternlab.reports.page.charts_training import CURVE_NAMES
 from ternlab.reports.page.drawing import Drawing
 from ternlab.reports.schema import differing
 
-_FACTS = ("epochs", "seconds", "started")
+_FACTS = ("epochs", "seconds", "started", "host", "cpu")
 
 
 def page_json(gathered: Gathered, groups: Sequence[Group], drawing: Drawing) -> str:

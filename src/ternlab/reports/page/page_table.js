@@ -98,7 +98,8 @@ function openRun(id) {
     baseline && element("button", { type: "button", onclick: baseline }, "Its baseline"),
   ];
   const about = { state: run.state, data: run.data, network: run.model, rule: run.quant, seed: run.seed, baseline: run.baseline,
-    epochs: run.facts.epochs, "seconds of training": run.facts.seconds, started: run.facts.started, folder: run.path };
+    epochs: run.facts.epochs, "seconds of training": run.facts.seconds, started: run.facts.started,
+    machine: run.facts.host, CPU: run.facts.cpu, folder: run.path };
   dialog.replaceChildren(
     element("button", { type: "button", class: "close", onclick: () => dialog.close() }, "Close"),
     element("h2", { id: "details-title" }, run.run_id),

@@ -17,16 +17,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ternlab.wait_policy import set_wait_policy
+
+if __name__ == "__main__":
+    # As in a run; who imports this has decided for itself.
+    set_wait_policy()
+
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from ternlab.cpu import this_cpu
 from ternlab.logs import quiet_libraries
 from ternlab.runs.directory import RunDirectory
 from ternlab.settings.load import settings_from_config
 from ternlab.settings.root import Settings
 from ternlab.training.callbacks.epoch_metrics import EpochMetrics
-from ternlab.training.hardware import Choice, choose
+from ternlab.training.hardware import Choice, choose, threads_here
 from ternlab.training.module import Classifier
 from ternlab.training.network import Shape, build_network
 from ternlab.training.processes import Place
@@ -59,14 +66,16 @@ def main() -> None:
     arguments = _arguments()
     quiet_libraries()
     choice = choose(_settings(arguments, RULES["full precision"]).trainer)
-    print(f"{arguments.model}, batch {arguments.batch}, {arguments.size} pixels, {torch.get_num_threads()} threads")
+    print(f"{arguments.model}, batch {arguments.batch}, {arguments.size} pixels")
+    threads = threads_here()
+    print(f"CPU: {this_cpu()}; {threads.count} threads, waiting: {threads.waiting}")
     print(f"{choice.device}, {choice.precision}, channels_last {choice.channels_last} ({choice.reason})\n")
     rules = {
         name: hand_written(arguments, {"init": "scratch", **quant}, choice)
         for name, quant in RULES.items()
         if name == "full precision" or arguments.rule in name
     }
-    _print(_take_turns(rules, arguments.rounds))
+    print_ratios(_take_turns(rules, arguments.rounds))
     if arguments.rule:
         return
     full = RULES["full precision"]
@@ -74,7 +83,7 @@ def main() -> None:
         "hand-written loop": hand_written(arguments, full, choice),
         "Lightning loop, with metrics": lightning(arguments, full, choice),
     }
-    _print(_take_turns(loops, arguments.rounds))
+    print_ratios(_take_turns(loops, arguments.rounds))
     print(f"peak memory of the process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB")
 
 
@@ -138,7 +147,8 @@ def _take_turns(contenders: dict[str, Contender], rounds: int) -> dict[str, list
     return seconds
 
 
-def _print(seconds: dict[str, list[float]]) -> None:
+def print_ratios(seconds: dict[str, list[float]]) -> None:
+    """Print seconds a step by contender, and their ratios to the first within a round."""
     first = next(iter(seconds.values()))
     print(f"{'':30} {'s/step':>8} {'ratio':>7} {'smallest':>9} {'largest':>8}")
     for name, of_rounds in seconds.items():

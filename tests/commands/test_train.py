@@ -173,6 +173,7 @@ def test_two_processes_train_with_the_same_thresholds_on_both(tmp_path: Path) ->
     assert code == ExitCode.DONE, err
     quantized = records(tmp_path)["tga"]
     assert quantized["facts"]["world_size"] == 2
+    assert quantized["facts"]["threads"]["waiting"] == "passive"
     assert quantized["facts"]["thresholds_agree"] is True
     assert quantized["metrics"]["degradation/top1"] == pytest.approx(
         quantized["metrics"]["baseline/top1"] - quantized["metrics"]["test/top1"]

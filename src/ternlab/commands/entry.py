@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ternlab.commands.hydra_errors import settings_error
 from ternlab.errors import ExitCode, TernlabError
 from ternlab.logs import log_to_terminal
+from ternlab.wait_policy import set_wait_policy
 
 Command = Callable[[dict[str, Any]], ExitCode]
 
@@ -45,6 +46,7 @@ def run(config: Path, command: Command, multirun: str | None = None) -> int:
         command: takes the resolved configuration as plain values.
         multirun: name of the configuration that takes the place of `config` with `-m`, in the same folder.
     """
+    set_wait_policy()
     log_to_terminal()
     # Without this, Hydra prints errors in its own words and exits with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"

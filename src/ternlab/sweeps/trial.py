@@ -15,6 +15,7 @@ from ternlab.runs import provenance
 from ternlab.runs.directory import run_directory
 from ternlab.settings.root import Settings
 from ternlab.sweeps.plan import Plan, read_plan
+from ternlab.wait_policy import set_wait_policy
 
 _log = logging.getLogger(__name__)
 
@@ -117,5 +118,6 @@ def _arguments(words: list[str]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    set_wait_policy()
     log_to_terminal()
     sys.exit(run_trial(**_arguments(sys.argv[1:]), same_code=True))

@@ -1,7 +1,8 @@
-"""Precision and memory format by machine: the choice and the reason for it."""
+"""Precision, memory format and threads by machine: the choice and the reason for it."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 
 from ternlab.errors import SettingsError
 from ternlab.settings.trainer import TrainerSettings
+from ternlab.wait_policy import wait_policy
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,26 @@ class Choice:
     precision: str
     channels_last: bool
     reason: str
+
+
+@dataclass(frozen=True)
+class Threads:
+    """The CPU threads of a process.
+
+    Attributes:
+        count: of torch.
+        waiting: how they wait for one another: `passive`, `default`, or the variables that a user has set.
+        reason: why, for the run's header.
+    """
+
+    count: int
+    waiting: str
+    reason: str
+
+
+def threads_here() -> Threads:
+    """Return the threads of this process as they are."""
+    return Threads(torch.get_num_threads(), *wait_policy(os.environ))
 
 
 def choose(trainer: TrainerSettings) -> Choice:

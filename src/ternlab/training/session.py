@@ -23,7 +23,7 @@ from ternlab.training.callbacks.layer_stats import LayerStats
 from ternlab.training.callbacks.progress import progress_callbacks
 from ternlab.training.callbacks.saving import Saving, stop_unless_finite
 from ternlab.training.checkpoints import AtomicCheckpointIO
-from ternlab.training.hardware import Choice, choose
+from ternlab.training.hardware import Choice, Threads, choose, threads_here
 from ternlab.training.module import Classifier
 from ternlab.training.network import Shape, build_network, save_weights
 from ternlab.training.optimizers import threshold_parameters
@@ -93,7 +93,8 @@ def train(
     # A precision that is typed counts; the machine's own choice gives way to what the training began with.
     if checkpoint is not None and settings.trainer.precision == "auto":
         choice = _as_begun(choice, checkpoint.precision)
-    _announce(settings, data, choice, place)
+    threads = threads_here()
+    _announce(settings, data, choice, threads, place)
     with contextlib.nullcontext(stop) if stop else StopRequest() as stop:
         stop.leave_if_asked()
         callbacks, metrics = _callbacks(settings, directory, stop, mirrors, place)
@@ -102,7 +103,7 @@ def train(
             _log.info("going on from step %d (%s)", checkpoint.step, checkpoint.path.name)
             data.train_dataloader().start_at(checkpoint.batch)
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint.path if checkpoint else None, weights_only=True)
-        return _finish(trainer, module, data, metrics, directory, choice)
+        return _finish(trainer, module, data, metrics, directory, choice, threads)
 
 
 def lightning_precision(choice: Choice) -> Literal["bf16-mixed", "32-true"]:
@@ -177,6 +178,7 @@ def _finish(
     metrics: EpochMetrics,
     directory: RunDirectory,
     choice: Choice,
+    threads: Threads,
 ) -> Outcome:
     """Test once, with the weights of the last step, and keep them."""
     stop_unless_finite(trainer)
@@ -197,6 +199,7 @@ def _finish(
     }
     facts = {
         "arithmetic": asdict(choice),
+        "threads": asdict(threads),
         "images": {"train": data.train_count, "val": data.val_count, "test": data.test_count},
         "skipped_images": data.skipped,
         "classes": list(data.classes),
@@ -226,7 +229,7 @@ def _peak_memory(choice: Choice) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _announce(settings: Settings, data: ImageDataModule, choice: Choice, place: Place) -> None:
+def _announce(settings: Settings, data: ImageDataModule, choice: Choice, threads: Threads, place: Place) -> None:
     if place.rank:
         return
     _log.info(
@@ -236,3 +239,4 @@ def _announce(settings: Settings, data: ImageDataModule, choice: Choice, place: 
     )  # fmt: skip
     memory = "channels_last" if choice.channels_last else "contiguous"
     _log.info("%s, %s, %s (%s)", choice.device, choice.precision, memory, choice.reason)
+    _log.info("CPU threads: %d, waiting: %s (%s)", threads.count, threads.waiting, threads.reason)

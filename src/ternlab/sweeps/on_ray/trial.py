@@ -16,6 +16,7 @@ from ternlab.slurm.allocation import leave_step
 from ternlab.sweeps.launcher import Task
 from ternlab.sweeps.local import LocalLauncher
 from ternlab.sweeps.states import standing
+from ternlab.wait_policy import set_wait_policy
 
 _POLL_SECONDS = 0.05
 # How long a step lasts at most. Between two steps the actor takes requests to stop, and Tune sees how far the run is.
@@ -43,6 +44,8 @@ class RunInActor(Trainable):  # type: ignore[misc]
         if not config["gpus"]:
             # Ray leaves all GPUs of the machine visible to who asks for none.
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        # Ray's workers have the environment in which their cluster was started.
+        set_wait_policy()
         self._launcher = LocalLauncher(
             Path(config["sweep"]), workers=1, threads=config["threads"], arguments=config["arguments"]
         )

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import openvino
 import pytest
 
 from ternlab.commands.measure import main as measure
-from ternlab.cpu import this_cpu
+from ternlab.cpu import cpu_of_record, this_cpu
 from ternlab.errors import ExitCode
 from ternlab.runs.directory import RunDirectory
 from tests.commands.conftest import Files, Here
@@ -48,7 +47,7 @@ def test_every_runtime_has_accuracy_and_latency(files: Files, digits_run: RunDir
             latency = row["latency"][batch]
             assert 0 < latency["smallest"] <= latency["median"] <= latency["largest"]
         assert row["latency"]["1"]["speed"] > 0
-    assert found["cpu"] == asdict(this_cpu())
+    assert cpu_of_record(found) == this_cpu()
     differences = {row["runtime"]: row["difference"] for row in found["runtimes"]}
     assert differences["torch float32"] == 0
     assert differences["onnxruntime float32"] < 1e-4

@@ -124,6 +124,16 @@ def test_what_is_there_of_a_damaged_run(tmp_path: Path, damage: str, capsys: pyt
     json.loads(show(capsys, directory, "--json"), parse_constant=pytest.fail)
 
 
+def test_the_cpu_stands_with_what_is_needed_to_reproduce(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cpu = {"model": "Some CPU\x1b[31m", "flags": ["avx2", "avx512_bf16"], "limits": {"ATEN_CPU_CAPABILITY": "avx2"}}
+    directory = make_run(tmp_path, record__host={"name": "here", "cpu": cpu})
+    lines = show(capsys, directory).splitlines()
+    (line,) = [line for line in lines[lines.index("to reproduce") :] if "CPU" in line and "Some" in line]
+    assert "avx2, avx512_bf16, limited by ATEN_CPU_CAPABILITY=avx2" in line
+    assert "\x1b" not in line
+    assert json.loads(show(capsys, directory, "--json"))["host"]["cpu"] == cpu
+
+
 def test_attempts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     attempts = [
         {"started": "2026-01-01T00:00:00", "status": "interrupted", "seconds": 12.4, "host": "one", "step": 0},

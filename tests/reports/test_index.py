@@ -57,6 +57,10 @@ def test_a_row_has_what_the_record_has(tmp_path: Path) -> None:
         assert row[name] == record[name], name
     assert (row["test/top1"], row["degradation/top1"], row["test/top5"]) == (91.25, -0.5, None)
     assert (row["attempts"], row["host"], row["commit"], row["error"]) == (1, "here", "c0ffee" * 6, None)
+    assert row["cpu"] is None, "records of older versions have none"
+    change(directory, host={"name": "here", "cpu": {"model": "Some CPU", "flags": ["avx2"], "limits": {}}})
+    (row,) = read_runs(tmp_path, warn=silent).to_dicts()
+    assert row["cpu"] == "Some CPU (avx2)"
 
 
 def test_only_what_changed_is_read_again(tmp_path: Path, reads: list[Path]) -> None:

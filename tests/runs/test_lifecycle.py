@@ -11,7 +11,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ import pytest
 
 from ternlab.commands import train as train_command
 from ternlab.commands.entry import run as run_entry
-from ternlab.cpu import this_cpu
+from ternlab.cpu import cpu_of_record, this_cpu
 from ternlab.errors import (
     BaselineDivergedError,
     DivergedError,
@@ -114,7 +113,7 @@ def test_a_finished_run_has_a_whole_record(tmp_path: Path) -> None:
     assert record["metrics"]["test/top1"] == 92.5
     assert record["run_id"] == run_id(full(tmp_path))
     assert record["versions"]["python"] and record["host"]["name"] and "git" in record
-    assert record["host"]["cpu"] == json.loads(json.dumps(asdict(this_cpu())))
+    assert cpu_of_record(record["host"]) == this_cpu()
     assert [attempt["status"] for attempt in record["attempts"]] == ["finished"]
 
 

@@ -149,6 +149,8 @@ def test_a_cluster_of_its_own_lives_through_deaths_and_leaves_nothing(
     assert listening, "nothing of Ray was found"
     assert {address for address in listening if not re.fullmatch(r"(\[::ffff:)?127\.0\.0\.1\]?", address)} == set()
 
+    # Threads sleep while they wait; OpenMP reads the environment with which the actor's fork server was started.
+    assert b"OMP_WAIT_POLICY=passive" in Path(f"/proc/{_holder(directory)}/environ").read_bytes().split(b"\0")
     os.kill(_holder(directory), signal.SIGKILL)
     assert _end_of(own) == [(run, -signal.SIGKILL)]
 

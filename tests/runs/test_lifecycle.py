@@ -8,8 +8,6 @@ import os
 import resource
 import signal
 import sys
-import threading
-import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -52,6 +50,34 @@ METRICS = {
 }
 
 
+class FakeTime:
+    """Stands for the module `time`: nothing takes time but sleeping.
+
+    Attributes:
+        now: seconds since the start.
+        asleep: called at each sleep.
+    """
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.asleep: Callable[[], None] = lambda: None
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self.asleep()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> FakeTime:
+    """The time of the runs of a test."""
+    clock = FakeTime()
+    monkeypatch.setattr(lifecycle, "time", clock)
+    return clock
+
+
 class FakeTrain:
     """Stands for a training: remembers its calls, fails when told to, and leaves final weights.
 
@@ -73,7 +99,7 @@ class FakeTrain:
         name = settings.quant.name
         self.calls.append((name, directory.run_id, start))
         self.during(directory)
-        time.sleep(self.seconds[name])
+        lifecycle.time.sleep(self.seconds[name])
         if name in self.errors:
             raise self.errors.pop(name)
         directory.weights_file.write_bytes(b"weights")
@@ -314,13 +340,13 @@ def test_a_baseline_that_diverged_fails_its_run_and_says_so(tmp_path: Path) -> N
     assert record_of(twin_of(settings))["status"] == "diverged"
 
 
-def test_the_seconds_of_a_run_are_without_its_baselines(tmp_path: Path) -> None:
+def test_the_seconds_of_a_run_are_without_its_baselines(tmp_path: Path, clock: FakeTime) -> None:
     train = FakeTrain()
     train.seconds = {"none": 0.3, "tga": 0.02}
     settings = tiny_settings(tmp_path)
     run = finish(settings, train)
-    assert 0.3 <= record_of(twin_of(settings))["seconds"] < 0.5
-    assert 0.02 <= run["seconds"] < 0.2
+    assert record_of(twin_of(settings))["seconds"] == 0.3
+    assert run["seconds"] == 0.02
 
 
 def test_another_baseline_can_be_named(tmp_path: Path) -> None:
@@ -390,41 +416,44 @@ def hold(path: Path, talk: Connection, finish_it: bool) -> None:
 
 @pytest.mark.parametrize("finish_it", [True, False])
 def test_a_baseline_that_another_process_trains_is_waited_for(
-    tmp_path: Path, finish_it: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, finish_it: bool, clock: FakeTime, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(lifecycle, "_WAIT_SECONDS", 0.05)
     settings, train = tiny_settings(tmp_path), FakeTrain()
     twin = run_directory(tmp_path, run_id(twin_of(settings)))
     mine, theirs = FORK_SERVER.Pipe()
     child = FORK_SERVER.Process(target=hold, args=(twin.path, theirs, finish_it), daemon=True)
     child.start()
     assert mine.recv() == "held"
-    release = threading.Timer(0.4, lambda: mine.send("go"))
-    release.start()
-    started = time.monotonic()
+
+    def end_at_the_third_look() -> None:
+        looks.append(clock.now)
+        if len(looks) == 3:
+            mine.send("go")
+            child.join()
+
+    looks: list[float] = []
+    clock.asleep = end_at_the_third_look
     with caplog.at_level("INFO", logger="ternlab"):
         run = finish(settings, train)
-    child.join(30)
-    assert time.monotonic() - started >= 0.4
+    assert len(looks) >= 3
     assert train.trained == (["tga"] if finish_it else ["none", "tga"])
     assert run["metrics"]["baseline/top1"] == (91.0 if finish_it else 92.5)
     assert caplog.text.count(f"is held by process {child.pid}") == 1
-    assert run["seconds"] < 0.3
+    # The waiting was not its training.
+    assert clock.now > 0
+    assert run["seconds"] == 0
 
 
-def test_a_signal_ends_the_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lifecycle, "_WAIT_SECONDS", 0.05)
+def test_a_signal_ends_the_waiting(tmp_path: Path, clock: FakeTime) -> None:
     settings, train = tiny_settings(tmp_path), FakeTrain()
     twin = run_directory(tmp_path, run_id(twin_of(settings)))
     mine, theirs = FORK_SERVER.Pipe()
     child = FORK_SERVER.Process(target=hold, args=(twin.path, theirs, False), daemon=True)
     child.start()
     assert mine.recv() == "held"
-    timer = threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGTERM))
-    with StopRequest() as stop:
-        timer.start()
-        with pytest.raises(RunInterrupted, match="SIGTERM"):
-            complete(settings, "command", train, stop)
+    clock.asleep = lambda: os.kill(os.getpid(), signal.SIGTERM)
+    with StopRequest() as stop, pytest.raises(RunInterrupted, match="SIGTERM"):
+        complete(settings, "command", train, stop)
     mine.send("go")
     child.join(30)
     assert train.calls == []

@@ -15,7 +15,7 @@ import pytest
 
 from ternlab.errors import ExitCode
 from tests.commands import run_command, warm_command
-from tests.commands.run_command import ROOT
+from tests.commands.run_command import LONG, ROOT
 
 PAGE = (ROOT / "docs" / "extending.md").read_text()
 FILES = re.findall(r"<!-- file: (\S+) -->\n```\w+\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
@@ -77,7 +77,7 @@ def test_the_tests_of_the_page_pass(folder: Path) -> None:
         env={**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT / 'src'}", "OMP_NUM_THREADS": "1"},
         text=True,
         capture_output=True,
-        timeout=300,
+        timeout=LONG,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -34,7 +34,7 @@ from ternlab.runs.record import Record, Status, write_record
 from ternlab.settings.load import twin_of
 from ternlab.settings.root import Settings
 from ternlab.training.signals import StopRequest
-from tests.commands.run_command import ROOT
+from tests.commands.run_command import LONG, ROOT
 from tests.fork_server import FORK_SERVER
 from tests.settings_for_tests import tiny_settings
 
@@ -455,7 +455,7 @@ def test_a_signal_ends_the_waiting(tmp_path: Path, clock: FakeTime) -> None:
     with StopRequest() as stop, pytest.raises(RunInterrupted, match="SIGTERM"):
         complete(settings, "command", train, stop)
     mine.send("go")
-    child.join(30)
+    child.join(LONG)
     assert train.calls == []
     assert record_of(settings)["status"] == "interrupted"
 
@@ -475,7 +475,7 @@ def test_a_run_that_another_process_trains_is_refused_and_its_record_left(tmp_pa
     assert train.calls == []
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
     mine.send("go")
-    child.join(30)
+    child.join(LONG)
     finish(settings, train)
     assert train.calls == []
 
@@ -555,7 +555,7 @@ def test_a_disk_that_is_full_from_the_start_is_a_storage_error(tmp_path: Path, l
     child = FORK_SERVER.Process(target=complete_with_limit, args=(full(tmp_path), limit, theirs), daemon=True)
     child.start()
     assert mine.recv().startswith("StorageError")
-    child.join(30)
+    child.join(LONG)
     assert finish(full(tmp_path))["status"] == "finished"
 
 

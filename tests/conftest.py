@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.loggers.server import LoopbackWandb, log_in, log_out, loopback_wandb
 
@@ -14,6 +15,9 @@ from tests.loggers.server import LoopbackWandb, log_in, log_out, loopback_wandb
 os.environ["OMP_NUM_THREADS"] = "1"
 # Pretend a smaller CPU, in PyTorch and in oneDNN.
 CPU_LIMITS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA")
+# No example may fail because the machine is slow.
+settings.register_profile("ternlab", deadline=None)
+settings.load_profile("ternlab")
 # No test may reach W&B's servers.
 os.environ.setdefault("WANDB_MODE", "offline")
 

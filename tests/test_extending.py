@@ -21,7 +21,7 @@ from ternlab.runs.directory import RunDirectory, run_directory
 from ternlab.runs.metrics import read_table
 from ternlab.sweeps.plan import read_plan
 from tests.commands import run_command, warm_command
-from tests.commands.run_command import ROOT
+from tests.commands.run_command import LONG, ROOT
 
 PAGE = (ROOT / "docs" / "extending.md").read_text()
 FILES = re.findall(r"<!-- file: (\S+) -->\n```\w+\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
@@ -148,7 +148,7 @@ def test_the_tests_of_the_page_pass(folder: Path) -> None:
         env={**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT / 'src'}", "OMP_NUM_THREADS": "1"},
         text=True,
         capture_output=True,
-        timeout=300,
+        timeout=LONG,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -37,7 +37,7 @@ from ternlab.settings.data import DataSettings
 from ternlab.settings.model import ModelSettings
 from tests.commands import warm_command
 from tests.commands.conftest import Files, Here
-from tests.commands.run_command import PATHS, ROOT, run
+from tests.commands.run_command import LONG, PATHS, ROOT, run
 from tests.data.made_images import CORRUPT, encoded, write_folder
 
 PREDICT = "file/predict.yaml"
@@ -365,7 +365,7 @@ def test_each_batch_is_printed_when_it_is_there(files: Files, pictures: Path) ->
     )
     assert process.stdin is not None and process.stdout is not None
     # Lines that are kept back would be waited for without an end.
-    alarm = threading.Timer(60, process.kill)
+    alarm = threading.Timer(LONG, process.kill)
     alarm.start()
     for number in range(2):
         process.stdin.write(f"{pictures}/00{2 * number}.png\n{pictures}/00{2 * number + 1}.png\n")
@@ -374,7 +374,7 @@ def test_each_batch_is_printed_when_it_is_there(files: Files, pictures: Path) ->
         assert found == [f"00{2 * number}.png", f"00{2 * number + 1}.png"]
     process.stdin.close()
     assert process.stdout.read() == ""
-    assert process.wait(60) == ExitCode.DONE
+    assert process.wait(LONG) == ExitCode.DONE
     alarm.cancel()
 
 

@@ -22,6 +22,7 @@ from ternlab.reports.run_index import read_runs
 from ternlab.runs.directory import RunDirectory
 from ternlab.runs.lock import RunLock
 from ternlab.runs.record import write_record
+from tests.commands.run_command import LONG
 from tests.reports.made_runs import make_run
 from tests.sweeps.made import plan_of
 
@@ -72,7 +73,7 @@ def answer(runs: Path, text: str, action: str, *arguments: str) -> tuple[int, st
     with subprocess.Popen(command, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         os.close(theirs)
         os.write(ours, text.encode())
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=LONG)
         os.close(ours)
     return process.returncode, out.decode()
 

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from tests.commands.run_command import LONG
+
 _FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -65,7 +67,7 @@ class Browser:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._process.terminate()
-        self._process.wait(timeout=20)
+        self._process.wait(timeout=LONG)
         os.close(self._to)
         os.close(self._from)
         self._profile.cleanup()
@@ -86,7 +88,7 @@ class Browser:
             raise RuntimeError(json.dumps(answer["exceptionDetails"]))
         return answer["result"].get("value")
 
-    def wait(self, condition: str, seconds: float = 30) -> None:
+    def wait(self, condition: str, seconds: float = LONG) -> None:
         """Wait until an expression is true."""
         self._until(lambda: self.run(condition) is True, condition, seconds)
 

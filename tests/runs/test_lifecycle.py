@@ -8,8 +8,6 @@ import os
 import resource
 import signal
 import sys
-import threading
-import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -38,7 +36,7 @@ from ternlab.runs.record import Record, Status, write_record
 from ternlab.settings.load import twin_of
 from ternlab.settings.root import Settings
 from ternlab.training.signals import StopRequest
-from tests.commands.run_command import ROOT
+from tests.commands.run_command import LONG, ROOT
 from tests.fork_server import FORK_SERVER
 from tests.settings_for_tests import tiny_settings
 
@@ -52,6 +50,34 @@ METRICS = {
     "compression/ratio": 10.0,
     "quant/sparsity": 0.5,
 }
+
+
+class FakeTime:
+    """Stands for the module `time`: nothing takes time but sleeping.
+
+    Attributes:
+        now: seconds since the start.
+        asleep: called at each sleep.
+    """
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.asleep: Callable[[], None] = lambda: None
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self.asleep()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> FakeTime:
+    """The time of the runs of a test."""
+    clock = FakeTime()
+    monkeypatch.setattr(lifecycle, "time", clock)
+    return clock
 
 
 class FakeTrain:
@@ -75,7 +101,7 @@ class FakeTrain:
         name = settings.quant.name
         self.calls.append((name, directory.run_id, inputs.get("start")))
         self.during(directory)
-        time.sleep(self.seconds[name])
+        lifecycle.time.sleep(self.seconds[name])
         if name in self.errors:
             raise self.errors.pop(name)
         directory.weights_file.write_bytes(b"weights")
@@ -317,13 +343,13 @@ def test_a_baseline_that_diverged_fails_its_run_and_says_so(tmp_path: Path) -> N
     assert record_of(twin_of(settings))["status"] == "diverged"
 
 
-def test_the_seconds_of_a_run_are_without_its_baselines(tmp_path: Path) -> None:
+def test_the_seconds_of_a_run_are_without_its_baselines(tmp_path: Path, clock: FakeTime) -> None:
     train = FakeTrain()
     train.seconds = {"none": 0.3, "tga": 0.02}
     settings = tiny_settings(tmp_path)
     run = finish(settings, train)
-    assert 0.3 <= record_of(twin_of(settings))["seconds"] < 0.5
-    assert 0.02 <= run["seconds"] < 0.2
+    assert record_of(twin_of(settings))["seconds"] == 0.3
+    assert run["seconds"] == 0.02
 
 
 def test_another_baseline_can_be_named(tmp_path: Path) -> None:
@@ -393,43 +419,46 @@ def hold(path: Path, talk: Connection, finish_it: bool) -> None:
 
 @pytest.mark.parametrize("finish_it", [True, False])
 def test_a_baseline_that_another_process_trains_is_waited_for(
-    tmp_path: Path, finish_it: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, finish_it: bool, clock: FakeTime, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(lifecycle, "_WAIT_SECONDS", 0.05)
     settings, train = tiny_settings(tmp_path), FakeTrain()
     twin = run_directory(tmp_path, run_id(twin_of(settings)))
     mine, theirs = FORK_SERVER.Pipe()
     child = FORK_SERVER.Process(target=hold, args=(twin.path, theirs, finish_it), daemon=True)
     child.start()
     assert mine.recv() == "held"
-    release = threading.Timer(0.4, lambda: mine.send("go"))
-    release.start()
-    started = time.monotonic()
+
+    def end_at_the_third_look() -> None:
+        looks.append(clock.now)
+        if len(looks) == 3:
+            mine.send("go")
+            child.join()
+
+    looks: list[float] = []
+    clock.asleep = end_at_the_third_look
     with caplog.at_level("INFO", logger="ternlab"):
         run = finish(settings, train)
-    child.join(30)
-    assert time.monotonic() - started >= 0.4
+    assert len(looks) >= 3
     assert train.trained == (["tga"] if finish_it else ["none", "tga"])
     assert run["metrics"]["baseline/top1"] == (91.0 if finish_it else 92.5)
     assert caplog.text.count(f"is held by process {child.pid}") == 1
-    assert run["seconds"] < 0.3
+    # The waiting was not its training.
+    assert clock.now > 0
+    assert run["seconds"] == 0
 
 
-def test_a_signal_ends_the_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lifecycle, "_WAIT_SECONDS", 0.05)
+def test_a_signal_ends_the_waiting(tmp_path: Path, clock: FakeTime) -> None:
     settings, train = tiny_settings(tmp_path), FakeTrain()
     twin = run_directory(tmp_path, run_id(twin_of(settings)))
     mine, theirs = FORK_SERVER.Pipe()
     child = FORK_SERVER.Process(target=hold, args=(twin.path, theirs, False), daemon=True)
     child.start()
     assert mine.recv() == "held"
-    timer = threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGTERM))
-    with StopRequest() as stop:
-        timer.start()
-        with pytest.raises(RunInterrupted, match="SIGTERM"):
-            complete(settings, "command", train, stop)
+    clock.asleep = lambda: os.kill(os.getpid(), signal.SIGTERM)
+    with StopRequest() as stop, pytest.raises(RunInterrupted, match="SIGTERM"):
+        complete(settings, "command", train, stop)
     mine.send("go")
-    child.join(30)
+    child.join(LONG)
     assert train.calls == []
     assert record_of(settings)["status"] == "interrupted"
 
@@ -449,7 +478,7 @@ def test_a_run_that_another_process_trains_is_refused_and_its_record_left(tmp_pa
     assert train.calls == []
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
     mine.send("go")
-    child.join(30)
+    child.join(LONG)
     finish(settings, train)
     assert train.calls == []
 
@@ -529,7 +558,7 @@ def test_a_disk_that_is_full_from_the_start_is_a_storage_error(tmp_path: Path, l
     child = FORK_SERVER.Process(target=complete_with_limit, args=(full(tmp_path), limit, theirs), daemon=True)
     child.start()
     assert mine.recv().startswith("StorageError")
-    child.join(30)
+    child.join(LONG)
     assert finish(full(tmp_path))["status"] == "finished"
 
 

@@ -16,6 +16,7 @@ import pytest
 from ternlab.errors import ExitCode, RunHeldError, StorageError
 from ternlab.runs import lock as lock_module
 from ternlab.runs.lock import RunLock
+from tests.commands.run_command import LONG
 from tests.fork_server import FORK_SERVER
 
 
@@ -48,7 +49,7 @@ def holder(path: Path, how: str) -> tuple[Any, Connection, int]:
 def end(child: Any, talk: Connection) -> None:
     # The connection must live until here: without it, the child would leave by itself.
     child.kill()
-    child.join(30)
+    child.join(LONG)
     talk.close()
 
 
@@ -84,7 +85,7 @@ def test_the_lock_ends_with_its_block_while_the_process_lives_on(tmp_path: Path,
 def test_kill_9_releases_the_lock(tmp_path: Path) -> None:
     child, talk, _ = holder(tmp_path / "lock", "stay")
     os.kill(child.pid, signal.SIGKILL)
-    child.join(30)
+    child.join(LONG)
     with RunLock(tmp_path / "lock"):
         pass
     talk.close()
@@ -130,7 +131,7 @@ def test_a_full_disk_does_not_stand_in_the_way_of_the_lock(tmp_path: Path, monke
         child = FORK_SERVER.Process(target=try_to_enter, args=(tmp_path / "lock", theirs), daemon=True)
         child.start()
         assert mine.recv() == "RunHeldError"
-        child.join(30)
+        child.join(LONG)
 
 
 def try_to_enter(path: Path, answer: Connection) -> None:

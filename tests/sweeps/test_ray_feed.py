@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from ternlab.errors import ExitCode
 from ternlab.sweeps.on_ray.feed import Feed
+from tests.commands.run_command import LONG
 
 
 class Ends(list[tuple[str, int, str]]):
@@ -37,7 +38,7 @@ def test_without_any_run_it_waits_for_the_next_task() -> None:
     thread.join(0.05)
     assert thread.is_alive()
     feed.add({"run": "a"})
-    thread.join(10)
+    thread.join(LONG)
     assert found == [{"run": "a"}]
 
 
@@ -46,7 +47,7 @@ def test_closing_ends_the_wait() -> None:
     thread = threading.Thread(target=lambda: found.append(feed.take()), daemon=True)
     thread.start()
     feed.close()
-    thread.join(10)
+    thread.join(LONG)
     assert found == [None]
     assert feed.closed()
 

@@ -32,6 +32,7 @@ from ternlab.training.checkpoints import (
     verify,
 )
 from ternlab.training.resume import read_checkpoint, starting_checkpoint
+from tests.commands.run_command import LONG
 from tests.fork_server import FORK_SERVER
 from tests.settings_for_tests import tiny_settings
 
@@ -255,7 +256,7 @@ def test_a_full_disk_while_saving_is_a_storage_error_and_keeps_the_checkpoint_be
     child = FORK_SERVER.Process(target=save_with_limits, args=(tmp_path, numbers, [*limits, size], theirs), daemon=True)
     child.start()
     answers = dict(iter(mine.recv, None))
-    child.join(30)
+    child.join(LONG)
     assert answers.pop(size) == "saved"
     assert list(answers) == limits
     for limit, answer in answers.items():
@@ -283,15 +284,15 @@ def save_without_end(folder: Path, first: int) -> None:
 def test_after_kill_9_in_the_middle_of_saving_there_is_always_a_whole_one(tmp_path: Path) -> None:
     moments = random.Random(1)
     reached, torn = 0, 0
-    for number in range(MOST_KILLS):
+    for number in range(1, MOST_KILLS + 1):
         child = FORK_SERVER.Process(target=save_without_end, args=(tmp_path, reached + 1), daemon=True)
         child.start()
-        end = time.monotonic() + 60
+        end = time.monotonic() + LONG
         while not any(step > reached for step in steps(tmp_path)) and time.monotonic() < end:
             time.sleep(0.001)
         time.sleep(moments.uniform(0, 0.02))
         os.kill(child.pid or 0, signal.SIGKILL)
-        child.join(30)
+        child.join(LONG)
         before, reached = reached, max(steps(tmp_path))
         assert reached > before
         # What exists is whole, and the newest is one of them.

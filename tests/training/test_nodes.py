@@ -54,7 +54,7 @@ def follow(runs: Path, node: int = 1, count: int = 2) -> tuple[Any, Path]:
 
 
 def seen(follower: tuple[Any, Path]) -> Any:
-    follower[0].join(30)
+    follower[0].join(LONG)
     return json.loads(follower[1].read_text())
 
 
@@ -113,7 +113,7 @@ def test_followers_leave_with_an_error_when_the_leader_dies(tmp_path: Path) -> N
     follower = follow(tmp_path)
     leader = FORK.Process(target=_lead_and_die, args=(tmp_path,))
     leader.start()
-    leader.join(30)
+    leader.join(LONG)
     assert "is gone" in seen(follower)[-1]
     assert not list((tmp_path / ".nodes").iterdir())
 

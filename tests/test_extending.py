@@ -42,7 +42,7 @@ def test_the_page_has_what_the_tests_below_look_for() -> None:
     assert len(names) == len(set(names))
     assert {"my_rule.py", "conf/quant/my_rule.yaml", "test_my_rules.py"} <= set(names)
     assert PAGE.count("<!-- file:") == len(FILES)
-    assert len(COMMANDS) == 2
+    assert len(COMMANDS) == 3
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.partition(" quant=")[2])
@@ -65,6 +65,16 @@ def _record(folder: Path, command: str) -> dict[str, Any]:
     found = [json.loads(path.read_text()) for path in (folder / "logs" / "runs").glob("*/record.json")]
     (record,) = [each for each in found if f"{last} debug=smoke" in each["command"]]
     return record
+
+
+def test_the_warm_up_was_trained_first_and_given_to_the_baseline(folder: Path) -> None:
+    (command,) = [command for command in COMMANDS if "my_warm_up" in command]
+    test_the_commands_train_with_the_rule(command, folder)
+    runs = folder / "logs" / "runs"
+    baseline = json.loads((runs / _record(folder, command)["baseline_run_id"] / "record.json").read_text())
+    warm_up = json.loads((runs / baseline["needs"]["warm-up"] / "record.json").read_text())
+    assert (warm_up["status"], warm_up["epochs"], baseline["epochs"]) == ("finished", 1, 2)
+    assert warm_up["finished"] <= baseline["attempts"][-1]["finished"]
 
 
 def test_the_tests_of_the_page_pass(folder: Path) -> None:

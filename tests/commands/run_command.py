@@ -43,7 +43,7 @@ def run(folder: Path, *arguments: str, script: str = "train.py", **environment: 
     return process.returncode, out, err
 
 
-def wait_for(folder: Path, pattern: str, seconds: float = 60) -> None:
+def wait_for(folder: Path, pattern: str, seconds: float = 400) -> None:
     """Wait until a file that matches `pattern` is there in a run's folder below `folder`."""
     end = time.monotonic() + seconds
     while not list((folder / "logs" / "runs").glob(pattern)):

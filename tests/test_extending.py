@@ -57,9 +57,9 @@ def test_the_page_has_what_the_tests_below_look_for() -> None:
     assert {"my_rule.py", "conf/quant/my_rule.yaml", "test_my_rules.py", "test_my_terms.py"} <= set(names)
     assert PAGE.count("<!-- file:") == len(FILES)
     scripts = [command.split()[1] for command in COMMANDS]
-    assert scripts == [*4 * ["src/train.py"], "src/export.py", "sweeps/launch.py"]
+    assert scripts == [*5 * ["src/train.py"], "src/export.py", "sweeps/launch.py"]
     short = {name: sum(bool(line.strip()) for line in text.splitlines()) for name, text in FILES}
-    for part in ("net", "metric", "optimizer", "export", "launcher", "mixup", "penalty"):
+    for part in ("net", "warm_up", "metric", "optimizer", "export", "launcher", "mixup", "penalty"):
         assert short[f"my_{part}.py"] < 40, part
 
 
@@ -139,6 +139,16 @@ def _record(folder: Path, command: str) -> dict[str, Any]:
     found = [json.loads(path.read_text()) for path in (folder / "logs" / "runs").glob("*/record.json")]
     (record,) = [each for each in found if set(words) <= set(shlex.split(each["command"]))]
     return record
+
+
+def test_the_warm_up_was_trained_first_and_given_to_the_baseline(folder: Path) -> None:
+    (command,) = [command for command in COMMANDS if "my_warm_up" in command]
+    test_the_commands_train_with_the_parts_they_name(command, folder)
+    runs = folder / "logs" / "runs"
+    baseline = json.loads((runs / _record(folder, command)["baseline_run_id"] / "record.json").read_text())
+    warm_up = json.loads((runs / baseline["needs"]["warm-up"] / "record.json").read_text())
+    assert (warm_up["status"], warm_up["epochs"], baseline["epochs"]) == ("finished", 1, 2)
+    assert warm_up["finished"] <= baseline["attempts"][-1]["finished"]
 
 
 def test_the_tests_of_the_page_pass(folder: Path) -> None:

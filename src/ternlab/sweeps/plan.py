@@ -242,6 +242,8 @@ def _as_json(plan: Plan) -> dict[str, Any]:
         "folder": plan.folder,
         "metric": plan.metric,
         "trials": [vars(trial) for trial in plan.trials],
+        # For scripts; a reader of ternlab goes by the two below.
+        "baselines": list(plan.baselines),
         "needed": list(plan.needed),
         "needs": {run: dict(roles) for run, roles in plan.needs.items()},
         **({} if plan.search is None else {"search": plan.search}),

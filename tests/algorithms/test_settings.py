@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 from pathlib import Path
@@ -181,6 +182,6 @@ def test_a_loss_term_that_cannot_be_registered(arguments: dict[str, Any]) -> Non
 
 
 def test_registering_the_same_twice_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ternlab.algorithms.registry.ALGORITHMS", dict(ALGORITHMS))
+    monkeypatch.setattr("ternlab.algorithms.registry.ALGORITHMS", copy.copy(ALGORITHMS))
     for _ in range(2):
         register_algorithm("mine", build="my:build", options=AlgorithmOptions)

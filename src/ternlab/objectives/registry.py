@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ternlab.core.fields import Section
-from ternlab.core.registry import Registry, checked_reference, imported
+from ternlab.core.registry import Registry, imported
 from ternlab.errors import SettingsError
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -59,12 +59,13 @@ def register_objective(name: str, *, options: type[TermOptions] = TermOptions, m
     Raises:
         ValueError: the name is taken, reserved or malformed, `module` has no colon, or an option is called `weight`.
     """
-    if not _NAME.fullmatch(name) or name in _OF_ALGORITHMS or "weight" in options.model_fields:
+    if not _NAME.fullmatch(name) or name in _OF_ALGORITHMS or ":" not in module or "weight" in options.model_fields:
         raise ValueError(
             f"The loss term {name!r} in {module!r}: the name must be of lower-case letters, digits and underscores and "
-            f"none of {', '.join(sorted(_OF_ALGORITHMS))}, and no option may be called weight."
+            f"none of {', '.join(sorted(_OF_ALGORITHMS))}, `module` must be 'package.module:Class', and no option may "
+            "be called weight."
         )
-    TERMS.register(name, TermEntry(options, checked_reference("module", module)))
+    TERMS.register(name, TermEntry(options, module))
 
 
 def term_entry(name: str) -> TermEntry:

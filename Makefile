@@ -5,7 +5,15 @@ BIN := $(VENV)/bin
 RUNS := logs/runs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-cluster lint types format benchmark figures docs clean
+# One process for each core of a small machine; who is done takes over from the other.
+TWO := -n 2 --dist=worksteal
+# What computes: rules, networks, files of every format, the arithmetic of training.
+NUMERICAL := tests/quantizers tests/models tests/export/test_accounting.py tests/export/test_folding.py \
+  tests/export/test_onnx.py tests/export/test_packed.py tests/export/test_summary.py \
+  tests/training/test_optimizers.py tests/training/test_schedule.py tests/training/test_tally.py \
+  tests/training/test_update_rule.py
+
+.PHONY: help demo test test-cpu test-slow test-cluster lint types format benchmark figures docs clean
 
 help: ## show the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1 \2/p' $(MAKEFILE_LIST) | while read -r name text; do printf '  make %-13s %s\n' "$$name" "$$text"; done
@@ -14,10 +22,14 @@ demo: $(VENV)/installed ## train a ternary ResNet-34 and its baseline on the emb
 	$(BIN)/python src/train.py model=resnet34 quant=tga
 
 test: $(VENV)/installed-test ## install the test extra and run the tests
-	$(BIN)/python -m pytest -n 2 -m "not slow and not cluster"
+	$(BIN)/python -m pytest $(TWO) -m "not slow and not cluster"
+
+test-cpu: $(VENV)/installed-test ## run the numerical tests on this CPU as if it had fewer instructions: AVX2, then none
+	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest $(TWO) -m "not slow" $(NUMERICAL)
+	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest $(TWO) -m "not slow" $(NUMERICAL)
 
 test-slow: $(VENV)/installed-test ## run the tests that take longer
-	$(BIN)/python -m pytest -m "slow and not cluster"
+	$(BIN)/python -m pytest $(TWO) -m "slow and not cluster"
 
 test-cluster: $(VENV)/installed-test ## run the tests on a real SLURM (sbatch on PATH, as root) and a real Ray, both on this machine
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m cluster

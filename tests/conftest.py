@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from ternlab.cpu import this_cpu
 from tests.loggers.server import LoopbackWandb, log_in, log_out, loopback_wandb
 
 # Two test processes share two cores: with one thread each they do not wait for one another.
 os.environ["OMP_NUM_THREADS"] = "1"
-# Pretend a smaller CPU, in PyTorch and in oneDNN.
-CPU_LIMITS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA")
 # No example may fail because the machine is slow.
 settings.register_profile("ternlab", deadline=None)
 settings.load_profile("ternlab")
@@ -23,11 +22,8 @@ os.environ.setdefault("WANDB_MODE", "offline")
 
 
 def pytest_report_header() -> str:
-    """Say which instructions the CPU has, on which numbers in the last place may depend."""
-    listed = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")), "")
-    flags = [flag for flag in listed.split() if flag.startswith(("avx", "amx", "fma"))]
-    limits = [f"{name}={os.environ[name]}" for name in CPU_LIMITS if name in os.environ]
-    return " ".join(["cpu:", *flags, *limits])
+    """Say which instructions the CPU has, on which numbers in the last place may depend, and what limits their use."""
+    return f"CPU: {this_cpu()}"
 
 
 @pytest.fixture

@@ -77,7 +77,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made_once(tmp_path_factory, "sweep", sweep_in)
 
 
-def test_a_sweep_leaves_finished_runs_a_table_and_two_files(finished: Path) -> None:
+def test_a_sweep_leaves_finished_runs_a_table_and_three_files(finished: Path) -> None:
     found = records(finished)
     assert sorted(record["quant"] for record in found.values()) == ["none", "tga", "twn"]
     assert all(len(record["attempts"]) == 1 and record["status"] == "finished" for record in found.values())
@@ -87,7 +87,7 @@ def test_a_sweep_leaves_finished_runs_a_table_and_two_files(finished: Path) -> N
         assert found[trial.run_id]["command"] == trial.command
         assert found[trial.run_id]["baseline_run_id"] == trial.baseline
     folder = finished / "logs" / "sweeps" / plan.sweep_id
-    assert sorted(path.name for path in folder.iterdir()) == ["lock", "plan.json"]
+    assert sorted(path.name for path in folder.iterdir()) == ["launchers.txt", "lock", "plan.json"]
     assert sorted(path.name for path in finished.iterdir()) == ["logs"]
 
 

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from ternlab.data.module import ImageDataModule, build_data
+from ternlab.models.stem import StemDropoutSettings
 from ternlab.quantizers.attach import quantize
 from ternlab.settings.data import DataSettings
-from ternlab.settings.model import ModelSettings
 from tests.tiny import build
 
 SHAPE = (1, 8, 8)
@@ -48,7 +48,7 @@ def trained(rule: str | None, steps: int = 80, **options: Any) -> nn.Module:
 @functools.cache
 def _in_full_precision() -> nn.Module:
     torch.manual_seed(0)
-    model = build(ModelSettings(name="tiny"), 1, 8, 10).double()
+    model = build(StemDropoutSettings(name="tiny"), 1, 8, 10).double()
     _train(model, 120)
     return model
 

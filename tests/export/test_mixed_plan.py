@@ -22,8 +22,8 @@ from ternlab.export.onnx_file import onnx_model, write_onnx
 from ternlab.export.packed import load, read_codes, save
 from ternlab.export.runtimes import onnx_runtime
 from ternlab.export.summary import summary
+from ternlab.models.stem import StemDropoutSettings
 from ternlab.quantizers.attach import codes, quantized_layers
-from ternlab.settings.model import ModelSettings
 from tests.export.digits_network import SHAPE, all_images, trained
 from tests.tiny import build
 
@@ -50,7 +50,7 @@ def model(request: pytest.FixtureRequest) -> nn.Module:
 
 
 def plain() -> nn.Module:
-    return build(ModelSettings(name="tiny"), 1, 8, 10)
+    return build(StemDropoutSettings(name="tiny"), 1, 8, 10)
 
 
 @pytest.mark.parametrize("packing", PACKINGS)

@@ -22,8 +22,9 @@ from ternlab.runs.identity import run_id
 from ternlab.runs.lifecycle import complete
 from ternlab.runs.needs import Need, needs, ordered, register_needs
 from ternlab.settings.root import Settings
+from tests.fork_server import FORK_SERVER
 from tests.needy import NEEDY
-from tests.runs.test_lifecycle import SPAWN, FakeTrain, finish, full, hold, record_of
+from tests.runs.test_lifecycle import FakeTrain, finish, full, hold, record_of
 from tests.settings_for_tests import tiny_settings
 
 
@@ -90,8 +91,8 @@ def test_a_run_far_below_that_another_process_trains_is_waited_for(
     monkeypatch.setattr(lifecycle, "_WAIT_SECONDS", 0.05)
     settings, train = tiny_settings(tmp_path, **NEEDY), FakeTrain()
     folders = tree(settings)
-    mine, theirs = SPAWN.Pipe()
-    child = SPAWN.Process(target=hold, args=(folders["root"].path, theirs, True), daemon=True)
+    mine, theirs = FORK_SERVER.Pipe()
+    child = FORK_SERVER.Process(target=hold, args=(folders["root"].path, theirs, True), daemon=True)
     child.start()
     assert mine.recv() == "held"
     threading.Timer(0.4, lambda: mine.send("go")).start()

@@ -20,6 +20,7 @@ from ternlab.errors import RunInterrupted
 from ternlab.runs.directory import RunDirectory
 from ternlab.runs.directory import run_directory as directory_of
 from ternlab.runs.identity import run_id
+from ternlab.runs.needs import inputs, needs
 from ternlab.runs.pairing import baseline_of
 from ternlab.settings.root import Settings
 from ternlab.training.callbacks.epoch_metrics import EpochMetrics
@@ -65,7 +66,7 @@ def start(settings: Settings, *callbacks: Callback) -> tuple[RunDirectory, Outco
         start(baseline_of(settings)[0])
     directory = directory_of(settings.paths.runs, run_id(settings))
     directory.create()
-    return directory, train(settings, directory, mirrors=callbacks)
+    return directory, train(settings, directory, inputs=inputs(settings, needs(settings)), mirrors=callbacks)
 
 
 def contents(directory: RunDirectory, outcome: Outcome) -> dict[str, Any]:

@@ -24,7 +24,7 @@ demo: $(VENV)/installed ## train a ternary ResNet-34 and its baseline on the emb
 test: $(VENV)/installed-test ## install the test extra and run the tests
 	$(BIN)/python -m pytest $(TWO) -m "not slow and not cluster"
 
-test-cpu: $(VENV)/installed-test ## run the numerical tests on this CPU as if it had fewer instructions: AVX2, then none
+test-cpu: $(VENV)/installed-test ## run the numerical tests as on a smaller CPU: with AVX2 alone, then with torch's kernels for any CPU
 	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest $(TWO) -m "not slow" $(NUMERICAL)
 	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest $(TWO) -m "not slow" $(NUMERICAL)
 

@@ -108,6 +108,7 @@ def test_the_target_writes_its_file_with_its_option(trained: RunDirectory, folde
     assert (trained.record() or {})["metrics"]["export/numpy_bytes"] == path.stat().st_size
 
 
+@pytest.mark.slow
 def test_the_launcher_carries_out_a_sweep(folder: Path) -> None:
     (command,) = [one for one in COMMANDS if "sweeps/launch.py" in one]
     words = shlex.split(command.replace("FOLDER", str(folder)))[2:]

@@ -50,6 +50,7 @@ def test_threads_of_a_run_sleep_while_they_wait_and_the_header_says_why(tmp_path
     assert spins(err) == {"0"}
 
 
+@pytest.mark.slow
 def test_what_a_user_has_set_stays(tmp_path: Path) -> None:
     code, _, err = run(tmp_path, *FULL, OMP_DISPLAY_ENV="verbose", GOMP_SPINCOUNT="77")
     assert code == 0, err
@@ -58,6 +59,7 @@ def test_what_a_user_has_set_stays(tmp_path: Path) -> None:
     assert spins(err) == {"77"}
 
 
+@pytest.mark.slow
 def test_the_warm_process_of_a_sweep_has_it_and_a_run_forked_from_it(tmp_path: Path) -> None:
     code, _, err = run(tmp_path, *FULL, "seed=0", "-m", OMP_DISPLAY_ENV="verbose")
     assert code == 0, err

@@ -291,6 +291,7 @@ def kill_and_go_on(folder: Path, finished: Path, moments: list[float]) -> None:
     assert not list((folder / "logs" / "sweeps").glob("*/output"))
 
 
+@pytest.mark.slow
 def test_kill_9_of_the_launcher_loses_nothing(finished: Path, tmp_path: Path) -> None:
     kill_and_go_on(tmp_path, finished, [0.1])
 

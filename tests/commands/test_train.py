@@ -217,6 +217,7 @@ def test_two_processes_resume_after_the_parent_is_killed(tmp_path: Path) -> None
     assert_same(weights(killed, "none"), weights(whole, "none"))
 
 
+@pytest.mark.slow
 def test_two_processes_start_from_the_weights_of_the_baseline(tmp_path: Path) -> None:
     # The rate is so small that a step leaves every weight as it is.
     words = [word for word in QUANTIZED if not word.startswith(("quant.init", "optim.lr"))]

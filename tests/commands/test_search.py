@@ -53,7 +53,7 @@ def test_asha_is_killed_and_ends_with_every_setting_finished_or_pruned(tmp_path:
     assert set(found.values()) == {State.FINISHED, State.PRUNED}
     assert {name for name, state in found.items() if state is State.PRUNED} == plan.pruned
     folder = tmp_path / "logs" / "sweeps" / plan.sweep_id
-    assert sorted(path.name for path in folder.iterdir()) == ["lock", "plan.json", "pruned.json"]
+    assert sorted(path.name for path in folder.iterdir()) == ["launchers.txt", "lock", "plan.json", "pruned.json"]
     # Typed again, nothing is trained.
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "logs" / "runs").glob("*/record.json")}
     code, out, err = run(tmp_path, "-m", *ASHA, script=LAUNCH)

@@ -131,7 +131,7 @@ def write_onnx_file(directory: RunDirectory, trained: Trained, wanted: OnnxSetti
     proto = with_integer_activations(proto, calibration_batches(data, wanted.images), wanted.calibration)
     write_onnx(proto, path, header)
     found = top1(onnx_runtime(path, "int8"), data.test_dataloader())
-    of_torch = header["metrics"]["test/top1"]
+    of_torch = header["metrics"][TEST]
     scores = {"export/int8_top1": found, "export/int8_loss_top1": of_torch - found}
     if (words := warning(str(path), found, of_torch)) is not None:
         _log.warning(words)

@@ -9,14 +9,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import openvino
 
-from ternlab.export.runtimes import openvino_runtime
+from ternlab.export.runtimes import openvino_core, openvino_runtime
 
 
 def kernels(path: str) -> list[str]:
     """Return the kernels of the convolutions by the names that OpenVINO gives them."""
-    network = openvino.Core().compile_model(path, "CPU")
+    network = openvino_core().compile_model(path, "CPU")
     facts = [operation.get_rt_info() for operation in network.get_runtime_model().get_ordered_ops()]
     return [str(each["primitiveType"].value) for each in facts if each["layerType"].value == "Convolution"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -61,6 +62,27 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Described]:
     }
     save_onnx(model, folder / "onnx", SHAPE, header)
     return {name: described(folder / name) for name in ("packed", "onnx")}
+
+
+TWO_FILES_IN_TURN = """
+import os, signal, sys
+from pathlib import Path
+
+from ternlab.export.runtimes import openvino_runtime
+
+signal.signal(signal.SIGUSR1, lambda *_: print("handled", flush=True))
+first = openvino_runtime(Path(sys.argv[1]))
+second = openvino_runtime(Path(sys.argv[1]))
+del first
+del second
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+
+
+def test_a_signal_after_two_files_in_openvino_is_handled(files: dict[str, Described]) -> None:
+    command = [sys.executable, "-c", TWO_FILES_IN_TURN, str(files["onnx"].path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
 
 
 def counted(count: int | None) -> Callable[[int], int | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -98,8 +99,6 @@ def openvino_runtime(path: Path, name: str = "", *, bfloat16: bool = False, thre
     Raises:
         SettingsError: the runtime refuses the file.
     """
-    import openvino
-
     hints: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": "bf16" if bfloat16 else "f32",
         "PERFORMANCE_HINT": "LATENCY",
@@ -109,7 +108,7 @@ def openvino_runtime(path: Path, name: str = "", *, bfloat16: bool = False, thre
     if threads is not None:
         hints["INFERENCE_NUM_THREADS"] = threads
     try:
-        compiled = openvino.Core().compile_model(str(path), "CPU", hints)
+        compiled = openvino_core().compile_model(str(path), "CPU", hints)
     except RuntimeError as error:
         raise _refused(path, "OpenVINO", error) from error
 
@@ -118,6 +117,19 @@ def openvino_runtime(path: Path, name: str = "", *, bfloat16: bool = False, thre
         return found
 
     return Runtime(f"openvino {name or _arithmetic(compiled)}", logits)
+
+
+@functools.cache
+def openvino_core() -> Any:
+    """Return the one `openvino.Core` of this process.
+
+    OpenVINO's CPU plugin gives the thread that loads it a stack for signal handlers, and takes it back when the plugin
+    is unloaded. Where a second core outlives the first, the thread is left with a stack that no longer exists, and the
+    next signal ends the process. One core that stays loads the plugin once.
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 def _arithmetic(compiled: Any) -> str:

@@ -33,14 +33,25 @@ class SettingsError(TernlabError):
         value: what was given; left out of the message when it is `None`.
         rule: the rule that the value breaks.
         instead: what to type or to do instead.
+        default: in place of `instead`: the setting's default, which is proposed.
     """
 
     exit_code = ExitCode.BAD_SETTINGS
 
-    def __init__(self, what: str, *, value: object = None, rule: str, instead: str = "") -> None:
+    def __init__(
+        self, what: str, *, value: object = None, rule: str, instead: str = "", default: object = None
+    ) -> None:
+        self.what, self.value, self.rule, self.default = what, value, rule, default
         given = "" if value is None else f" = {value!r}" if not isinstance(value, str) else f" = {value}"
+        if default is not None:
+            shown = str(default).lower() if isinstance(default, bool) else default
+            instead = f"{what}={shown} (the default)"
         hint = f"\n  instead: {instead}" if instead else ""
         super().__init__(f"{what}{given}: {rule}{hint}")
+
+    def with_default(self, default: object) -> SettingsError:
+        """Return the same error where the setting has another default, as choices and recipes have."""
+        return SettingsError(self.what, value=self.value, rule=self.rule, default=default)
 
     def about(self, setting: str, instead_of: str) -> SettingsError:
         """Return the same error about another setting, for checks that several settings share."""

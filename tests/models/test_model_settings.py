@@ -28,7 +28,7 @@ def composed(name: str, overrides: list[str] | None = None) -> dict[str, Any]:
 
 
 def test_a_conf_file_for_every_built_in_network_and_no_other() -> None:
-    assert {path.stem for path in (CONF / "model").glob("*.yaml")} - {"_base"} == set(BUILT_IN)
+    assert {path.stem for path in (CONF / "model").glob("*.yaml")} == set(BUILT_IN)
 
 
 @pytest.mark.parametrize("name", BUILT_IN)

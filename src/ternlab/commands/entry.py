@@ -16,9 +16,11 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ternlab.commands.hydra_errors import settings_error
-from ternlab.errors import ExitCode, TernlabError
+from ternlab.commands.choices import choices_text, own_folders
+from ternlab.commands.hydra_errors import settings_error, with_own_default
+from ternlab.errors import ExitCode, SettingsError, TernlabError
 from ternlab.logs import log_to_terminal
+from ternlab.settings.defaults import store_defaults
 from ternlab.wait_policy import set_wait_policy
 
 Command = Callable[[dict[str, Any]], ExitCode]
@@ -48,6 +50,9 @@ def run(config: Path, command: Command, multirun: str | None = None) -> int:
     """
     set_wait_policy()
     log_to_terminal()
+    store_defaults()
+    folders = [config.parent, *own_folders(sys.argv[1:])]
+    OmegaConf.register_new_resolver("choices", lambda: choices_text(folders), replace=True)
     # Without this, Hydra prints errors in its own words and exits with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     codes: list[ExitCode] = []
@@ -56,14 +61,14 @@ def run(config: Path, command: Command, multirun: str | None = None) -> int:
         config = config.with_stem(multirun)
 
     def task(composed: DictConfig) -> None:
-        codes.append(_guarded(lambda: command(_plain(composed))))
+        codes.append(_guarded(lambda: command(_plain(composed)), typed, config))
         if codes[-1] == ExitCode.INTERRUPTED:
             # A person who stops one run of several means all of them.
             raise SystemExit(int(codes[-1]))
 
     entry = hydra.main(config_path=str(config.parent.resolve()), config_name=config.stem, version_base="1.3")
     sys.argv[1:] = _with_own_overrides(typed)
-    code = _guarded(lambda: _none(entry(task)()), overrides=typed, config=config)
+    code = _guarded(lambda: _none(entry(task)()), typed, config)
     return int(max([code, *codes]))
 
 
@@ -100,17 +105,18 @@ def _plain(composed: DictConfig) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key not in ("experiment", "debug")}
 
 
-def _guarded(
-    action: Callable[[], ExitCode], *, overrides: list[str] | None = None, config: Path | None = None
-) -> ExitCode:
+def _guarded(action: Callable[[], ExitCode], overrides: list[str], config: Path) -> ExitCode:
     """Carry out `action`; turn an error into one message on standard error and an exit code."""
     try:
         return action()
+    except SettingsError as error:
+        _say(str(with_own_default(error, overrides, config)))
+        return error.exit_code
     except TernlabError as error:
         _say(str(error))
         return error.exit_code
     except (HydraException, OmegaConfBaseException) as error:
-        _say(str(settings_error(error, overrides or [], config)))
+        _say(str(settings_error(error, overrides, config)))
         return ExitCode.BAD_SETTINGS
     except BrokenPipeError:
         # The reader of the output (head, less) has left. Python would complain once more while it ends.

@@ -12,6 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import MissingConfigException
 from omegaconf import OmegaConf
 
+from ternlab.commands.choices import own_folders
 from ternlab.errors import SettingsError, did_you_mean, near_matches
 
 _NO_KEY = re.compile(r"Key '([^']+)' is not in struct")
@@ -93,24 +94,39 @@ def _known_keys(overrides: list[str], config: Path | None) -> list[str]:
     """Return the dotted names of all settings, with the groups that were chosen; `overrides` as they were typed."""
     if config is None:
         return []
-    groups = {path.name for path in config.parent.iterdir() if path.is_dir()}
-    chosen = [override for override in overrides if override.partition("=")[0] in {*groups, "hydra.searchpath"}]
-    chosen += [f"hydra.searchpath=[file://{folder.resolve()}]" for folder in _own_folders(overrides)]
+    return sorted({*_dotted(_chosen(overrides, config)), *_groups(config)})
+
+
+def _groups(config: Path) -> set[str]:
+    return {path.name for path in config.parent.iterdir() if path.is_dir()}
+
+
+def _chosen(overrides: list[str], config: Path) -> Any:
+    """Return the configuration with the groups that were chosen, without the values that were typed."""
+    chosen = [one for one in overrides if one.partition("=")[0] in {*_groups(config), "hydra.searchpath"}]
+    chosen += [f"hydra.searchpath=[file://{folder.resolve()}]" for folder in own_folders(overrides)]
+    # The command's own Hydra may have further runs to do.
+    running = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
-    with initialize_config_dir(str(config.parent.resolve()), version_base="1.3"):
-        try:
-            composed = compose(config.stem, overrides=chosen)
-        except Exception:  # noqa: BLE001 - a second mistake among the choices must not hide the first
-            composed = compose(config.stem)
-    return sorted({*_dotted(OmegaConf.to_container(composed)), *groups})
+    try:
+        with initialize_config_dir(str(config.parent.resolve()), version_base="1.3"):
+            try:
+                composed = compose(config.stem, overrides=chosen)
+            except Exception:  # noqa: BLE001 - a second mistake among the choices must not hide the first
+                composed = compose(config.stem)
+    finally:
+        GlobalHydra.instance().hydra = running
+    return OmegaConf.to_container(composed)
 
 
-def _own_folders(arguments: list[str]) -> Iterator[Path]:
-    """Yield the folder of a person's own configuration (`--config-dir FOLDER`)."""
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
-        name, equals, value = argument.partition("=")
-        if name in ("--config-dir", "-cd"):
-            yield Path(value if equals else following)
+def with_own_default(error: SettingsError, overrides: list[str], config: Path) -> SettingsError:
+    """Return the error with the default that the setting has with the choices that were typed."""
+    if error.default is None:
+        return error
+    found: Any = _chosen(overrides, config)
+    for part in error.what.split("."):
+        found = found.get(part) if isinstance(found, dict) else None
+    return error if found is None or isinstance(found, dict | list) else error.with_default(found)
 
 
 def _dotted(value: Any, name: str = "") -> Iterator[str]:

@@ -43,7 +43,9 @@ def _settings_error(section: type[BaseModel], error: ValidationError, prefix: st
         return _group_given_a_value(section, location, name, first["input"])
     rule = first["msg"].removeprefix("Value error, ")
     value = None if isinstance(first["input"], dict) else first["input"]
-    return SettingsError(name or "settings", value=value, rule=_plain(rule), instead=_instead(holder, key, name, first))
+    choice = _near_choice(first)
+    instead, default = (f"{name}={choice}", None) if choice else ("", _default(holder, key))
+    return SettingsError(name or "settings", value=value, rule=_plain(rule), instead=instead, default=default)
 
 
 def _group_given_a_value(section: type[BaseModel], location: list[str], name: str, value: Any) -> SettingsError:
@@ -57,19 +59,22 @@ def _plain(rule: str) -> str:
     return rule.replace("input should be", "must be").replace("input should have", "must have")
 
 
-def _instead(holder: type[BaseModel] | None, key: str, name: str, error: Any) -> str:
+def _near_choice(error: Any) -> str | None:
+    """Return the choice that a wrong word looks like most, or the first one."""
+    if error["type"] != "literal_error" or not isinstance(error["input"], str):
+        return None
+    choices = [part.strip("' ") for part in error["ctx"]["expected"].replace(" or ", ", ").split(",")]
+    near = near_matches(error["input"], choices)
+    return near[0] if near else choices[0]
+
+
+def _default(holder: type[BaseModel] | None, key: str) -> Any:
+    """Return the default of a setting that one word can give; `None` for others."""
     field = holder.model_fields.get(key) if holder else None
-    if field is None:
-        return ""
-    if error["type"] == "literal_error" and isinstance(error["input"], str):
-        choices = [part.strip("' ") for part in error["ctx"]["expected"].replace(" or ", ", ").split(",")]
-        near = near_matches(error["input"], choices)
-        return f"{name}={near[0] if near else choices[0]}"
+    if field is None or field.is_required():
+        return None
     default = field.get_default(call_default_factory=True, validated_data={})
-    if default is None or isinstance(default, (BaseModel, tuple)) or field.is_required():
-        return ""
-    shown = str(default).lower() if isinstance(default, bool) else default
-    return f"{name}={shown} (the default)"
+    return None if isinstance(default, (BaseModel, tuple)) else default
 
 
 def _section_at(section: type[BaseModel], location: list[str]) -> type[BaseModel] | None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.fields import FieldInfo
 
 _OUTSIDE_IDENTITY = "outside_identity"
+_LEFT_OUT_AT = "left_out_at"
 
 
 class Section(BaseModel):
@@ -27,6 +29,30 @@ def free_fields(section: type[BaseModel]) -> set[str]:
         for name, field in section.model_fields.items()
         if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get(_OUTSIDE_IDENTITY)
     }
+
+
+def changed_default(default: Any, *, left_out_at: Any, **constraints: Any) -> Any:
+    """Declare a field whose default has changed since runs were trained: their ids stay what they are.
+
+    Args:
+        default: of today.
+        left_out_at: the first default; a run's identity leaves the field out at this value.
+        constraints: as pydantic's `Field` takes them.
+    """
+    return Field(default, json_schema_extra={_LEFT_OUT_AT: left_out_at}, **constraints)
+
+
+def identity_defaults(section: type[BaseModel]) -> dict[str, Any]:
+    """Return the fields of `section` that are part of the run's identity, and the value at which each is left out."""
+    free = free_fields(section)
+    return {name: _left_out_at(field) for name, field in section.model_fields.items() if name not in free}
+
+
+def _left_out_at(field: FieldInfo) -> Any:
+    extra = field.json_schema_extra
+    if isinstance(extra, dict) and _LEFT_OUT_AT in extra:
+        return extra[_LEFT_OUT_AT]
+    return field.get_default(call_default_factory=True, validated_data={})
 
 
 PositiveFloat = Annotated[float, Field(gt=0)]

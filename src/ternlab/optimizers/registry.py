@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ternlab.core.registry import Registry, checked_reference
-from ternlab.optimizers.torch_settings import TorchOptimSettings
+from ternlab.optimizers.torch_settings import AdamSettings, AdamWSettings, TorchOptimSettings
 from ternlab.settings.family import checked_by_name
 from ternlab.settings.optim import OptimSettings
 
@@ -36,7 +36,11 @@ _TORCH = "ternlab.optimizers.torch_optimizers"
 OPTIMIZERS: Registry[OptimizerEntry] = Registry(
     "optimizer",
     "optim.name",
-    {name: OptimizerEntry(f"{_TORCH}:{name}", TorchOptimSettings) for name in ("sgd", "adam", "adamw")},
+    {
+        "sgd": OptimizerEntry(f"{_TORCH}:sgd", TorchOptimSettings),
+        "adam": OptimizerEntry(f"{_TORCH}:adam", AdamSettings),
+        "adamw": OptimizerEntry(f"{_TORCH}:adamw", AdamWSettings),
+    },
 )
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pydantic import model_validator
 
-from ternlab.core.fields import Fraction, PositiveFloat
+from ternlab.core.fields import Fraction, NonNegativeFloat, PositiveFloat, changed_default
 from ternlab.settings.optim import OptimSettings
 
 
 class TorchOptimSettings(OptimSettings):
     """Settings of `sgd`, `adam` (L2 decay in the gradient) and `adamw` (decoupled decay).
 
-    The three share one class: an option of one that another ignores is part of the ids of runs.
+    The three have the same options: one that another optimizer uses is part of the ids of runs.
 
     Attributes:
         momentum, nesterov: of SGD.
@@ -28,3 +28,17 @@ class TorchOptimSettings(OptimSettings):
         if self.name == "sgd" and self.nesterov and self.momentum == 0:
             raise ValueError("nesterov=true needs momentum > 0: give optim.nesterov=false or optim.momentum=0.9")
         return self
+
+
+class AdamSettings(TorchOptimSettings):
+    """Settings of `adam`, with its own learning rate and no decay."""
+
+    lr: PositiveFloat = changed_default(1e-3, left_out_at=0.02)
+    weight_decay: NonNegativeFloat = 0.0
+
+
+class AdamWSettings(TorchOptimSettings):
+    """Settings of `adamw`, with its own learning rate and decay."""
+
+    lr: PositiveFloat = changed_default(1e-3, left_out_at=0.02)
+    weight_decay: NonNegativeFloat = changed_default(0.01, left_out_at=0.0)

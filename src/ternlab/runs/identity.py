@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ternlab.algorithms.registry import inputs_of
-from ternlab.core.fields import Section, free_fields
+from ternlab.core.fields import Section, identity_defaults
 from ternlab.core.roles import BASELINE
 from ternlab.data.fingerprint import data_fingerprint
 from ternlab.errors import SettingsError
@@ -68,7 +68,7 @@ def identity(settings: Settings) -> dict[str, Any]:
 
 def _values(section: Section) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    for name, default in _defaults(type(section)):
+    for name, default in _defaults(type(section)).items():
         value = getattr(section, name)
         if isinstance(value, Section):
             inner = _values(value)
@@ -81,15 +81,8 @@ def _values(section: Section) -> dict[str, Any]:
     return values
 
 
-@functools.cache
-def _defaults(section: type[Section]) -> tuple[tuple[str, Any], ...]:
-    # Asked once a class: a plan of a sweep has the ids of ten thousand runs.
-    left_out = free_fields(section)
-    return tuple(
-        (name, field.get_default(call_default_factory=True, validated_data={}))
-        for name, field in section.model_fields.items()
-        if name not in left_out
-    )
+# Asked once a class: a plan of a sweep has the ids of ten thousand runs.
+_defaults = functools.cache(identity_defaults)
 
 
 def file_digest(setting: str, path: str | None) -> str | None:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from ternlab.core.fields import Fraction, NonNegativeFloat, PositiveFloat, Section
+from ternlab.core.fields import Fraction, NonNegativeFloat, PositiveFloat, Section, changed_default
 
 
 class ScheduleSettings(Section):
@@ -20,10 +20,10 @@ class ScheduleSettings(Section):
         final: the share of the rate that is left at the end of `cosine`.
     """
 
-    name: Literal["constant", "step", "cosine"] = "constant"
+    name: Literal["constant", "step", "cosine"] = changed_default("cosine", left_out_at="constant")
     milestones: tuple[NonNegativeFloat, ...] = ()
     factors: tuple[PositiveFloat, ...] = ()
-    warmup_epochs: NonNegativeFloat = 0.0
+    warmup_epochs: NonNegativeFloat = changed_default(1.0, left_out_at=0.0)
     final: NonNegativeFloat = 0.0
 
     @model_validator(mode="after")
@@ -56,7 +56,7 @@ class OptimSettings(Section):
 
     name: str = "sgd"
     lr: PositiveFloat = 0.02
-    weight_decay: NonNegativeFloat = 0.0
+    weight_decay: NonNegativeFloat = changed_default(1e-4, left_out_at=0.0)
     decay_bn: bool = False
     decay_bias: bool = False
     label_smoothing: Fraction = 0.0

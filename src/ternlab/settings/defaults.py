@@ -1,0 +1,85 @@
+"""The defaults of all settings, for Hydra: conf/ holds choices, and takes the defaults from the settings' classes.
+
+Each part is a node of Hydra's ConfigStore whose name begins with an underscore. A file of conf/ names the node in its
+list of defaults and holds only what its choice changes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+
+from ternlab.algorithms.registry import ALGORITHMS
+from ternlab.core.fields import Section
+from ternlab.export.targets import TARGETS
+from ternlab.models.registry import MODELS
+from ternlab.optimizers.registry import OPTIMIZERS
+from ternlab.quantizers.plan import FULL_PRECISION
+from ternlab.quantizers.registry import RULES
+from ternlab.settings.data import DataSettings
+from ternlab.settings.evaluate import EvaluateSettings
+from ternlab.settings.family import option_defaults
+from ternlab.settings.measure import MeasureSettings
+from ternlab.settings.predict import PredictSettings
+from ternlab.settings.quant import QuantSettings
+from ternlab.settings.report import ReportSettings
+from ternlab.settings.root import LoggerSettings, PathSettings, Settings
+from ternlab.settings.summarize import SummarizeSettings
+from ternlab.settings.sweep import SearchSettings, SweepSettings
+from ternlab.settings.trainer import TrainerSettings
+from ternlab.sweeps.launchers import LAUNCHERS
+
+# OmegaConf's mark of a value that must be given.
+MISSING = "???"
+
+
+def store_defaults() -> None:
+    """Give Hydra the defaults. A program that composes conf/ by itself calls this first."""
+    store = ConfigStore.instance()
+    for (group, name), values in _nodes().items():
+        store.store(name=name, group=group, node=values)
+
+
+def _nodes() -> dict[tuple[str | None, str], dict[str, Any]]:
+    """Return the values of each node by its group (`None`: of a whole command) and name."""
+    groups = ("model", "data", "quant", "algorithm", "optim", "trainer", "logger", "paths")
+    nodes: dict[tuple[str | None, str], dict[str, Any]] = {
+        (None, "_train"): _without(defaults_of(Settings), *groups) | {"objectives": {}},
+        (None, "_sweep"): _without(defaults_of(SweepSettings), "cluster", "search"),
+        (None, "_summarize"): defaults_of(SummarizeSettings),
+        (None, "_export"): _without({"run": MISSING} | option_defaults(TARGETS, None), "paths"),
+        (None, "_evaluate"): _without(defaults_of(EvaluateSettings), "paths"),
+        (None, "_measure"): defaults_of(MeasureSettings),
+        (None, "_predict"): defaults_of(PredictSettings),
+        (None, "_report"): _without(defaults_of(ReportSettings), "paths"),
+        ("model", "_base"): option_defaults(MODELS, None) | {"name": MISSING},
+        ("data", "_base"): defaults_of(DataSettings) | {"name": MISSING},
+        ("trainer", "_base"): defaults_of(TrainerSettings),
+        ("logger", "_base"): defaults_of(LoggerSettings),
+        ("paths", "_base"): defaults_of(PathSettings),
+        ("search", "_base"): defaults_of(SearchSettings),
+    }
+    every_rule = {"name": FULL_PRECISION} | _without(defaults_of(QuantSettings), "rule")
+    nodes["quant", f"_{FULL_PRECISION}"] = every_rule
+    for name, rule in RULES.items():
+        nodes["quant", f"_{name}"] = every_rule | {"name": name} | defaults_of(rule.options)
+    for name, algorithm in ALGORITHMS.items():
+        nodes["algorithm", f"_{name}"] = {"name": name} | defaults_of(algorithm.options)
+    for name, optimizer in OPTIMIZERS.items():
+        nodes["optim", f"_{name}"] = {"name": name} | _without(defaults_of(optimizer.settings), "name")
+    for name, launcher in LAUNCHERS.items():
+        nodes["cluster", f"_{name}"] = {"name": name} | _without(defaults_of(launcher.settings), "name")
+    return nodes
+
+
+def defaults_of(section: type[Section]) -> dict[str, Any]:
+    """Return the defaults of a class of settings as plain values, `???` where a value must be given."""
+    values: dict[str, Any] = section.model_construct().model_dump(mode="json", by_alias=True, warnings=False)
+    required = {name: MISSING for name, field in section.model_fields.items() if field.is_required()}
+    return required | values
+
+
+def _without(values: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Leave out what is a group of conf/, with nodes of its own."""
+    return {name: value for name, value in values.items() if name not in names}

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import settings
 
 from ternlab.cpu import this_cpu
-from ternlab.settings.defaults import store_defaults
 from tests.loggers.server import LoopbackWandb, log_in, log_out, loopback_wandb
 
 # Two test processes share two cores: with one thread each they do not wait for one another.
@@ -18,8 +17,6 @@ os.environ["OMP_NUM_THREADS"] = "1"
 # No example may fail because the machine is slow.
 settings.register_profile("ternlab", deadline=None)
 settings.load_profile("ternlab")
-# Tests compose conf/ by themselves.
-store_defaults()
 # No test may reach W&B's servers.
 os.environ.setdefault("WANDB_MODE", "offline")
 

@@ -152,6 +152,7 @@ def test_the_warm_up_was_trained_first_and_given_to_the_baseline(folder: Path) -
     assert warm_up["finished"] <= baseline["attempts"][-1]["finished"]
 
 
+@pytest.mark.slow
 def test_the_tests_of_the_page_pass(folder: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_my_rules.py", "test_my_terms.py"],

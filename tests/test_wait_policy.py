@@ -68,6 +68,7 @@ def test_the_warm_process_of_a_sweep_has_it_and_a_run_forked_from_it(tmp_path: P
     assert spins(err) == {"0"}
 
 
+@pytest.mark.slow
 def test_a_trial_on_a_cluster_has_it(tmp_path: Path) -> None:
     plan = plan_of(tmp_path / "runs", "quant=none", "seed=0")
     words = [str(write_plan(plan, tmp_path)), plan.trials[0].run_id]
@@ -76,6 +77,7 @@ def test_a_trial_on_a_cluster_has_it(tmp_path: Path) -> None:
     assert spins(told) == {"0"}
 
 
+@pytest.mark.slow
 def test_another_program_keeps_its_environment() -> None:
     """It may import all of ternlab and train with it."""
     script = """

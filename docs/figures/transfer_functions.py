@@ -29,7 +29,6 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from ternlab.quantizers.attach import build_quantizer
-from ternlab.settings.defaults import store_defaults
 from ternlab.settings.quant import QuantSettings, quant_settings
 
 HERE = Path(__file__).parent
@@ -239,7 +238,6 @@ def main() -> None:
     arguments = parser.parse_args()
     mpl.use("agg")
     mpl.rcParams.update(STYLE)
-    store_defaults()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         for name in RULES:
             save(draw_rule(name), name, arguments.folder, arguments.png)

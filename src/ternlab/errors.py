@@ -41,17 +41,22 @@ class SettingsError(TernlabError):
     def __init__(
         self, what: str, *, value: object = None, rule: str, instead: str = "", default: object = None
     ) -> None:
-        self.what, self.value, self.rule, self.default = what, value, rule, default
+        self.what, self.default = what, default
         given = "" if value is None else f" = {value!r}" if not isinstance(value, str) else f" = {value}"
         if default is not None:
-            shown = str(default).lower() if isinstance(default, bool) else default
-            instead = f"{what}={shown} (the default)"
+            instead = self._proposed()
         hint = f"\n  instead: {instead}" if instead else ""
         super().__init__(f"{what}{given}: {rule}{hint}")
 
+    def _proposed(self) -> str:
+        shown = str(self.default).lower() if isinstance(self.default, bool) else self.default
+        return f"{self.what}={shown} (the default)"
+
     def with_default(self, default: object) -> SettingsError:
         """Return the same error where the setting has another default, as choices and recipes have."""
-        return SettingsError(self.what, value=self.value, rule=self.rule, default=default)
+        error = SettingsError(self.what, rule="", default=default)
+        error.args = (str(self).replace(self._proposed(), error._proposed()),)
+        return error
 
     def about(self, setting: str, instead_of: str) -> SettingsError:
         """Return the same error about another setting, for checks that several settings share."""

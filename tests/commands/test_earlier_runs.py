@@ -214,6 +214,7 @@ def test_a_stopped_run_ends_as_the_one_that_never_stopped(resumed: list[RunDirec
     assert rows[0][:2] == rows[1][:2]
 
 
+@pytest.mark.slow
 def test_on_a_machine_with_the_same_arithmetic_the_bits_are_those_of_a_run_that_never_stopped(
     resumed: list[RunDirectory], unpacked: Path, tmp_path: Path
 ) -> None:

@@ -81,6 +81,7 @@ def test_a_full_precision_run_is_measured_beside(
     assert "bits a quantized weight" in out and "times smaller than float32" in out
 
 
+@pytest.mark.slow
 def test_the_command_as_a_process_measures_on_given_data(files: Files, tmp_path: Path) -> None:
     short = ("limit_test=8", "rounds=1", "batches=[2]", "images=8", "plugins=[tests.tiny]")
     code, out, err = run(tmp_path, f"model={files.packed}", "data={name: digits}", *short, script="measure.py")

@@ -24,7 +24,8 @@ from ternlab.settings.quant import quant_settings
 from ternlab.sweeps.plan import Plan
 from ternlab.sweeps.planner import Composed, make_plan
 from ternlab.sweeps.space import space_of
-from tests.commands.run_command import ROOT, TINY, run
+from tests.commands.run_command import ROOT, TINY
+from tests.commands.warm_command import run
 
 # The convolutions of the tiny network are 1 and 4, its linear layer is 10.
 TYPED = "quant.layers=[{match: 1, name: none}, {match: '4', name: uniform, bits: 4}, {match: 1*, name: sws}]"

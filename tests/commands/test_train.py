@@ -184,6 +184,7 @@ def test_a_diverging_run_stops_with_4_and_keeps_its_last_good_checkpoint(tmp_pat
     assert "diverged before" in err
 
 
+@pytest.mark.slow
 def test_two_processes_train_with_the_same_thresholds_on_both(tmp_path: Path) -> None:
     # Its baseline in one: that two train in full precision is seen below.
     baseline = "baseline.overrides=['trainer.devices=1']"

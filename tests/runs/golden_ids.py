@@ -22,7 +22,6 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from ternlab.runs.identity import run_id
-from ternlab.settings.defaults import store_defaults
 from ternlab.settings.load import settings_from_config, twin_of
 from tests.commands.run_command import ROOT
 
@@ -51,7 +50,6 @@ def make_files(folder: Path) -> None:
 
 def ids_of(command: str) -> Ids:
     """Return the ids of `command`: composed by Hydra, checked and hashed, as the training command does it."""
-    store_defaults()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         composed = compose("train", shlex.split(command))
     values: Any = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 # Folders of conf/ that are no groups of a training: Hydra's own settings, and commands without groups.
 _NOT_GROUPS = frozenset({"hydra", "file"})
 
 
-def own_folders(arguments: list[str]) -> Iterator[Path]:
+def own_folders(arguments: Sequence[str]) -> Iterator[Path]:
     """Yield the folders of a person's own configuration on a command line (`--config-dir FOLDER`)."""
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
         name, equals, value = argument.partition("=")

@@ -16,11 +16,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ternlab.commands.choices import choices_text, own_folders
+from ternlab.commands.help import asks_for_help, help_text
 from ternlab.commands.hydra_errors import settings_error, with_own_default
 from ternlab.errors import ExitCode, SettingsError, TernlabError
 from ternlab.logs import log_to_terminal
-from ternlab.settings.defaults import store_defaults
 from ternlab.wait_policy import set_wait_policy
 
 Command = Callable[[dict[str, Any]], ExitCode]
@@ -50,15 +49,16 @@ def run(config: Path, command: Command, multirun: str | None = None) -> int:
     """
     set_wait_policy()
     log_to_terminal()
-    store_defaults()
-    folders = [config.parent, *own_folders(sys.argv[1:])]
-    OmegaConf.register_new_resolver("choices", lambda: choices_text(folders), replace=True)
     # Without this, Hydra prints errors in its own words and exits with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     codes: list[ExitCode] = []
     typed = sys.argv[1:]
     if multirun is not None and not _MULTIRUN.isdisjoint(typed):
         config = config.with_stem(multirun)
+
+    if asks_for_help(typed):
+        overrides = [argument for argument in typed if _OVERRIDE.match(argument)]
+        return int(_guarded(lambda: _printed(help_text(config, typed, overrides)), typed, config))
 
     def task(composed: DictConfig) -> None:
         codes.append(_guarded(lambda: command(_plain(composed)), typed, config))
@@ -93,6 +93,11 @@ def _with_whole_paths(options: list[str]) -> list[str]:
         else:
             whole.append(option)
     return whole
+
+
+def _printed(text: str) -> ExitCode:
+    print(text)
+    return ExitCode.DONE
 
 
 def _none(_: object) -> ExitCode:

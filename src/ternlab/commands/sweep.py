@@ -54,8 +54,6 @@ def main(
     searches = wanted.search.name != "grid"
     space = space_of(of_trials, default, params, loader, intervals=searches)
     _refuse_paths(space)
-    if wanted.cluster.name == "local" and not wanted.dry_run:
-        warm_up()
     groups = set(loader.list_groups(""))
     space = replace(space, fixed=(*_own_choices(loader, str(config.hydra.job.config_name), space), *space.fixed))
 
@@ -69,6 +67,9 @@ def main(
     how = (compose, groups.__contains__, provenance.command(), _options(sys.orig_argv))
     plan = make_search_plan(space, wanted.search, *how) if searches else make_plan(space, *how)
     plan = replace(plan, metric=wanted.search.metric, folder=str(Path.cwd()))
+    if wanted.cluster.name == "local" and not wanted.dry_run:
+        # Not before the plan: a typo would leave a process that holds the terminal's pipes until torch is imported.
+        warm_up()
     return run_sweep(plan, wanted, runs, sweeps, compose)
 
 

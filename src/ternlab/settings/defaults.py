@@ -1,14 +1,13 @@
 """The defaults of all settings, for Hydra: conf/ holds choices, and takes the defaults from the settings' classes.
 
-Each part is a node of Hydra's ConfigStore whose name begins with an underscore. A file of conf/ names the node in its
-list of defaults and holds only what its choice changes.
+A file of conf/ names a part (`quant/_tga`) in its list of defaults and holds only what its choice changes. Hydra finds
+the parts through `hydra_plugins.ternlab_defaults`.
 """
 
 from __future__ import annotations
 
+import functools
 from typing import Any
-
-from hydra.core.config_store import ConfigStore
 
 from ternlab.algorithms.registry import ALGORITHMS
 from ternlab.core.fields import Section
@@ -34,43 +33,37 @@ from ternlab.sweeps.launchers import LAUNCHERS
 MISSING = "???"
 
 
-def store_defaults() -> None:
-    """Give Hydra the defaults. A program that composes conf/ by itself calls this first."""
-    store = ConfigStore.instance()
-    for (group, name), values in _nodes().items():
-        store.store(name=name, group=group, node=values)
-
-
-def _nodes() -> dict[tuple[str | None, str], dict[str, Any]]:
-    """Return the values of each node by its group (`None`: of a whole command) and name."""
+@functools.cache
+def defaults() -> dict[str, dict[str, Any]]:
+    """Return the values of each part by its name: `_COMMAND`, or `GROUP/_NAME`."""
     groups = ("model", "data", "quant", "algorithm", "optim", "trainer", "logger", "paths")
-    nodes: dict[tuple[str | None, str], dict[str, Any]] = {
-        (None, "_train"): _without(defaults_of(Settings), *groups) | {"objectives": {}},
-        (None, "_sweep"): _without(defaults_of(SweepSettings), "cluster", "search"),
-        (None, "_summarize"): defaults_of(SummarizeSettings),
-        (None, "_export"): _without({"run": MISSING} | option_defaults(TARGETS, None), "paths"),
-        (None, "_evaluate"): _without(defaults_of(EvaluateSettings), "paths"),
-        (None, "_measure"): defaults_of(MeasureSettings),
-        (None, "_predict"): defaults_of(PredictSettings),
-        (None, "_report"): _without(defaults_of(ReportSettings), "paths"),
-        ("model", "_base"): option_defaults(MODELS, None) | {"name": MISSING},
-        ("data", "_base"): defaults_of(DataSettings) | {"name": MISSING},
-        ("trainer", "_base"): defaults_of(TrainerSettings),
-        ("logger", "_base"): defaults_of(LoggerSettings),
-        ("paths", "_base"): defaults_of(PathSettings),
-        ("search", "_base"): defaults_of(SearchSettings),
+    parts: dict[str, dict[str, Any]] = {
+        "_train": _without(defaults_of(Settings), *groups) | {"objectives": {}},
+        "_sweep": _without(defaults_of(SweepSettings), "cluster", "search"),
+        "_summarize": defaults_of(SummarizeSettings),
+        "_export": _without({"run": MISSING} | option_defaults(TARGETS, None), "paths"),
+        "_evaluate": _without(defaults_of(EvaluateSettings), "paths"),
+        "_measure": defaults_of(MeasureSettings),
+        "_predict": defaults_of(PredictSettings),
+        "_report": _without(defaults_of(ReportSettings), "paths"),
+        "model/_base": option_defaults(MODELS, None) | {"name": MISSING},
+        "data/_base": defaults_of(DataSettings) | {"name": MISSING},
+        "trainer/_base": defaults_of(TrainerSettings),
+        "logger/_base": defaults_of(LoggerSettings),
+        "paths/_base": defaults_of(PathSettings),
+        "search/_base": defaults_of(SearchSettings),
     }
     every_rule = {"name": FULL_PRECISION} | _without(defaults_of(QuantSettings), "rule")
-    nodes["quant", f"_{FULL_PRECISION}"] = every_rule
+    parts[f"quant/_{FULL_PRECISION}"] = every_rule
     for name, rule in RULES.items():
-        nodes["quant", f"_{name}"] = every_rule | {"name": name} | defaults_of(rule.options)
+        parts[f"quant/_{name}"] = every_rule | {"name": name} | defaults_of(rule.options)
     for name, algorithm in ALGORITHMS.items():
-        nodes["algorithm", f"_{name}"] = {"name": name} | defaults_of(algorithm.options)
+        parts[f"algorithm/_{name}"] = {"name": name} | defaults_of(algorithm.options)
     for name, optimizer in OPTIMIZERS.items():
-        nodes["optim", f"_{name}"] = {"name": name} | _without(defaults_of(optimizer.settings), "name")
+        parts[f"optim/_{name}"] = {"name": name} | _without(defaults_of(optimizer.settings), "name")
     for name, launcher in LAUNCHERS.items():
-        nodes["cluster", f"_{name}"] = {"name": name} | _without(defaults_of(launcher.settings), "name")
-    return nodes
+        parts[f"cluster/_{name}"] = {"name": name} | _without(defaults_of(launcher.settings), "name")
+    return parts
 
 
 def defaults_of(section: type[Section]) -> dict[str, Any]:
@@ -81,5 +74,5 @@ def defaults_of(section: type[Section]) -> dict[str, Any]:
 
 
 def _without(values: dict[str, Any], *names: str) -> dict[str, Any]:
-    """Leave out what is a group of conf/, with nodes of its own."""
+    """Leave out what is a group of conf/, with parts of its own."""
     return {name: value for name, value in values.items() if name not in names}

@@ -1,0 +1,57 @@
+"""Hydra's door to the defaults of the settings' classes (see `ternlab.settings.defaults`).
+
+Hydra takes plugins from the package `hydra_plugins` alone and imports it at every command: nothing heavy stands here.
+"""
+
+from __future__ import annotations
+
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.object_type import ObjectType
+from hydra.plugins.config_source import ConfigResult, ConfigSource
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import OmegaConf
+
+
+class DefaultsSource(ConfigSource):
+    """Serves the parts that the choices of conf/ are made of; it lists none, since nobody chooses them."""
+
+    @staticmethod
+    def scheme() -> str:
+        """Return how the source is named in a search path."""
+        return "ternlab"
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """Return a part."""
+        from ternlab.settings.defaults import defaults
+
+        values = defaults()[config_path.removesuffix(".yaml")]
+        return ConfigResult(self.provider, f"{self.scheme()}://", OmegaConf.create(values), header={"package": None})
+
+    def available(self) -> bool:
+        """Return that the defaults are there."""
+        return True
+
+    def is_group(self, config_path: str) -> bool:
+        """Return that parts are in groups of conf/ alone."""
+        return False
+
+    def is_config(self, config_path: str) -> bool:
+        """Return whether there is such a part."""
+        name = config_path.removesuffix(".yaml")
+        if not name.rpartition("/")[2].startswith("_") or name == "_self_":
+            return False
+        from ternlab.settings.defaults import defaults
+
+        return name in defaults()
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        """Return nothing."""
+        return []
+
+
+class DefaultsSearchPath(SearchPathPlugin):
+    """Adds the defaults to every search path, behind all folders."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Append the source."""
+        search_path.append(provider="ternlab", path="ternlab://")

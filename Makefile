@@ -34,9 +34,10 @@ test-slow: $(VENV)/installed-test ## run the tests that take longer
 test-cluster: $(VENV)/installed-test ## run the tests on a real SLURM (sbatch on PATH, as root) and a real Ray, both on this machine
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m cluster
 
-lint: $(VENV)/installed-test ## check style
+lint: $(VENV)/installed-test ## check style, and that no package imports from a floor above its own
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
 
 types: $(VENV)/installed-test ## check types
 	$(BIN)/mypy
@@ -48,8 +49,9 @@ format: $(VENV)/installed-test ## mend style
 benchmark: $(VENV)/installed-test ## print the cost of a ternary step over a full-precision one
 	$(BIN)/python benchmarks/steps.py
 
-figures: $(VENV)/installed-docs ## draw the pictures of docs/quantizers.md
+figures: $(VENV)/installed-docs ## draw the pictures of docs/quantizers.md, and the floors of docs/architecture.md
 	$(BIN)/python docs/figures/transfer_functions.py
+	$(BIN)/python docs/figures/floors.py
 
 docs: $(VENV)/installed-docs ## build the documentation as a site in docs/_build/html
 	$(BIN)/python -m sphinx --quiet --nitpicky --fail-on-warning --keep-going docs docs/_build/html

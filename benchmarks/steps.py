@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ternlab.wait_policy import set_wait_policy
+from ternlab.core.wait_policy import set_wait_policy
 
 if __name__ == "__main__":
     # As in a run; who imports this has decided for itself.
@@ -29,8 +29,8 @@ import torch
 from torch import Tensor
 
 from ternlab.algorithms.supervised import cross_entropy, objective
-from ternlab.cpu import this_cpu
-from ternlab.logs import quiet_libraries
+from ternlab.core.cpu import this_cpu
+from ternlab.core.logs import quiet_libraries
 from ternlab.objectives.base import Objective, Weighted
 from ternlab.objectives.distillation import Distillation, Teacher
 from ternlab.runs.directory import RunDirectory

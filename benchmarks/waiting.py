@@ -18,7 +18,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
-from ternlab.cpu import this_cpu
+from ternlab.core.cpu import this_cpu
 from ternlab.sweeps.local import cores
 
 # Those that decide how threads wait; a contender has none but its own.

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from ternlab.cpu import this_cpu
+from ternlab.core.cpu import this_cpu
 from tests.loggers.server import LoopbackWandb, log_in, log_out, loopback_wandb
 
 # Two test processes share two cores: with one thread each they do not wait for one another.

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import yaml
 
-from ternlab.errors import ExitCode
+from ternlab.core.errors import ExitCode
 from ternlab.runs.directory import RunDirectory, run_directory
 from ternlab.runs.metrics import read_table
 from ternlab.sweeps.plan import read_plan

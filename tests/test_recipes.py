@@ -11,9 +11,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from ternlab.core.errors import ExitCode, SettingsError
 from ternlab.data.fingerprint import check_pairs
 from ternlab.data.registry import DATA_SETS
-from ternlab.errors import ExitCode, SettingsError
 from ternlab.models.weights_file import check_weights
 from ternlab.runs.identity import run_id
 from ternlab.settings.load import settings_from_config, twin_of

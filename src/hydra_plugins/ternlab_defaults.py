@@ -1,4 +1,4 @@
-"""Hydra's door to the defaults of the settings' classes (see `ternlab.settings.defaults`).
+"""Hydra's door to the defaults of the settings' classes (see `ternlab.commands.defaults`).
 
 Hydra takes plugins from the package `hydra_plugins` alone and imports it at every command: nothing heavy stands here.
 """
@@ -22,7 +22,7 @@ class DefaultsSource(ConfigSource):
 
     def load_config(self, config_path: str) -> ConfigResult:
         """Return a part."""
-        from ternlab.settings.defaults import defaults
+        from ternlab.commands.defaults import defaults
 
         values = defaults()[config_path.removesuffix(".yaml")]
         return ConfigResult(self.provider, f"{self.scheme()}://", OmegaConf.create(values), header={"package": None})
@@ -40,7 +40,7 @@ class DefaultsSource(ConfigSource):
         name = config_path.removesuffix(".yaml")
         if not name.rpartition("/")[2].startswith("_") or name == "_self_":
             return False
-        from ternlab.settings.defaults import defaults
+        from ternlab.commands.defaults import defaults
 
         return name in defaults()
 

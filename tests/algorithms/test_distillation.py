@@ -14,16 +14,16 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ternlab.commands.train import train_run
-from ternlab.errors import ExitCode, SettingsError
+from ternlab.core.errors import ExitCode, SettingsError
 from ternlab.models.build import build_model
+from ternlab.models.settings import ModelSettings
 from ternlab.objectives.distillation import Teacher
 from ternlab.runs.directory import RunDirectory
 from ternlab.runs.pairing import baseline_of
 from ternlab.settings.load import twin_of
-from ternlab.settings.model import ModelSettings
 from ternlab.settings.root import Settings
 from ternlab.training.network import save_weights
+from ternlab.training.train_run import train_run
 from tests.commands.run_command import ROOT, TINY, run
 from tests.settings_for_tests import tiny_settings
 

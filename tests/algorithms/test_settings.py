@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 
-from ternlab.algorithms.inputs import check_inputs
 from ternlab.algorithms.options import AlgorithmOptions
 from ternlab.algorithms.registry import ALGORITHMS, inputs_of, metrics_of, register_algorithm
-from ternlab.errors import SettingsError
+from ternlab.core.errors import SettingsError
 from ternlab.objectives.registry import TERMS, TermOptions, register_objective
 from ternlab.reports.metrics_catalog import EPOCHS
 from ternlab.reports.metrics_catalog import metrics_of as catalogued
@@ -22,6 +21,7 @@ from ternlab.runs.needs import inputs, needs
 from ternlab.runs.pairing import baseline_of
 from ternlab.settings.load import config_of, settings_from_config, twin_of
 from ternlab.settings.root import Settings
+from ternlab.training.inputs import check_inputs
 from tests.commands.run_command import ROOT
 
 TGA: dict[str, Any] = {"quant": {"name": "tga"}}
@@ -143,7 +143,7 @@ def test_metrics_that_are_declared_are_in_the_catalog() -> None:
 def test_everything_of_settings_is_free_of_torch() -> None:
     code = (
         "import sys; from ternlab.settings.load import settings_from_config as s;"
-        "from ternlab.runs.identity import run_id; import ternlab.algorithms.inputs;"
+        "from ternlab.runs.identity import run_id; import ternlab.training.inputs;"
         "run_id(s({'quant': {'name': 'tga'}, 'algorithm': {'name': 'distillation'}, 'objectives': {'dampening': {}}}));"
         "assert 'torch' not in sys.modules"
     )

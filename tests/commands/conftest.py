@@ -14,12 +14,12 @@ import pytest
 from ternlab.commands.entry import run as run_entry
 from ternlab.commands.export import main as export
 from ternlab.commands.train import main as train
-from ternlab.commands.train import train_run
-from ternlab.errors import ExitCode
+from ternlab.core.errors import ExitCode
 from ternlab.runs.directory import RunDirectory, run_directory
 from ternlab.runs.identity import run_id
 from ternlab.settings.load import twin_of
 from ternlab.settings.root import Settings
+from ternlab.training.train_run import train_run
 from tests.commands.run_command import ROOT
 from tests.made_once import made_once
 from tests.settings_for_tests import tiny_settings

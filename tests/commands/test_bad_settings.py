@@ -14,7 +14,7 @@ from PIL import Image
 from ternlab.commands.entry import run as run_entry
 from ternlab.commands.evaluate import main as evaluate
 from ternlab.commands.train import main as train
-from ternlab.errors import ExitCode
+from ternlab.core.errors import ExitCode
 from tests.commands.run_command import ROOT, TINY
 from tests.commands.warm_command import run
 

@@ -23,8 +23,8 @@ from ternlab.commands.export import main as export
 from ternlab.commands.report import main as report
 from ternlab.commands.summarize import main as summarize
 from ternlab.commands.train import main as train
+from ternlab.core.errors import ExitCode
 from ternlab.data.module import build_data
-from ternlab.errors import ExitCode
 from ternlab.runs.directory import RunDirectory
 from ternlab.runs.identity import run_id
 from ternlab.runs.metrics import read_table

@@ -12,13 +12,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ternlab.commands.evaluate import main as evaluate
-from ternlab.commands.train import train_run
-from ternlab.errors import ExitCode, RunInterrupted, SettingsError
+from ternlab.core.errors import ExitCode, RunInterrupted, SettingsError
 from ternlab.runs.directory import RunDirectory, run_directory
 from ternlab.runs.identity import run_id
 from ternlab.runs.lifecycle import complete
 from ternlab.settings.load import twin_of
 from ternlab.settings.root import Settings
+from ternlab.training.train_run import train_run
 from tests.settings_for_tests import tiny_settings
 
 NAMES = ("loss", "top1", "top5")

@@ -16,18 +16,18 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ternlab.commands.export import main as export
-from ternlab.cpu import this_cpu
+from ternlab.core.cpu import this_cpu
+from ternlab.core.errors import ExitCode
 from ternlab.data.module import build_data
-from ternlab.errors import ExitCode
 from ternlab.export.info import info
 from ternlab.export.packed import load, read_codes
 from ternlab.export.runtimes import onnx_runtime
 from ternlab.models.build import build_model
+from ternlab.models.settings import ModelSettings
 from ternlab.quantizers.attach import codes, quantized_layers
 from ternlab.quantizers.base import Codes
 from ternlab.runs.directory import RunDirectory
-from ternlab.settings.model import ModelSettings
-from ternlab.training.trained import trained_network
+from ternlab.trained.network import trained_network
 from tests.commands.conftest import Here
 from tests.commands.run_command import run
 

@@ -13,7 +13,7 @@ import pytest
 
 import ternlab
 from ternlab.commands.cli import main
-from ternlab.errors import ExitCode
+from ternlab.core.errors import ExitCode
 from ternlab.export import info as module
 from ternlab.export import packed
 from ternlab.export.container import read_container, write_container

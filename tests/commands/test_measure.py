@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from ternlab.commands.measure import main as measure
-from ternlab.cpu import cpu_of_record, this_cpu
-from ternlab.errors import ExitCode
+from ternlab.core.cpu import cpu_of_record, this_cpu
+from ternlab.core.errors import ExitCode
 from ternlab.runs.directory import RunDirectory
 from tests.commands.conftest import Files, Here
 from tests.commands.run_command import run

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from ternlab.commands.export import main as export
-from ternlab.commands.train import train_run
-from ternlab.errors import ExitCode
+from ternlab.core.errors import ExitCode
 from ternlab.reports.metrics_catalog import EPOCHS, LAYERS, RECORD, metrics_of
 from ternlab.runs.directory import RunDirectory, run_directory
 from ternlab.runs.identity import run_id
 from ternlab.settings.load import twin_of
+from ternlab.training.train_run import train_run
 from tests.settings_for_tests import tiny_settings
 
 EXPORTS: tuple[dict[str, Any], ...] = (

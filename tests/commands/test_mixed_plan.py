@@ -11,7 +11,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from ternlab.errors import ExitCode
+from ternlab.core.errors import ExitCode
 from ternlab.export.info import info
 from ternlab.reports.load_runs import gather
 from ternlab.reports.removal import in_removal_order

@@ -21,20 +21,20 @@ from torch import Tensor
 
 import ternlab
 from ternlab.commands.predict import main as predict
+from ternlab.core.errors import ExitCode, SettingsError, TernlabError
 from ternlab.data.digits import load as load_digits
 from ternlab.data.layout import IMAGE_SUFFIXES
 from ternlab.data.listing import listed
 from ternlab.data.module import build_data
-from ternlab.errors import ExitCode, SettingsError, TernlabError
+from ternlab.data.settings import DataSettings
 from ternlab.export.described import Described, Preprocessing, described
 from ternlab.export.header import Architecture
 from ternlab.export.packed import load, save
 from ternlab.export.prediction import predictions
 from ternlab.export.runtimes import Runtime, torch_runtime
 from ternlab.models.build import build_model
+from ternlab.models.settings import ModelSettings
 from ternlab.runs.directory import RunDirectory
-from ternlab.settings.data import DataSettings
-from ternlab.settings.model import ModelSettings
 from tests.commands import warm_command
 from tests.commands.conftest import Files, Here
 from tests.commands.run_command import LONG, PATHS, ROOT, run

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ternlab.commands.report import main as report
-from ternlab.errors import ExitCode
+from ternlab.core.errors import ExitCode
 from ternlab.reports.load_runs import gather
 from ternlab.reports.page.histograms import histogram_rows
 from ternlab.runs.directory import RunDirectory

@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 
 from ternlab.commands.cli import main
+from ternlab.core.lock import RunLock
 from ternlab.reports import archive as archive_module
 from ternlab.reports import removal
 from ternlab.reports.run_index import read_runs
 from ternlab.runs.directory import RunDirectory
-from ternlab.runs.lock import RunLock
 from ternlab.runs.record import write_record
 from tests.commands.run_command import LONG
 from tests.reports.made_runs import make_run
@@ -56,7 +56,7 @@ def call(runs: Path, action: str, *arguments: str) -> int:
 def held(directory: RunDirectory) -> Iterator[None]:
     """Hold the run by another process."""
     script = (
-        "import sys; from pathlib import Path; from ternlab.runs.lock import RunLock\n"
+        "import sys; from pathlib import Path; from ternlab.core.lock import RunLock\n"
         "with RunLock(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", script, str(directory.path / "lock")]
@@ -215,7 +215,7 @@ def test_runs_stay_held_until_they_are_removed(runs: Path, tmp_path: Path, monke
     # A killed run: to look whether somebody holds it would give up this process's own lock on it.
     directory = make_run(runs, None, "running")
     script = (
-        "import sys; from pathlib import Path; from ternlab.runs.lock import RunLock\n"
+        "import sys; from pathlib import Path; from ternlab.core.lock import RunLock\n"
         "print(RunLock(Path(sys.argv[1])).held())"
     )
     seen: list[str] = []

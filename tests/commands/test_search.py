@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ternlab.errors import ExitCode
+from ternlab.core.errors import ExitCode
 from ternlab.sweeps.plan import Plan, by_setting, read_plan
 from ternlab.sweeps.states import State, standing
 from tests.commands.conftest import Launch

@@ -16,12 +16,12 @@ from safetensors.torch import load_file
 
 from ternlab.commands.entry import run as run_entry
 from ternlab.commands.summarize import main as summarize
+from ternlab.core.errors import ExitCode
 from ternlab.data.digits import load as load_digits
 from ternlab.data.fingerprint import known_shape
 from ternlab.data.imagenet import SIZE
 from ternlab.data.registry import DATA_SETS
-from ternlab.errors import ExitCode
-from ternlab.settings.data import DataSettings
+from ternlab.data.settings import DataSettings
 from tests.commands import run_command
 from tests.commands.run_command import ROOT, TINY
 from tests.commands.warm_command import run
@@ -120,7 +120,7 @@ def test_a_run_needs_no_data_and_its_table_names_the_weights(
     def refuse(*_: Any) -> None:
         raise AssertionError("the data were read")
 
-    monkeypatch.setattr("ternlab.training.trained.shape_of_data", refuse)
+    monkeypatch.setattr("ternlab.trained.network.shape_of_data", refuse)
     code, out, err = here([f"run={record['run_id']}"], capsys, monkeypatch, folder)
     assert code == ExitCode.DONE, err
     assert f"{record['run_id']}/model.safetensors" in out

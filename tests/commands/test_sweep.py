@@ -20,13 +20,13 @@ from omegaconf import OmegaConf
 
 from ternlab.commands.cli import main as cli
 from ternlab.commands.run_sweep import _agreed
-from ternlab.errors import ExitCode, SettingsError
+from ternlab.core.errors import ExitCode, SettingsError
 from ternlab.runs import provenance
 from ternlab.runs.identity import run_id
 from ternlab.runs.record import Record
 from ternlab.settings.load import settings_from_config
-from ternlab.settings.sweep import SweepSettings
 from ternlab.sweeps.plan import Plan, plan_file, read_plan, write_plan
+from ternlab.sweeps.settings import SweepSettings
 from tests.commands import warm_command
 from tests.commands.conftest import Launch
 from tests.commands.run_command import LONG, ROOT, TINY, run, start, stop, wait_for

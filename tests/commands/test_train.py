@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ternlab.errors import ExitCode
+from ternlab.core.errors import ExitCode
 from ternlab.runs.record import Record
 from tests.commands import run_command
 from tests.commands.run_command import LONG, TINY, stop, wait_for

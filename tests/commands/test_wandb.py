@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ternlab.commands.wandb import add_parser, run
-from ternlab.errors import SettingsError, TernlabError
+from ternlab.core.errors import SettingsError, TernlabError
 from tests.loggers.made import made_run, made_sweep
 from tests.loggers.server import LoopbackWandb, Mode, log_out
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ternlab.data.module import ImageDataModule, build_data
-from ternlab.settings.data import DataSettings
+from ternlab.data.settings import DataSettings
 from tests.data.made_images import encoded, write_parquet
 
 

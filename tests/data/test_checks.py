@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 import yaml
 
+from ternlab.core.errors import SettingsError
 from ternlab.data import fingerprint
 from ternlab.data.fingerprint import check_data, data_fingerprint
 from ternlab.data.registry import DATA_SETS, register_data
-from ternlab.errors import SettingsError
-from ternlab.settings.data import DataSettings
+from ternlab.data.settings import DataSettings
 from tests.data.made_images import write_folder
 
 CONF = Path(__file__).parents[2] / "conf" / "data"
@@ -115,7 +115,7 @@ def test_contradicting_settings_are_refused(values: dict[str, Any], message: str
 
 def test_checks_do_not_import_torch(folder: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from ternlab.settings.data import DataSettings as S;"
+        "import sys; from pathlib import Path; from ternlab.data.settings import DataSettings as S;"
         "from ternlab.data.fingerprint import *; s = S(name='image_folder', root=sys.argv[1]);"
         "check_data(s, Path('.')); data_fingerprint(s);"
         "print([m for m in ('torch', 'numpy', 'pyarrow', 'PIL') if m in sys.modules])"

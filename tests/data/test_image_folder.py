@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from ternlab.core.errors import SettingsError
 from ternlab.data.module import ImageDataModule
 from ternlab.data.source import MemoryPart
-from ternlab.errors import SettingsError
 from tests.data.made_images import CORRUPT, encoded, write_folder
 
 Ready = Callable[..., ImageDataModule]

@@ -9,11 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ternlab.core.errors import SettingsError
 from ternlab.data.augment import Draws, Normalise, augment, draw
 from ternlab.data.loaders import Batch, MemoryEvalLoader, MemoryTrainLoader, Share
 from ternlab.data.module import ImageDataModule
 from ternlab.data.source import MemoryPart
-from ternlab.errors import SettingsError
 
 Ready = Callable[..., ImageDataModule]
 AUGMENTED = {"flip": True, "crop_padding": 2}

@@ -10,9 +10,9 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
+from ternlab.core.errors import SettingsError
 from ternlab.data.module import ImageDataModule
 from ternlab.data.statistics import channel_statistics
-from ternlab.errors import SettingsError
 
 Ready = Callable[..., ImageDataModule]
 
@@ -120,7 +120,7 @@ def test_trainer_with_other_ranks_is_refused(ready: Ready, tmp_path: Path) -> No
 
 def test_loaders_before_setup_are_refused(tmp_path: Path) -> None:
     from ternlab.data.module import build_data
-    from ternlab.settings.data import DataSettings
+    from ternlab.data.settings import DataSettings
 
     with pytest.raises(RuntimeError, match="setup"):
         build_data(DataSettings(), data_dir=tmp_path, seed=0).train_dataloader()

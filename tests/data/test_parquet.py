@@ -13,8 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
+from ternlab.core.errors import SettingsError
 from ternlab.data.module import ImageDataModule
-from ternlab.errors import SettingsError
 from tests.data.made_images import CORRUPT, encoded, write_parquet
 
 Ready = Callable[..., ImageDataModule]

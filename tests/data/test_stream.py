@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from ternlab.core.errors import SettingsError
+from ternlab.core.rng import generator
 from ternlab.data.decode import fit_square
-from ternlab.data.draws import generator
 from ternlab.data.loaders import Batch
 from ternlab.data.module import ImageDataModule
 from ternlab.data.transforms import TrainView, crop_box
-from ternlab.errors import SettingsError
 from tests.data.made_images import CORRUPT, write_folder
 
 Ready = Callable[..., ImageDataModule]

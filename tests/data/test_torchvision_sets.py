@@ -21,10 +21,10 @@ import scipy.io
 import torch
 from torchvision import datasets
 
+from ternlab.core.errors import SettingsError
 from ternlab.data.module import ImageDataModule
+from ternlab.data.settings import DataSettings
 from ternlab.data.torchvision_sets import prepare
-from ternlab.errors import SettingsError
-from ternlab.settings.data import DataSettings
 
 Ready = Callable[..., ImageDataModule]
 

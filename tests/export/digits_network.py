@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from ternlab.data.module import ImageDataModule, build_data
+from ternlab.data.settings import DataSettings
 from ternlab.models.stem import StemDropoutSettings
 from ternlab.quantizers.attach import quantize
-from ternlab.settings.data import DataSettings
 from tests.tiny import build
 
 SHAPE = (1, 8, 8)

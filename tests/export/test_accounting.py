@@ -17,9 +17,9 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from ternlab.export.accounting import LayerSize, code_size, entropy, sizes
 from ternlab.models.build import build_model
+from ternlab.models.settings import ModelSettings
 from ternlab.quantizers.attach import codes, quantize, quantized_layers
 from ternlab.quantizers.base import BINARY, TERNARY, Codes, Plane
-from ternlab.settings.model import ModelSettings
 
 
 def imagenet(name: str) -> nn.Module:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from ternlab.errors import SettingsError
+from ternlab.core.errors import SettingsError
 from ternlab.export import coding
 from ternlab.export.coding import CodingError
 

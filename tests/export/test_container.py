@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.numpy import save as save_arrays
 
-from ternlab.errors import ExitCode, StorageError, TernlabError
+from ternlab.core.errors import ExitCode, StorageError, TernlabError
 from ternlab.export.container import FileFormatError, as_array, read_container, shown, write_container
 from tests.export.forging import MARK, with_checksum, written
 

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 from torchvision.models import resnet18
 
-from ternlab.errors import SettingsError
+from ternlab.core.errors import SettingsError
 from ternlab.export.folding import foldable_pairs, inference_network, replace_by_identity
 from ternlab.export.header import Architecture
 from ternlab.export.packed import load, read_codes, save
 from ternlab.models.build import build_model
+from ternlab.models.settings import ModelSettings
 from ternlab.quantizers.attach import codes, latent_weight, quantize, quantized_layers
-from ternlab.settings.model import ModelSettings
 
 
 def shaken(network: nn.Module) -> nn.Module:

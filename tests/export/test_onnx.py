@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ternlab.errors import SettingsError
+from ternlab.core.errors import SettingsError
 from ternlab.export.folding import inference_network
 from ternlab.export.onnx_file import onnx_model, save_onnx, write_onnx
 from ternlab.export.onnx_names import INPUT

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from ternlab.errors import SettingsError
+from ternlab.core.errors import SettingsError
 from ternlab.export import packed
 from ternlab.export.accounting import code_size, entropy
 from ternlab.export.container import FileFormatError
@@ -23,9 +23,9 @@ from ternlab.export.packed import load, read_codes, save
 from ternlab.models.build import build_model
 from ternlab.models.entry import ModelEntry
 from ternlab.models.registry import MODELS
+from ternlab.models.settings import ModelSettings
 from ternlab.quantizers.attach import codes, latent_weight, quantize, quantized_layers
 from ternlab.quantizers.base import Codes, Plane
-from ternlab.settings.model import ModelSettings
 from tests import tiny
 from tests.export.forging import parts
 

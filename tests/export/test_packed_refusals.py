@@ -17,13 +17,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from ternlab.errors import SettingsError, TernlabError
+from ternlab.core.errors import SettingsError, TernlabError
 from ternlab.export.container import FileFormatError
 from ternlab.export.packed import load, read_codes, save
 from ternlab.models.entry import ModelEntry
 from ternlab.models.registry import MODELS
+from ternlab.models.settings import ModelSettings
 from ternlab.quantizers.attach import quantize
-from ternlab.settings.model import ModelSettings
 from tests.export.forging import Arrays, Change, Header, forge, parts
 from tests.export.test_packed import logits, save_for_comparison, tiny_facts, tiny_network
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import nn
 
-from ternlab.errors import ExitCode, SettingsError
+from ternlab.core.errors import ExitCode, SettingsError
 from ternlab.export import choosing, runtimes
 from ternlab.export.choosing import runtime_for
 from ternlab.export.described import Described, described

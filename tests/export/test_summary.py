@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import ternlab
-from ternlab.errors import SettingsError
+from ternlab.core.errors import SettingsError
 from ternlab.export.accounting import sizes
 from ternlab.export.operations import uses
 from ternlab.export.summary import Summary, summary

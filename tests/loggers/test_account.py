@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ternlab.errors import SettingsError
+from ternlab.core.errors import SettingsError
 from ternlab.loggers.wandb.account import require_key, wandb_mode
 from ternlab.settings.root import LoggerSettings
 

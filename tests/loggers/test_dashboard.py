@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ternlab.errors import SettingsError
+from ternlab.core.errors import SettingsError
 from ternlab.loggers.wandb.dashboard import View, as_json, report_of, view_of, workspace_of
 from ternlab.loggers.wandb.run_payload import history_of, run_payload
 from ternlab.reports.metrics_catalog import catalog

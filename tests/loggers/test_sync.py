@@ -118,7 +118,7 @@ def test_a_dry_run_sends_nothing(wandb_server: LoopbackWandb, tmp_path: Path) ->
 def test_a_run_that_is_being_trained_is_left_to_its_process(wandb_server: LoopbackWandb, tmp_path: Path) -> None:
     directory = made_run(tmp_path, EPOCHS, status="running")
     code = (
-        "import sys; from pathlib import Path; from ternlab.runs.lock import RunLock\n"
+        "import sys; from pathlib import Path; from ternlab.core.lock import RunLock\n"
         "with RunLock(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", code, str(directory.path / "lock")]

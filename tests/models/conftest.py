@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ternlab.models.build import build_model
-from ternlab.settings.model import ModelSettings
+from ternlab.models.settings import ModelSettings
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from ternlab.errors import SettingsError
+from ternlab.core.errors import SettingsError
 from ternlab.models.alexnet.network import AlexNet, build
 from ternlab.models.stem import StemDropoutSettings
 

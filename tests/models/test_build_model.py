@@ -10,7 +10,7 @@ from torch import nn
 
 from ternlab.models.build import build_model
 from ternlab.models.registry import MODELS, register_model
-from ternlab.settings.model import ModelSettings
+from ternlab.models.settings import ModelSettings
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -12,8 +12,8 @@ from torch import nn
 
 from ternlab.models.build import build_model
 from ternlab.models.registry import model_settings
+from ternlab.models.settings import ModelSettings
 from ternlab.models.stem import StemSettings
-from ternlab.settings.model import ModelSettings
 
 PUBLISHED = {"resnet18": 11_689_512, "resnet34": 21_797_672, "resnet50": 25_557_032, "resnet101": 44_549_160}
 BLOCKS = {

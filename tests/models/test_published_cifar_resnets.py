@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ternlab.errors import SettingsError
+from ternlab.core.errors import SettingsError
 from ternlab.models.resnet_cifar.network import CifarResNet
 from ternlab.models.resnet_cifar.published import from_published
 from ternlab.models.weights import load_weights

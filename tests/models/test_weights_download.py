@@ -16,12 +16,12 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models import ResNet18_Weights, ResNet50_Weights
 
-from ternlab.errors import SettingsError
+from ternlab.core.errors import SettingsError
 from ternlab.models.build import build_model
 from ternlab.models.registry import model_settings
+from ternlab.models.settings import ModelSettings
 from ternlab.models.weights import load_weights
 from ternlab.models.weights_read import read_torchvision
-from ternlab.settings.model import ModelSettings
 
 IMAGENET = model_settings({"name": "resnet18", "stem": "imagenet", "weights": "torchvision"})
 

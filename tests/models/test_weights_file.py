@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import save_file
 
 import ternlab.models
-from ternlab.errors import ExitCode, SettingsError
+from ternlab.core.errors import ExitCode, SettingsError
+from ternlab.models.settings import ModelSettings
 from ternlab.models.weights_file import check_weights, weights_fingerprint
-from ternlab.settings.model import ModelSettings
 
 
 def settings(weights: Path | str | None, name: str = "resnet20", skip: tuple[str, ...] = ()) -> ModelSettings:
@@ -117,7 +117,7 @@ def test_fingerprint(files: dict[str, Path]) -> None:
 
 def test_neither_torch_nor_torchvision_is_imported() -> None:
     code = (
-        "import sys, ternlab.models.weights_file, ternlab.settings.model;"
+        "import sys, ternlab.models.weights_file, ternlab.models.settings;"
         "sys.exit(' '.join({'torch', 'torchvision', 'numpy'} & set(sys.modules)) or 0)"
     )
     source = Path(ternlab.models.__file__ or "").parents[2]

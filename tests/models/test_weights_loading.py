@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ternlab.models.build import build_model
 from ternlab.models.registry import model_settings
-from ternlab.settings.model import ModelSettings
+from ternlab.models.settings import ModelSettings
 
 State = dict[str, Tensor]
 Writer = Callable[[State, Path], None]

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ternlab.errors import SettingsError
+from ternlab.core.errors import SettingsError
 from ternlab.models.weights import load_weights
 from ternlab.models.weights_read import read_file
 

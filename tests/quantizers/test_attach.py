@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 from torchvision.models import resnet18
 
-from ternlab.errors import SettingsError
+from ternlab.core.errors import SettingsError
 from ternlab.quantizers.attach import codes, latent_weight, quantize, quantized_layers, quantizer_of
 from ternlab.quantizers.tga import TGA
 

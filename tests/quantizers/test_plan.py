@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from ternlab.errors import SettingsError
+from ternlab.core.errors import SettingsError
 from ternlab.quantizers.attach import codes, quantize, quantized_layers, quantizer_of
 from ternlab.quantizers.entries import layer_entries
 from ternlab.quantizers.plan import LayerChoice, LayerEntry, LayerRule, layer_plan

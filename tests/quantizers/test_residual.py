@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ternlab.errors import SettingsError
+from ternlab.core.errors import SettingsError
 from ternlab.quantizers.attach import codes, latent_weight, quantize
 from ternlab.quantizers.residual import Residual
 from tests.quantizers.rules import EXPANDED_FACTOR, TERNARY_RULES, build, draw, passed

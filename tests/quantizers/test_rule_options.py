@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
+from ternlab.core.errors import SettingsError
 from ternlab.core.registry import Registry
-from ternlab.errors import SettingsError
 from ternlab.quantizers.registry import RULES, register_rule, rule_class, rule_entry, rule_options
 from ternlab.quantizers.rule_options import LSQOptions, TWNOptions
 from ternlab.settings.quant import LayerChoice, QuantSettings, quant_settings

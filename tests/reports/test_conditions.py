@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ternlab.errors import SettingsError
+from ternlab.core.errors import SettingsError
 from ternlab.reports.conditions import Comparison, Joined, parse_condition
 
 FRAME = pl.DataFrame(

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ternlab.errors import SettingsError
+from ternlab.core.errors import SettingsError
 from ternlab.reports import run_index as module
 from ternlab.reports.run_index import read_runs
 from ternlab.reports.run_index_file import load_index
@@ -179,7 +179,7 @@ def test_running_without_a_process_is_stopped(tmp_path: Path) -> None:
     held, killed = (make_run(tmp_path, None, "running", seed=seed) for seed in (0, 1))
     finished = make_run(tmp_path, seed=2)
     script = (
-        "import sys; from pathlib import Path; from ternlab.runs.lock import RunLock\n"
+        "import sys; from pathlib import Path; from ternlab.core.lock import RunLock\n"
         "with RunLock(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(

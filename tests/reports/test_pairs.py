@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from scipy import stats
 
-from ternlab.errors import SettingsError
+from ternlab.core.errors import SettingsError
 from ternlab.reports.pairs import Pairs, paired_runs
 from ternlab.reports.run_index import read_runs
 from tests.reports.made_runs import make_run

@@ -165,7 +165,7 @@ def test_a_run_that_is_going_on_and_one_that_was_killed(tmp_path: Path) -> None:
     going = make_run(tmp_path, None, "running", quant__name="tga", seed=0)
     killed = make_run(tmp_path, None, "running", quant__name="tga", seed=1)
     script = (
-        "import sys; from pathlib import Path; from ternlab.runs.lock import RunLock\n"
+        "import sys; from pathlib import Path; from ternlab.core.lock import RunLock\n"
         "with RunLock(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", script, str(going.path / "lock")]

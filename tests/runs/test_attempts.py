@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ternlab.errors import ExitCode, RunInterrupted
+from ternlab.core.errors import ExitCode, RunInterrupted
 from ternlab.runs.attempts import NoProgressError, newest_step
 from ternlab.runs.directory import RunDirectory, run_directory
 from ternlab.runs.identity import run_id

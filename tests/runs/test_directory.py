@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ternlab.errors import ExitCode, SettingsError
+from ternlab.core.errors import ExitCode, SettingsError
 from ternlab.runs.directory import RunDirectory, existing_run, run_directory
 from ternlab.runs.record import write_record
 from tests.settings_for_tests import tiny_settings

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ternlab.commands.entry import run as run_entry
-from ternlab.errors import ExitCode
+from ternlab.core.errors import ExitCode
 from ternlab.runs.identity import run_id
 from ternlab.settings.load import settings_from_config
 from tests.commands.run_command import ROOT

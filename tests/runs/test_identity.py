@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ternlab.core.errors import SettingsError
 from ternlab.core.fields import Section
-from ternlab.errors import SettingsError
 from ternlab.runs.identity import IDENTITY_VERSION, identity, run_id
 from ternlab.settings.algorithm import AlgorithmSettings
 from ternlab.settings.load import settings_from_config, twin_of

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from ternlab.commands import train as train_command
 from ternlab.commands.entry import run as run_entry
-from ternlab.cpu import cpu_of_record, this_cpu
-from ternlab.errors import (
+from ternlab.commands.train import main as train_command
+from ternlab.core.cpu import cpu_of_record, this_cpu
+from ternlab.core.errors import (
     BaselineDivergedError,
     DivergedError,
     ExitCode,
@@ -27,6 +27,7 @@ from ternlab.errors import (
     SettingsError,
     StorageError,
 )
+from ternlab.core.signals import StopRequest
 from ternlab.runs import lifecycle
 from ternlab.runs.directory import RunDirectory, run_directory
 from ternlab.runs.identity import run_id
@@ -35,7 +36,7 @@ from ternlab.runs.needs import Inputs
 from ternlab.runs.record import Record, Status, write_record
 from ternlab.settings.load import twin_of
 from ternlab.settings.root import Settings
-from ternlab.training.signals import StopRequest
+from ternlab.training import train_run
 from tests.commands.run_command import LONG, ROOT
 from tests.fork_server import FORK_SERVER
 from tests.settings_for_tests import tiny_settings
@@ -261,9 +262,9 @@ def test_the_command_in_the_baselines_record_makes_the_baseline(
     words = record_of(twin_of(tiny_settings(tmp_path)))["command"].split()
     assert words[:2] == ["python", "src/train.py"]
     train = FakeTrain()
-    monkeypatch.setattr(train_command, "_train", train)
+    monkeypatch.setattr(train_run, "_train", train)
     monkeypatch.setattr(sys, "argv", words[1:])
-    assert run_entry(ROOT / "conf" / "train.yaml", train_command.main) == ExitCode.DONE
+    assert run_entry(ROOT / "conf" / "train.yaml", train_command) == ExitCode.DONE
     assert train.calls == []
     assert "92.50" in capsys.readouterr().out
 
@@ -485,9 +486,9 @@ def test_a_run_that_another_process_trains_is_refused_and_its_record_left(tmp_pa
 
 def command(monkeypatch: pytest.MonkeyPatch, train: FakeTrain, *arguments: str) -> int:
     """Type a training command whose training is `train`."""
-    monkeypatch.setattr(train_command, "_train", train)
+    monkeypatch.setattr(train_run, "_train", train)
     monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
-    return run_entry(ROOT / "conf" / "train.yaml", train_command.main)
+    return run_entry(ROOT / "conf" / "train.yaml", train_command)
 
 
 def test_bad_settings_found_in_training_end_with_2_and_the_record_says_failed(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ternlab.errors import (
+from ternlab.core.errors import (
     BaselineDivergedError,
     DivergedError,
     ExitCode,

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from ternlab.core.errors import SettingsError
 from ternlab.core.roles import BASELINE
-from ternlab.errors import SettingsError
 from ternlab.runs import needs as module
 from ternlab.runs.directory import run_directory
 from ternlab.runs.identity import run_id

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ternlab.errors import SettingsError
+from ternlab.core.errors import SettingsError
 from ternlab.metrics.registry import METRICS, MetricEntry
 from ternlab.runs.pairing import baseline_of, paired_metrics
 from ternlab.settings.load import settings_from_config

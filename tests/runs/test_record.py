@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from ternlab.errors import ExitCode, StorageError
-from ternlab.runs.record import RECORD_VERSION, Status, now, read_record, write_record
+from ternlab.core.clock import now
+from ternlab.core.errors import ExitCode, StorageError
+from ternlab.runs.record import RECORD_VERSION, Status, read_record, write_record
 
 
 def strict(path: Path) -> Any:

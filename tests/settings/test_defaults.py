@@ -14,8 +14,8 @@ from omegaconf import OmegaConf
 
 from ternlab.algorithms.registry import ALGORITHMS
 from ternlab.commands.hydra_errors import with_own_default
+from ternlab.core.errors import SettingsError
 from ternlab.data.registry import DATA_SETS
-from ternlab.errors import SettingsError
 from ternlab.models.registry import MODELS, model_settings
 from ternlab.optimizers.registry import OPTIMIZERS, optim_settings
 from ternlab.quantizers.registry import RULES
@@ -23,8 +23,8 @@ from ternlab.settings.algorithm import algorithm_settings
 from ternlab.settings.load import config_of, settings_from_config
 from ternlab.settings.quant import quant_settings
 from ternlab.settings.root import Settings
-from ternlab.settings.sweep import sweep_settings
 from ternlab.sweeps.launchers import LAUNCHERS, cluster_settings
+from ternlab.sweeps.settings import sweep_settings
 from tests.commands.run_command import ROOT
 
 CONF = ROOT / "conf"

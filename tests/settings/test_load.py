@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from pydantic import ValidationError
 
-from ternlab.errors import ExitCode, SettingsError
+from ternlab.core.errors import ExitCode, SettingsError
 from ternlab.runs.directory import RunDirectory
 from ternlab.runs.identity import run_id
 from ternlab.settings.load import config_of, settings_from_config, twin_of

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from ternlab.errors import ExitCode, SettingsError
+from ternlab.core.errors import ExitCode, SettingsError
 from ternlab.slurm.allocation import allocation, check_tasks, leave_step
 from tests.commands.run_command import ROOT
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ternlab.errors import ExitCode, SettingsError
+from ternlab.core.errors import ExitCode, SettingsError
 from ternlab.slurm.job import run_job
 
 # Says what it was asked; `show job` answers with the words in the file `state`, `requeue` ends with the code in `code`.

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ternlab.errors import ExitCode
+from ternlab.core.errors import ExitCode
 from tests.commands.run_command import ROOT, run
 from tests.slurm.cluster import Cluster, needs_slurm, wait_until
 from tests.slurm.jobs import FULL, Job, submit, submit_recorded

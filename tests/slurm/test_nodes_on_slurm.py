@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ternlab.errors import ExitCode
+from ternlab.core.errors import ExitCode
 from tests.commands.run_command import run
 from tests.slurm.cluster import Cluster, needs_slurm
 from tests.slurm.jobs import FULL, submit

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ternlab.errors import ExitCode
+from ternlab.core.errors import ExitCode
 from ternlab.sweeps.on_slurm.commands import Answer
 from ternlab.sweeps.progress import Clock
 from tests.sweeps.made import write_status

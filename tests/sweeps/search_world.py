@@ -9,14 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ternlab.errors import ExitCode
+from ternlab.core.errors import ExitCode
 from ternlab.runs.directory import run_directory
-from ternlab.settings.sweep import SearchSettings
 from ternlab.sweeps.launcher import Launcher, Task
 from ternlab.sweeps.plan import Plan, merged, plan_file, read_plan, write_plan
 from ternlab.sweeps.progress import Clock, Progress
 from ternlab.sweeps.schedule import carry_out
-from ternlab.sweeps.search_plan import make_search_plan, source_of
+from ternlab.sweeps.search_plan import make_search_plan
+from ternlab.sweeps.search_source import source_of
+from ternlab.sweeps.settings import SearchSettings
 from ternlab.sweeps.space import space_of
 from tests.sweeps.made import compose_in
 

@@ -7,8 +7,8 @@ from random import Random
 
 import pytest
 
-from ternlab.settings.sweep import SearchSettings
 from ternlab.sweeps.judge import Judge
+from ternlab.sweeps.settings import SearchSettings
 
 ASHA = SearchSettings(name="asha", trials=9)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ternlab.commands import sweeps
-from ternlab.settings.cluster import ClusterSettings
+from ternlab.sweeps.cluster import ClusterSettings
 from ternlab.sweeps.launchers import LAUNCHERS, LauncherEntry, keep_name, unknown_names
 from ternlab.sweeps.local_settings import LocalCluster
 from ternlab.sweeps.plan import write_plan

@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ternlab.errors import ExitCode, SettingsError
+from ternlab.core.errors import ExitCode, SettingsError
 from ternlab.runs.directory import run_directory
 from ternlab.sweeps.launcher import Launcher, Task
 from ternlab.sweeps.local import LocalLauncher, dealt, gpus, launcher_of, share

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ternlab.errors import SettingsError, StorageError
+from ternlab.core.errors import SettingsError, StorageError
 from ternlab.runs.directory import run_directory
 from ternlab.runs.identity import run_id
 from ternlab.settings.load import twin_of

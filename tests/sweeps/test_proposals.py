@@ -8,9 +8,9 @@ from typing import Any
 import optuna
 import pytest
 
-from ternlab.settings.sweep import SearchSettings
 from ternlab.sweeps.points import drawn
 from ternlab.sweeps.proposals import Outcome, Proposer, Tried
+from ternlab.sweeps.settings import SearchSettings
 from ternlab.sweeps.space import space_of
 
 SEARCH = SearchSettings(name="optuna", trials=40, seed=5)

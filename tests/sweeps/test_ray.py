@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from ternlab.errors import ExitCode, InfrastructureError, SettingsError
+from ternlab.core.errors import ExitCode, InfrastructureError, SettingsError
 from ternlab.runs.directory import RunDirectory, run_directory
 from ternlab.sweeps.launcher import Launcher, Task
 from ternlab.sweeps.on_ray.launcher import RayLauncher, launcher_of

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ternlab.errors import ExitCode
+from ternlab.core.errors import ExitCode
 from ternlab.sweeps.on_ray.feed import Feed
 from tests.commands.run_command import LONG
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ternlab.errors import InfrastructureError, SettingsError
+from ternlab.core.errors import InfrastructureError, SettingsError
 from ternlab.sweeps.launcher import Task
 from ternlab.sweeps.on_ray import launcher as on_ray
 from ternlab.sweeps.on_ray import process as ray_process

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ternlab.errors import ExitCode
+from ternlab.core.errors import ExitCode
 from ternlab.runs.directory import run_directory
 from ternlab.sweeps import schedule
 from ternlab.sweeps.launcher import Launcher, Task

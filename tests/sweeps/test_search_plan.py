@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from ternlab.errors import SettingsError
+from ternlab.core.errors import SettingsError
 from ternlab.runs.identity import run_id
 from ternlab.settings.load import settings_from_config
-from ternlab.settings.sweep import SearchSettings, sweep_settings
 from ternlab.sweeps.plan import Plan, by_setting, merged, read_plan, write_plan
 from ternlab.sweeps.planner import Composed, make_plan
-from ternlab.sweeps.search_plan import make_search_plan, search_plan_of, source_of
+from ternlab.sweeps.search_plan import make_search_plan, search_plan_of
+from ternlab.sweeps.search_source import source_of
+from ternlab.sweeps.settings import SearchSettings, sweep_settings
 from ternlab.sweeps.space import space_of
 from tests.sweeps.made import compose_in
 

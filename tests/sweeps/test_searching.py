@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from ternlab.errors import ExitCode
-from ternlab.settings.sweep import SearchSettings
+from ternlab.core.errors import ExitCode
 from ternlab.sweeps.plan import Plan, by_setting
 from ternlab.sweeps.proposals import Outcome, Proposer, Tried
+from ternlab.sweeps.settings import SearchSettings
 from ternlab.sweeps.space import Point
 from ternlab.sweeps.states import State, standing
 from tests.sweeps.search_world import EPOCHS, KilledError, SearchWorld

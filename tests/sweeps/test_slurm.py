@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ternlab.errors import ExitCode
+from ternlab.core.errors import ExitCode
 from ternlab.sweeps.launcher import Task
 from tests.sweeps.fake_slurm import FAILS
 from tests.sweeps.made import names, plan_with_depth

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ternlab.errors import SettingsError
+from ternlab.core.errors import SettingsError
 from ternlab.sweeps.on_slurm.check import check, largest_array
 from ternlab.sweeps.on_slurm.commands import Answer
 from ternlab.sweeps.on_slurm.nodes import minutes, parse_nodes

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ternlab.errors import ExitCode, InfrastructureError
+from ternlab.core.errors import ExitCode, InfrastructureError
 from ternlab.sweeps.launcher import Task
 from ternlab.sweeps.on_slurm.commands import Answer
 from ternlab.sweeps.on_slurm.control import cancel, in_queue

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ternlab.errors import ExitCode, SettingsError
+from ternlab.core.errors import ExitCode, SettingsError
 from ternlab.runs.directory import RunDirectory, run_directory
 from ternlab.sweeps.launcher import Launcher, Task
 from ternlab.sweeps.on_slurm.control import cancel, in_queue

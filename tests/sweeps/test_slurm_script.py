@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from ternlab.errors import SettingsError
+from ternlab.core.errors import SettingsError
 from ternlab.sweeps.on_slurm.batches import Place
 from ternlab.sweeps.on_slurm.script import check_path, job_id, log_file, place_of, script
 from ternlab.sweeps.on_slurm.settings import SlurmCluster

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ternlab.errors import ExitCode, InfrastructureError
+from ternlab.core.errors import ExitCode, InfrastructureError
 from ternlab.sweeps.launcher import Task
 from ternlab.sweeps.on_slurm import submit as slurm_submit
 from ternlab.sweeps.on_slurm.commands import Answer

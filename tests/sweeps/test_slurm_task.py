@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ternlab.errors import ExitCode
+from ternlab.core.errors import ExitCode
 from ternlab.runs.directory import run_directory
 from ternlab.sweeps.on_slurm import task as slurm_task
 from ternlab.sweeps.on_slurm.batches import Batch, Place, all_batches, read_batch, remove_batch, write_batch

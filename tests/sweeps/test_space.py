@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ternlab.errors import SettingsError
+from ternlab.core.errors import SettingsError
 from ternlab.sweeps.interval import Interval
 from ternlab.sweeps.space import space_of
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ternlab.errors import ExitCode
+from ternlab.core.errors import ExitCode
 from ternlab.sweeps.plan import write_plan
 from ternlab.sweeps.trial import check_code, run_trial
 from tests.sweeps.made import plan_of

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import torch
 
-from ternlab.errors import CheckpointCorruptError, SettingsError
+from ternlab.core.errors import CheckpointCorruptError, SettingsError
 from ternlab.runs.directory import RunDirectory
 from ternlab.training.checkpoints import (
     KEY,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from ternlab.errors import SettingsError
+from ternlab.core.errors import SettingsError
 from ternlab.settings.trainer import TrainerSettings
 from ternlab.training.hardware import choose, cpu_default
 

@@ -10,19 +10,19 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ternlab.errors import SettingsError
+from ternlab.core.errors import SettingsError
 from ternlab.export.accounting import sizes
+from ternlab.optimizers.settings import OptimSettings
 from ternlab.quantizers.attach import quantize, quantized_layers, quantizer_of
 from ternlab.runs.directory import run_directory
 from ternlab.runs.identity import run_id
 from ternlab.runs.metrics import read_table
-from ternlab.settings.optim import OptimSettings
 from ternlab.settings.quant import quant_settings
+from ternlab.trained.network import trained_network
 from ternlab.training.network import check_layers
 from ternlab.training.optimizers import build_optimizer, threshold_parameters
 from ternlab.training.resume import recipe_of
 from ternlab.training.session import train
-from ternlab.training.trained import trained_network
 from ternlab.training.update_rule import TernaryOptimizer
 from tests.settings_for_tests import tiny_settings
 

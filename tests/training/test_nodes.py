@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from ternlab.errors import DivergedError, ExitCode, InfrastructureError, RunInterrupted, SettingsError
+from ternlab.core.errors import DivergedError, ExitCode, InfrastructureError, RunInterrupted, SettingsError
+from ternlab.core.signals import StopRequest
 from ternlab.slurm.allocation import Allocation
 from ternlab.training import nodes
 from ternlab.training.nodes import Call, Follower, Leader, check_address
-from ternlab.training.signals import StopRequest
 from tests.commands.run_command import LONG, TINY, wait_for
 from tests.commands.warm_command import run, start
 

@@ -15,8 +15,8 @@ from pytorch_lightning.callbacks import Callback
 from safetensors.torch import load_file
 
 from ternlab.algorithms.registry import inputs_of
+from ternlab.core.errors import RunInterrupted
 from ternlab.data.loaders import TrainLoader
-from ternlab.errors import RunInterrupted
 from ternlab.runs.directory import RunDirectory
 from ternlab.runs.directory import run_directory as directory_of
 from ternlab.runs.identity import run_id

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ternlab.settings.optim import ScheduleSettings
+from ternlab.optimizers.settings import ScheduleSettings
 from ternlab.training.schedule import factor
 
 

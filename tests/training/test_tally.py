@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from ternlab.errors import SettingsError
+from ternlab.core.errors import SettingsError
 from ternlab.metrics.batch import Batch
 from ternlab.metrics.registry import METRICS, MetricEntry
 from ternlab.training.tally import Tally

@@ -13,20 +13,20 @@ import torch
 from torch import nn
 
 from ternlab.algorithms.options import DistillationOptions
-from ternlab.algorithms.setup import Setup
 from ternlab.algorithms.supervised import cross_entropy
+from ternlab.core.errors import SettingsError
 from ternlab.core.roles import BASELINE
 from ternlab.data.fingerprint import known_shape
-from ternlab.errors import SettingsError
 from ternlab.models.build import build_model
+from ternlab.models.settings import ModelSettings
 from ternlab.models.weights import load_weights
 from ternlab.objectives.base import Weighted
-from ternlab.objectives.build import build_objective
 from ternlab.objectives.distillation import Distillation, Teacher
-from ternlab.settings.model import ModelSettings
 from ternlab.settings.root import Settings
 from ternlab.training.module import Classifier
 from ternlab.training.network import Shape
+from ternlab.training.objective import build_objective
+from ternlab.training.setup import Setup
 
 
 def build(setup: Setup) -> Classifier:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from ternlab.core.errors import SettingsError, did_you_mean
 from ternlab.core.fields import PositiveFloat, Section
 from ternlab.core.roles import BASELINE
-from ternlab.errors import SettingsError, did_you_mean
 from ternlab.models.registry import MODELS
 from ternlab.quantizers.registry import RULES
 

@@ -1,6 +1,6 @@
 """Names of the trainings, their options, and where their modules are; free of torch.
 
-A training is a function `build(setup: Setup) -> Classifier` (see `ternlab.algorithms.setup`). Its options are an
+A training is a function `build(setup: Setup) -> Classifier` (see `ternlab.training.setup`). Its options are an
 `AlgorithmOptions` class, so that a wrong option is answered, and the files that it needs are known, without torch.
 """
 

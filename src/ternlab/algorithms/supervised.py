@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from ternlab.algorithms.setup import Setup
 from ternlab.objectives.base import Objective, Weighted
-from ternlab.objectives.build import build_objective
 from ternlab.objectives.cross_entropy import CrossEntropy
 from ternlab.settings.root import Settings
 from ternlab.training.module import Classifier
+from ternlab.training.objective import build_objective
+from ternlab.training.setup import Setup
 
 
 def build(setup: Setup) -> Classifier:

@@ -1,1 +1,1 @@
-"""Commands: the edge where configuration, files, terminals and exit codes are."""
+"""The edge: command lines, Hydra, terminals, exit codes."""

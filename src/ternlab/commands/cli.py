@@ -11,7 +11,7 @@ from typing import Any
 
 from ternlab import __version__
 from ternlab.commands import wandb
-from ternlab.errors import ExitCode, InfrastructureError, TernlabError
+from ternlab.core.errors import ExitCode, InfrastructureError, TernlabError
 
 _RUN_HELP = "id of a run, a unique beginning or ending of it, or its folder"
 

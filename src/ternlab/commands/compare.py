@@ -10,7 +10,8 @@ from typing import Any
 
 import polars as pl
 
-from ternlab.errors import ExitCode, SettingsError
+from ternlab.core.errors import ExitCode, SettingsError
+from ternlab.core.text import aligned
 from ternlab.reports.columns import with_columns
 from ternlab.reports.conditions import Condition, parse_condition
 from ternlab.reports.formatting import format_value
@@ -24,7 +25,6 @@ from ternlab.reports.statistics import Summary
 from ternlab.reports.terminal import visible
 from ternlab.runs.directory import existing_run
 from ternlab.runs.record import Status
-from ternlab.text import aligned
 
 _SIGNS = "=<>~!"
 

@@ -18,9 +18,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ternlab.commands.help import asks_for_help, help_text
 from ternlab.commands.hydra_errors import settings_error, with_own_default
-from ternlab.errors import ExitCode, SettingsError, TernlabError
-from ternlab.logs import log_to_terminal
-from ternlab.wait_policy import set_wait_policy
+from ternlab.core.errors import ExitCode, SettingsError, TernlabError
+from ternlab.core.logs import log_to_terminal
+from ternlab.core.wait_policy import set_wait_policy
 
 Command = Callable[[dict[str, Any]], ExitCode]
 

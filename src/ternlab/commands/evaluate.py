@@ -9,9 +9,9 @@ from typing import Any
 from rich.console import Console
 
 from ternlab.core.check import checked
-from ternlab.errors import ExitCode, SettingsError
+from ternlab.core.errors import ExitCode, SettingsError
 from ternlab.runs.directory import RunDirectory, trained_run
-from ternlab.settings.evaluate import EvaluateSettings
+from ternlab.trained.evaluate_settings import EvaluateSettings
 
 
 def main(config: dict[str, Any]) -> ExitCode:
@@ -19,7 +19,7 @@ def main(config: dict[str, Any]) -> ExitCode:
     settings = checked(EvaluateSettings, config)
     directory, checkpoint = _source(settings)
     # Deferred: importing torch takes seconds, which a typo must not pay.
-    from ternlab.training.evaluation import evaluate_run
+    from ternlab.trained.evaluation import evaluate_run
 
     found = evaluate_run(directory, checkpoint, settings)
     if settings.json_output:

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from ternlab.errors import ExitCode
+from ternlab.core.errors import ExitCode
 from ternlab.export.targets import export_settings
 from ternlab.runs.directory import trained_run
 from ternlab.settings.load import import_plugins
@@ -18,7 +18,7 @@ def main(config: dict[str, Any]) -> ExitCode:
     wanted = export_settings(config)
     directory = trained_run(wanted.paths.runs, wanted.run, instead="the command of its record, to finish it")
     # Deferred: importing torch takes seconds, which a typo must not pay.
-    from ternlab.export.exporting import export_run, target
+    from ternlab.trained.exporting import export_run, target
 
     found = export_run(directory, wanted)
     console = Console(soft_wrap=True, highlight=False)

@@ -13,7 +13,7 @@ from hydra.errors import MissingConfigException
 from omegaconf import OmegaConf
 
 from ternlab.commands.choices import own_folders
-from ternlab.errors import SettingsError, did_you_mean, near_matches
+from ternlab.core.errors import SettingsError, did_you_mean, near_matches
 
 _NO_KEY = re.compile(r"Key '([^']+)' is not in struct")
 _FULL_KEY = re.compile(r"full_key: (\S+)")

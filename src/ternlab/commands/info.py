@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ternlab.errors import ExitCode
+from ternlab.core.errors import ExitCode
+from ternlab.core.text import aligned
 from ternlab.export.info import info
 from ternlab.metrics.registry import BASELINE, TEST
-from ternlab.text import aligned
 
 
 def show(path: Path, *, as_json: bool) -> ExitCode:

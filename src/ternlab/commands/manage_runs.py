@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ternlab.errors import ExitCode, SettingsError
+from ternlab.core.errors import ExitCode, SettingsError
 from ternlab.reports.archive import check_target, write_archive
 from ternlab.reports.removal import (
     all_held,

@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from ternlab.core.check import checked
-from ternlab.cpu import Cpu
+from ternlab.core.cpu import Cpu
+from ternlab.core.errors import ExitCode, SettingsError
+from ternlab.core.text import aligned
 from ternlab.data.fingerprint import check_data
-from ternlab.errors import ExitCode, SettingsError
+from ternlab.data.settings import DataSettings
 from ternlab.export.info import info
 from ternlab.export.integer_loss import warning
+from ternlab.export.measure_settings import MeasureSettings
 from ternlab.export.runtimes import installed
 from ternlab.runs.directory import RunDirectory, existing_run, trained_run
-from ternlab.settings.data import DataSettings
 from ternlab.settings.load import import_plugins
-from ternlab.settings.measure import MeasureSettings
-from ternlab.text import aligned
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ def main(config: dict[str, Any]) -> ExitCode:
     # Deferred: importing torch takes seconds, which a typo must not pay.
     from ternlab.data.module import build_data
     from ternlab.export.measuring import measure
-    from ternlab.training.trained import trained_network
+    from ternlab.trained.network import trained_network
 
     module = build_data(data, data_dir=Path(wanted.paths.data), seed=0)
     module.prepare_data()

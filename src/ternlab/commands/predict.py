@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ternlab.core.check import checked
+from ternlab.core.errors import ExitCode, SettingsError, TernlabError
 from ternlab.data.listing import STANDARD_INPUT, listed
-from ternlab.errors import ExitCode, SettingsError, TernlabError
 from ternlab.export.described import Described, described
+from ternlab.export.predict_settings import PredictSettings
 from ternlab.models.registry import MODELS
 from ternlab.settings.load import import_plugins
-from ternlab.settings.predict import PredictSettings
 
 if TYPE_CHECKING:
     from ternlab.export.prediction import Predicted

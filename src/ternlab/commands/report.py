@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ternlab.commands.sweeps import found_plan
 from ternlab.core.check import checked
-from ternlab.errors import ExitCode, SettingsError
-from ternlab.settings.report import ReportSettings
+from ternlab.core.errors import ExitCode, SettingsError
+from ternlab.reports.settings import ReportSettings
 
 if TYPE_CHECKING:
     from ternlab.reports.load_runs import Gathered
@@ -27,11 +27,11 @@ def main(config: dict[str, Any]) -> ExitCode:
         raise SettingsError("figures", value=wanted.figures, rule="is a file", instead="figures=FOLDER")
     started = time.monotonic()
     # Deferred: charts take a second to import, which a typo must not pay.
+    from ternlab.core.files import write_text
     from ternlab.reports.page.document import page
     from ternlab.reports.page.drawing import draw
     from ternlab.reports.page.figures import write_figures
     from ternlab.reports.seed_groups import groups_of
-    from ternlab.runs.files import write_text
 
     gathered = _gathered(wanted)
     groups = groups_of(gathered.runs, gathered.axes)

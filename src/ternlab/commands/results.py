@@ -10,7 +10,8 @@ from pathlib import Path
 import polars as pl
 
 from ternlab.commands.sweeps import found_plan
-from ternlab.errors import ExitCode, SettingsError, did_you_mean
+from ternlab.core.errors import ExitCode, SettingsError, did_you_mean
+from ternlab.core.files import write_bytes
 from ternlab.metrics.registry import BASELINE, DEGRADATION, TEST, VAL
 from ternlab.reports.columns import (
     SETTINGS,
@@ -29,7 +30,6 @@ from ternlab.reports.run_index import read_runs
 from ternlab.reports.seed_table import PARTS, WHAT, over_seeds, repeated_seeds
 from ternlab.reports.terminal import width
 from ternlab.reports.writing import as_lines, rendered
-from ternlab.runs.files import write_bytes
 from ternlab.runs.record import Status
 from ternlab.sweeps.states import State
 

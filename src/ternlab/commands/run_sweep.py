@@ -6,22 +6,22 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from ternlab.errors import ExitCode, InfrastructureError, RunHeldError, SettingsError
+from ternlab.core.errors import ExitCode, InfrastructureError, RunHeldError, SettingsError
+from ternlab.core.lock import RunLock
+from ternlab.core.signals import StopRequest
 from ternlab.runs import provenance
-from ternlab.runs.lock import RunLock
-from ternlab.settings.sweep import SweepSettings
 from ternlab.sweeps.launcher import Launcher, Task
 from ternlab.sweeps.launchers import build_launcher, keep_name
 from ternlab.sweeps.plan import Plan, merged, plan_file, read_plan, write_plan
 from ternlab.sweeps.planner import Compose
 from ternlab.sweeps.progress import Progress
 from ternlab.sweeps.schedule import carry_out, submit
-from ternlab.sweeps.search_plan import source_of
+from ternlab.sweeps.search_source import source_of
+from ternlab.sweeps.settings import SweepSettings
 from ternlab.sweeps.states import INFRASTRUCTURE, SOME_FAILED, Standing, State
 from ternlab.sweeps.table import count_words, failure_lines, look, result_lines, status_lines, summary_line
 from ternlab.sweeps.trial import check_code
 from ternlab.sweeps.watching import duration, watcher
-from ternlab.training.signals import StopRequest
 
 
 def run_sweep(plan: Plan, wanted: SweepSettings, runs: Path, sweeps: Path, compose: Compose | None = None) -> int:

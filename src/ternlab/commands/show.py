@@ -7,8 +7,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from ternlab.cpu import cpu_of_record
-from ternlab.errors import ExitCode
+from ternlab.core.cpu import cpu_of_record
+from ternlab.core.errors import ExitCode
+from ternlab.core.text import aligned
 from ternlab.metrics.registry import HEADLINE, LOSS, METRICS, TRAIN, VAL
 from ternlab.reports.formatting import format_value
 from ternlab.reports.metrics_catalog import RECORD, catalog, metrics_of
@@ -18,7 +19,6 @@ from ternlab.reports.schema import defaults_for
 from ternlab.reports.terminal import visible, width
 from ternlab.runs.directory import existing_run
 from ternlab.runs.record import finite
-from ternlab.text import aligned
 
 _WIDTH = 80
 _HEIGHT = 8

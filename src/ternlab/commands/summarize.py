@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.hydra_config import HydraConfig
 
 from ternlab.core.check import checked
+from ternlab.core.errors import ExitCode, SettingsError
 from ternlab.data.fingerprint import check_data, known_shape
 from ternlab.data.registry import DATA_SETS
-from ternlab.errors import ExitCode, SettingsError
 from ternlab.models.weights_file import check_weights
 from ternlab.runs.directory import RunDirectory, trained_run
 from ternlab.runs.identity import file_digest
 from ternlab.settings.load import settings_from_config
 from ternlab.settings.root import Settings
-from ternlab.settings.summarize import SummarizeSettings
+from ternlab.trained.summarize_settings import SummarizeSettings
 
 if TYPE_CHECKING:
     from ternlab.export.summary import Summary
@@ -35,7 +35,7 @@ def main(config: dict[str, Any]) -> ExitCode:
     if wanted.run is None:
         settings = _settings(rest)
         # Deferred: importing torch takes seconds, which a typo must not pay.
-        from ternlab.training.summarizing import summarize_settings
+        from ternlab.trained.summarizing import summarize_settings
 
         _show(summarize_settings(settings), settings, None, as_json=wanted.json_output)
         return ExitCode.DONE
@@ -43,7 +43,7 @@ def main(config: dict[str, Any]) -> ExitCode:
     paths = checked(Settings, {"paths": rest.get("paths") or {}}).paths
     directory = trained_run(paths.runs, wanted.run, instead="the command of its record, to finish it")
     settings = directory.settings()
-    from ternlab.training.summarizing import summarize_run
+    from ternlab.trained.summarizing import summarize_run
 
     _show(summarize_run(directory, paths.data), settings, directory, as_json=wanted.json_output)
     return ExitCode.DONE

@@ -15,14 +15,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from ternlab.commands.run_sweep import run_sweep
 from ternlab.commands.sweeps import own_plan
-from ternlab.errors import SettingsError
+from ternlab.core.errors import SettingsError
 from ternlab.runs import provenance
 from ternlab.settings.load import import_plugins
-from ternlab.settings.sweep import SweepSettings, sweep_settings
 from ternlab.sweeps.local import warm_up
 from ternlab.sweeps.plan import Config
 from ternlab.sweeps.planner import Composed, make_plan
 from ternlab.sweeps.search_plan import make_search_plan
+from ternlab.sweeps.settings import SweepSettings, sweep_settings
 from ternlab.sweeps.space import Space, space_of
 
 # Group choices without a value of their own; what they stand for is merged already.

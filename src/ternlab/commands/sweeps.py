@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 from ternlab.commands.run_sweep import summarize
-from ternlab.errors import ExitCode, SettingsError, TernlabError, did_you_mean
+from ternlab.core.errors import ExitCode, SettingsError, TernlabError, did_you_mean
+from ternlab.core.lock import RunLock
 from ternlab.runs.directory import fitting_ids
-from ternlab.runs.lock import RunLock
 from ternlab.settings.load import import_plugins
 from ternlab.sweeps.folder import output_file
 from ternlab.sweeps.launchers import Jobs, all_jobs, unknown_names

@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 
 from ternlab.commands.sweeps import found_plan
-from ternlab.errors import ExitCode, TernlabError
+from ternlab.core.errors import ExitCode, TernlabError
+from ternlab.core.files import write_text
 from ternlab.loggers.wandb.account import wandb_mode
 from ternlab.loggers.wandb.client import quiet_wandb
 from ternlab.loggers.wandb.dashboard import View, as_json, report_of, view_of, workspace_of
 from ternlab.loggers.wandb.sweep_summary import logger_of
-from ternlab.runs.files import write_text
 from ternlab.settings.root import LoggerSettings
 
 # Stands in a workspace that is written without knowing whose it will be.

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ternlab.commands.sweeps import found_plan
-from ternlab.errors import ExitCode, SettingsError
+from ternlab.core.errors import ExitCode, SettingsError
 from ternlab.loggers.wandb.account import require_key
 from ternlab.loggers.wandb.server import Server
 from ternlab.loggers.wandb.sweep_summary import send_summary

@@ -1,1 +1,1 @@
-"""What every part of ternlab stands on: checked sections of settings. Imports nothing above it."""
+"""What every part stands on: errors, files, locks, signals, random streams, registries, checked sections."""

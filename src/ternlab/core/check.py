@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from ternlab.core.errors import SettingsError, did_you_mean, near_matches
 from ternlab.core.fields import Section
-from ternlab.errors import SettingsError, did_you_mean, near_matches
 
 S = TypeVar("S", bound=Section)
 

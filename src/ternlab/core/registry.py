@@ -10,7 +10,7 @@ import importlib
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from ternlab.errors import SettingsError, did_you_mean
+from ternlab.core.errors import SettingsError, did_you_mean
 
 E = TypeVar("E")
 

@@ -1,1 +1,1 @@
-"""Data sets as LightningDataModules with a fixed, resumable order."""
+"""Data sets in a fixed, resumable order; augmentation drawn from (seed, epoch, step)."""

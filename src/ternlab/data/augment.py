@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ternlab.data.draws import generator
+from ternlab.core.rng import generator
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from ternlab.data.source import DataSource, MemoryPart
 from ternlab.data.split import split
 
 if TYPE_CHECKING:
-    from ternlab.settings.data import DataSettings
+    from ternlab.data.settings import DataSettings
 
 TEST_FRACTION = 0.2
 TEST_SEED = 20_200_101

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ternlab.core.errors import SettingsError
 from ternlab.data.decode import CorruptImage, decode, fit_square, is_grey, open_image
 from ternlab.data.fingerprint import check_pairs
 from ternlab.data.registry import DATA_SETS
+from ternlab.data.settings import DataSettings
 from ternlab.data.source import IMAGENET_MEAN, IMAGENET_STD, DataSource, Encoded, MemoryPart, StreamPart
 from ternlab.data.stream import corrupt_error, warn_skipped
-from ternlab.errors import SettingsError
-from ternlab.settings.data import DataSettings
 
 MEMORY_LIMIT = 2**30
 """Bytes of decoded images up to which `storage=auto` holds them in memory."""

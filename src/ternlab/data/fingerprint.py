@@ -8,12 +8,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ternlab.core.errors import SettingsError
 from ternlab.data.layout import folder_parts, image_files, no_images, parquet_parts, readable_root
 from ternlab.data.registry import DATA_SETS, DataEntry
-from ternlab.errors import SettingsError
 
 if TYPE_CHECKING:
-    from ternlab.settings.data import DataSettings
+    from ternlab.data.settings import DataSettings
 
 
 def data_folder(settings: DataSettings, data_dir: Path) -> Path:

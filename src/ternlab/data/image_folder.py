@@ -14,7 +14,7 @@ from ternlab.data.layout import folder_parts, image_files, no_images
 from ternlab.data.source import DataSource
 
 if TYPE_CHECKING:
-    from ternlab.settings.data import DataSettings
+    from ternlab.data.settings import DataSettings
 
 
 class FolderImages:

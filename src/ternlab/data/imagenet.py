@@ -11,7 +11,7 @@ from ternlab.data.layout import folder_parts
 from ternlab.data.source import IMAGENET_MEAN, IMAGENET_STD, DataSource
 
 if TYPE_CHECKING:
-    from ternlab.settings.data import DataSettings
+    from ternlab.data.settings import DataSettings
 
 SIZE = 224
 

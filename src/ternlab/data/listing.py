@@ -9,8 +9,8 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from ternlab.core.errors import SettingsError
 from ternlab.data.layout import image_files, no_images
-from ternlab.errors import SettingsError
 
 STANDARD_INPUT = "-"
 

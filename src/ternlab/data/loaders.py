@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ternlab.core.errors import SettingsError
+from ternlab.core.rng import epoch_order
 from ternlab.data.augment import Normalise, augment, draw
-from ternlab.data.draws import epoch_order
 from ternlab.data.source import MemoryPart
-from ternlab.errors import SettingsError
 
 Batch = tuple[Tensor, Tensor]
 """Images, float32 (count, channels, size, size), normalised; and labels, int64 (count,)."""

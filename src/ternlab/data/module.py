@@ -10,17 +10,17 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from ternlab.core.errors import SettingsError
 from ternlab.data.augment import Normalise
 from ternlab.data.fingerprint import check_data, data_folder
 from ternlab.data.loaders import MemoryEvalLoader, MemoryTrainLoader, Share, TrainLoader
 from ternlab.data.registry import DATA_SETS
+from ternlab.data.settings import DataSettings
 from ternlab.data.source import DataSource, MemoryPart, StreamPart
 from ternlab.data.split import split
 from ternlab.data.statistics import channel_statistics
 from ternlab.data.stream import ImageStream, Reading, Skips, StreamEvalLoader, StreamTrainLoader
 from ternlab.data.transforms import CentreView, TrainView
-from ternlab.errors import SettingsError
-from ternlab.settings.data import DataSettings
 
 EvalLoader = MemoryEvalLoader | StreamEvalLoader
 

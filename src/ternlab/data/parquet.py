@@ -16,13 +16,13 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
+from ternlab.core.errors import SettingsError, did_you_mean
 from ternlab.data.encoded import assemble
 from ternlab.data.layout import parquet_parts
 from ternlab.data.source import DataSource
-from ternlab.errors import SettingsError, did_you_mean
 
 if TYPE_CHECKING:
-    from ternlab.settings.data import DataSettings
+    from ternlab.data.settings import DataSettings
 
 
 class ParquetImages:

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ternlab.data.draws import generator
+from ternlab.core.rng import generator
 
 
 def split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:

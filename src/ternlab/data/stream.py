@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from ternlab.core.errors import SettingsError
 from ternlab.data.augment import Normalise
 from ternlab.data.decode import CorruptImage, decode, to_tensor
 from ternlab.data.loaders import Batch, Share, TrainLoader
 from ternlab.data.source import Encoded
 from ternlab.data.transforms import View
-from ternlab.errors import SettingsError
 
 Key = tuple[int, int]
 """Epoch, and place in the loader's indices."""

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torchvision import datasets
 
+from ternlab.core.errors import SettingsError
 from ternlab.data.fingerprint import check_fetched, missing_files
 from ternlab.data.resize import resized
 from ternlab.data.source import DataSource, MemoryPart
-from ternlab.errors import SettingsError
 
 if TYPE_CHECKING:
-    from ternlab.settings.data import DataSettings
+    from ternlab.data.settings import DataSettings
 
 TIMEOUT = 60.0
 """Seconds without a byte after which a download counts as failed."""

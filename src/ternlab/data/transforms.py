@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2 import functional
 
+from ternlab.core.rng import generator
 from ternlab.data.decode import fit_square
-from ternlab.data.draws import generator
 
 AREA = (0.08, 1.0)
 ASPECT = (3 / 4, 4 / 3)

@@ -1,1 +1,1 @@
-"""From trained networks to small files."""
+"""Files: packed, ONNX, int8; sizes and operations; the runtimes that read them."""

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ternlab.errors import SettingsError
+from ternlab.core.errors import SettingsError
 from ternlab.export.described import Described
 from ternlab.export.packed import load
 from ternlab.export.runtimes import Images, Runtime, installed, need, onnx_runtime, openvino_runtime, torch_runtime

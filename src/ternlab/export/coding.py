@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ternlab.errors import SettingsError
+from ternlab.core.errors import SettingsError
 
 Symbols = NDArray[np.uint8]
 

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from ternlab.errors import ExitCode, TernlabError
-from ternlab.runs.files import write_bytes
+from ternlab.core.errors import ExitCode, TernlabError
+from ternlab.core.files import write_bytes
 
 Arrays = dict[str, NDArray[Any]]
 

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from ternlab.core.check import checked
+from ternlab.core.errors import SettingsError
 from ternlab.core.fields import PositiveInt, Section
-from ternlab.errors import SettingsError
 from ternlab.export.container import FileFormatError
 from ternlab.export.header import Architecture
 from ternlab.export.info import info

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.fx import Graph, Node, Tracer
 from torch.nn.utils import parametrize
 
-from ternlab.errors import SettingsError
+from ternlab.core.errors import SettingsError
 from ternlab.quantizers.attach import codes, quantized_layers
 from ternlab.quantizers.base import Codes, Plane
 

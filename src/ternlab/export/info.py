@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ternlab.errors import SettingsError
+from ternlab.core.errors import SettingsError
 from ternlab.export.container import FileFormatError, read_container
 from ternlab.export.header import PackedHeader, checked_header
 

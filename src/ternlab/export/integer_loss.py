@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ternlab.cpu import this_cpu
+from ternlab.core.cpu import this_cpu
 
 LARGEST_LOSS = 1.0
 """Points of top-1 between torch and an int8 file from which a person is warned."""

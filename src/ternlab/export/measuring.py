@@ -14,18 +14,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ternlab.cpu import this_cpu
+from ternlab.core.cpu import this_cpu
+from ternlab.core.errors import SettingsError
 from ternlab.data.module import ImageDataModule
-from ternlab.errors import SettingsError
 from ternlab.export.accounting import entropy
 from ternlab.export.calibration import calibration_batches
 from ternlab.export.info import info
+from ternlab.export.measure_settings import MeasureSettings
 from ternlab.export.packed import load, read_codes
 from ternlab.export.runtimes import Images, Runtime, installed, onnx_runtime, openvino_runtime, torch_runtime
 from ternlab.metrics.batch import Batch
 from ternlab.metrics.classification import top1
 from ternlab.quantizers.base import Codes
-from ternlab.settings.measure import MeasureSettings
 
 REFERENCE = "torch float32"
 

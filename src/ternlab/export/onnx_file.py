@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from ternlab.errors import SettingsError
+from ternlab.core.errors import SettingsError
+from ternlab.core.files import write_bytes
 from ternlab.export.folding import inference_network
 from ternlab.export.onnx_names import INPUT, OUTPUT
 from ternlab.quantizers.base import Codes, Plane
-from ternlab.runs.files import write_bytes
 
 
 def save_onnx(model: nn.Module, path: Path, shape: tuple[int, int, int], header: Mapping[str, Any]) -> int:

@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from ternlab import __version__
 from ternlab.core.check import checked
-from ternlab.errors import SettingsError, TernlabError, did_you_mean
+from ternlab.core.errors import SettingsError, TernlabError, did_you_mean
 from ternlab.export import coding
 from ternlab.export.container import Arrays, FileFormatError, as_array, read_container, shown, write_container
 from ternlab.export.folding import Inference, foldable_pairs, inference_network, replace_by_identity

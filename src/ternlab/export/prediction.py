@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from ternlab.core.errors import TernlabError
 from ternlab.data.augment import Normalise
 from ternlab.data.decode import CorruptImage, decode, fit_square, is_grey, open_image, to_tensor
-from ternlab.errors import TernlabError
 from ternlab.export.container import FileFormatError
 from ternlab.export.described import Described, Preprocessing
 from ternlab.export.runtimes import Runtime

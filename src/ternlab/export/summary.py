@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import nn
 
+from ternlab.core.text import aligned
 from ternlab.export.accounting import FLOAT_BITS, LayerSize, Sizes, sizes
 from ternlab.export.operations import Use, uses
-from ternlab.text import aligned
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from ternlab.core.fields import PositiveInt
-from ternlab.settings.export import ExportSettings
+from ternlab.export.settings import ExportSettings
 
 
 class PackedSettings(ExportSettings):

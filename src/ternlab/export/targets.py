@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ternlab.core.by_name import checked_by_name
 from ternlab.core.registry import Registry, checked_reference
+from ternlab.export.settings import ExportSettings
 from ternlab.export.target_settings import OnnxSettings, PackedSettings, StateDictSettings
-from ternlab.settings.export import ExportSettings
-from ternlab.settings.family import checked_by_name
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class TargetEntry:
         return self.writer
 
 
-_WRITERS = "ternlab.export.exporting"
+_WRITERS = "ternlab.trained.exporting"
 TARGETS: Registry[TargetEntry] = Registry(
     "export format",
     "format",

@@ -1,1 +1,1 @@
-"""Mirrors of a run in other tools, made from the run's own files: a mirror may fail, the run may not."""
+"""Mirrors of a run in other tools (W&B), made from the run's own files."""

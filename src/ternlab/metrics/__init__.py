@@ -1,1 +1,1 @@
-"""What is measured on images: the definition and the computation of each metric, in one place."""
+"""What is measured on images: definition, unit, computation."""

@@ -1,1 +1,1 @@
-"""Ordinary networks that know nothing of quantization."""
+"""Ordinary networks that know nothing of quantization; weights from files."""

@@ -6,8 +6,8 @@ from torch import nn
 
 from ternlab.core.registry import imported
 from ternlab.models.registry import MODELS, model_settings
+from ternlab.models.settings import ModelSettings
 from ternlab.models.weights import load_weights
-from ternlab.settings.model import ModelSettings
 
 
 def build_model(settings: ModelSettings, *, channels: int, size: int, classes: int) -> nn.Module:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ternlab.settings.model import ModelSettings
+from ternlab.models.settings import ModelSettings
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ternlab.core.by_name import checked_by_name
 from ternlab.core.registry import Registry, checked_reference
 from ternlab.models.alexnet import family as alexnet
 from ternlab.models.entry import ModelEntry
 from ternlab.models.resnet import family as resnet
 from ternlab.models.resnet_cifar import family as resnet_cifar
+from ternlab.models.settings import ModelSettings
 from ternlab.models.stem import StemDropoutSettings
-from ternlab.settings.family import checked_by_name
-from ternlab.settings.model import ModelSettings
 
 MODELS: Registry[ModelEntry] = Registry(
     "network", "model.name", {**resnet_cifar.NETWORKS, **resnet.NETWORKS, **alexnet.NETWORKS}

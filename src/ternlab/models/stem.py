@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from ternlab.core.fields import Fraction
-from ternlab.settings.model import ModelSettings
+from ternlab.models.settings import ModelSettings
 
 LARGEST_SMALL_IMAGE = 64
 

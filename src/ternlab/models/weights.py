@@ -7,8 +7,8 @@ from fnmatch import fnmatchcase
 
 from torch import Tensor, nn
 
+from ternlab.core.errors import SettingsError, near_matches
 from ternlab.core.registry import imported
-from ternlab.errors import SettingsError, near_matches
 from ternlab.models.registry import MODELS
 from ternlab.models.weights_file import TORCHVISION
 from ternlab.models.weights_read import read_file, read_torchvision

@@ -8,9 +8,9 @@ import zipfile
 from pathlib import Path
 from typing import Literal
 
-from ternlab.errors import SettingsError, near_matches
+from ternlab.core.errors import SettingsError, near_matches
 from ternlab.models.registry import MODELS
-from ternlab.settings.model import ModelSettings
+from ternlab.models.settings import ModelSettings
 
 TORCHVISION = "torchvision"
 

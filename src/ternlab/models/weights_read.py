@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ternlab.errors import SettingsError
+from ternlab.core.errors import SettingsError
 from ternlab.models.weights_file import check_torchvision_name, weights_kind, weights_path
 
 _WRAPPERS = ("state_dict", "model", "net")

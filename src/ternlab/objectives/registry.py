@@ -10,9 +10,9 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from ternlab.core.errors import SettingsError
 from ternlab.core.fields import Section
 from ternlab.core.registry import Registry, imported
-from ternlab.errors import SettingsError
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 # Terms that belong to an algorithm; each is logged as `loss/NAME`, so a name is given once.

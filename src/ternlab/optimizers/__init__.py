@@ -1,1 +1,1 @@
-"""Optimizers of the weights: their settings and how they are built."""
+"""Optimizers of the weights: settings and builders."""

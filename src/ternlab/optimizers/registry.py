@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ternlab.core.by_name import checked_by_name
 from ternlab.core.registry import Registry, checked_reference
+from ternlab.optimizers.settings import OptimSettings
 from ternlab.optimizers.torch_settings import AdamSettings, AdamWSettings, TorchOptimSettings
-from ternlab.settings.family import checked_by_name
-from ternlab.settings.optim import OptimSettings
 
 Groups = list[dict[str, Any]]
 """Groups of parameters as torch's optimizers take them: `params`, `name` and `weight_decay`."""

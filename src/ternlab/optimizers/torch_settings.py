@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import model_validator
 
 from ternlab.core.fields import Fraction, NonNegativeFloat, PositiveFloat, changed_default
-from ternlab.settings.optim import OptimSettings
+from ternlab.optimizers.settings import OptimSettings
 
 
 class TorchOptimSettings(OptimSettings):

@@ -1,1 +1,1 @@
-"""Quantization rules: pure numerics, one rule per file, a registry."""
+"""Rules, one a file, attached as parametrizations; the plan says which layer has which."""

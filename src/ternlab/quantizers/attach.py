@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from ternlab.core.check import checked
-from ternlab.errors import SettingsError
+from ternlab.core.errors import SettingsError
 from ternlab.quantizers.base import Codes, Quantizer
 from ternlab.quantizers.entries import entries_of_mapping, layer_entries
 from ternlab.quantizers.options import RuleOptions, TernaryOptions

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ternlab.errors import SettingsError, did_you_mean
+from ternlab.core.errors import SettingsError, did_you_mean
 from ternlab.quantizers.plan import FULL_PRECISION, LayerEntry, LayerRule
 from ternlab.quantizers.registry import RULES, nested, rule_entry, rule_options
 

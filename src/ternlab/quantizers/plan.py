@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 from pydantic import SerializeAsAny, field_validator
 
+from ternlab.core.errors import SettingsError, did_you_mean
 from ternlab.core.fields import Section
-from ternlab.errors import SettingsError, did_you_mean
 from ternlab.quantizers.options import RuleOptions
 
 FULL_PRECISION = "none"

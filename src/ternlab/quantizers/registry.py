@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ternlab.core.check import checked
+from ternlab.core.errors import SettingsError
 from ternlab.core.registry import Registry, checked_reference, imported
-from ternlab.errors import SettingsError
 from ternlab.quantizers import rule_options as own
 from ternlab.quantizers.options import RuleOptions
 

@@ -1,1 +1,1 @@
-"""Results of many runs: an index of their records, statistics over seeds, tables. Free of torch."""
+"""Results of many runs: an index of the records, statistics over seeds, tables, the HTML page."""

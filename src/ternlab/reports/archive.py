@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
-from ternlab.errors import SettingsError, StorageError
+from ternlab.core.errors import SettingsError, StorageError
+from ternlab.core.files import atomic_writer
 from ternlab.runs.directory import RunDirectory
-from ternlab.runs.files import atomic_writer
 
 _SUFFIXES = (".tar.gz", ".tgz")
 # Of use to a process only. And to close it would give up the lock that this process holds on it.

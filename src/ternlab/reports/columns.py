@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from ternlab.errors import SettingsError, near_matches
+from ternlab.core.errors import SettingsError, near_matches
 from ternlab.reports.run_rows import RUN_COLUMNS, Flat, encodable
 
 SETTINGS = "settings"

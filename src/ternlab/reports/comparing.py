@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from ternlab.errors import SettingsError
+from ternlab.core.errors import SettingsError
 from ternlab.reports.run_rows import RUN_COLUMNS
 
 _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {

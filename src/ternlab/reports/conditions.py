@@ -16,7 +16,7 @@ from typing import NoReturn
 
 import polars as pl
 
-from ternlab.errors import SettingsError
+from ternlab.core.errors import SettingsError
 from ternlab.reports.comparing import compared
 
 EXAMPLE = "'quant=tga and data=digits and optim.lr<=0.05'"

@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from ternlab.errors import SettingsError
+from ternlab.core.errors import SettingsError
 from ternlab.quantizers.plan import FULL_PRECISION
 from ternlab.reports.columns import flat_settings, with_columns
 from ternlab.reports.conditions import parse_condition

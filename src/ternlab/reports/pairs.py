@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from ternlab.errors import SettingsError
+from ternlab.core.errors import SettingsError
 from ternlab.reports.columns import flat_settings
 from ternlab.reports.run_rows import Flat
 from ternlab.reports.schema import as_key, recipes

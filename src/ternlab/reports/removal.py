@@ -10,7 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
-from ternlab.errors import RunHeldError, SettingsError, StorageError
+from ternlab.core.errors import RunHeldError, SettingsError, StorageError
 from ternlab.reports.run_index import read_runs
 from ternlab.reports.run_rows import flat_config
 from ternlab.reports.schema import is_quantized

@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from ternlab.errors import SettingsError, StorageError
+from ternlab.core.errors import SettingsError, StorageError
 from ternlab.reports.metrics_catalog import RECORD, metrics_of
 from ternlab.reports.run_index_file import STAMP, empty_index, load_index, save_index
 from ternlab.reports.run_rows import RUN_COLUMNS, Row, encodable, flat_config, record_row

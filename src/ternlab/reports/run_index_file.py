@@ -9,9 +9,9 @@ from pathlib import Path
 
 import polars as pl
 
-from ternlab.errors import StorageError
+from ternlab.core.errors import StorageError
+from ternlab.core.files import atomic_writer
 from ternlab.reports.run_rows import RUN_COLUMNS
-from ternlab.runs.files import atomic_writer
 
 # The number is raised when a column changes its meaning; versions do not read one another's files.
 _NAME = ".index-1.arrow"

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import yaml
 
-from ternlab.cpu import cpu_of_record
+from ternlab.core.cpu import cpu_of_record
 from ternlab.runs.record import Record
 
 Row = dict[str, Any]

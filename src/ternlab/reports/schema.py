@@ -11,13 +11,13 @@ from pydantic import BaseModel
 
 from ternlab.algorithms.registry import ALGORITHMS
 from ternlab.algorithms.registry import DEFAULT as SUPERVISED
+from ternlab.core.by_name import option_defaults
 from ternlab.core.fields import Section, free_fields
 from ternlab.models.registry import MODELS
 from ternlab.optimizers.registry import OPTIMIZERS
 from ternlab.quantizers.plan import FULL_PRECISION, matches
 from ternlab.quantizers.registry import RULES
 from ternlab.reports.run_rows import Flat, flat
-from ternlab.settings.family import option_defaults
 from ternlab.settings.root import Settings
 
 _SEED = "seed"

@@ -10,10 +10,10 @@ from typing import Any
 
 import polars as pl
 
+from ternlab.core.text import aligned
 from ternlab.reports.layout import Column, columns_of, fitting
 from ternlab.reports.terminal import visible
 from ternlab.runs.record import finite
-from ternlab.text import aligned
 
 FORMATS = ("table", "csv", "json", "parquet", "markdown")
 # A spreadsheet takes text that begins so for a formula, which may call programs.

@@ -1,1 +1,1 @@
-"""Runs on disk: identity, folder, lock, record. Files are the truth; free of torch."""
+"""Runs on disk: identity, folder, record, what a run needs, pairing, life cycle."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ternlab.errors import TernlabError
+from ternlab.core.clock import now
+from ternlab.core.errors import TernlabError
 from ternlab.runs import provenance
 from ternlab.runs.directory import RunDirectory
-from ternlab.runs.record import Status, now
+from ternlab.runs.record import Status
 from ternlab.slurm.allocation import allocation
 
 Attempt = dict[str, Any]

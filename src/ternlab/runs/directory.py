@@ -13,9 +13,9 @@ from typing import Any
 
 import yaml
 
-from ternlab.errors import SettingsError, StorageError, did_you_mean
-from ternlab.runs.files import write_json, write_text
-from ternlab.runs.lock import RunLock
+from ternlab.core.errors import SettingsError, StorageError, did_you_mean
+from ternlab.core.files import write_json, write_text
+from ternlab.core.lock import RunLock
 from ternlab.runs.record import Record, read_record
 from ternlab.settings.load import config_of, settings_from_config
 from ternlab.settings.root import Settings

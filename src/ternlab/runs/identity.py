@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ternlab.algorithms.registry import inputs_of
+from ternlab.core.errors import SettingsError
 from ternlab.core.fields import Section, identity_defaults
 from ternlab.core.roles import BASELINE
 from ternlab.data.fingerprint import data_fingerprint
-from ternlab.errors import SettingsError
 from ternlab.models.weights_file import weights_fingerprint
 from ternlab.settings.algorithm import AlgorithmSettings
 from ternlab.settings.root import Settings

@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ternlab.core.roles import BASELINE
-from ternlab.data.fingerprint import check_data
-from ternlab.errors import (
+from ternlab.core.clock import now
+from ternlab.core.errors import (
     BaselineDivergedError,
     DivergedError,
     NeedDivergedError,
@@ -20,7 +19,10 @@ from ternlab.errors import (
     SettingsError,
     TernlabError,
 )
-from ternlab.logs import log_to_file, tracebacks
+from ternlab.core.logs import log_to_file, tracebacks
+from ternlab.core.roles import BASELINE
+from ternlab.core.signals import StopRequest
+from ternlab.data.fingerprint import check_data
 from ternlab.models.weights_file import check_weights, weights_kind, weights_path
 from ternlab.runs import provenance
 from ternlab.runs.attempts import Attempt, begin_training, new_attempt
@@ -28,9 +30,8 @@ from ternlab.runs.directory import RunDirectory, run_directory
 from ternlab.runs.identity import file_digest, run_id
 from ternlab.runs.needs import Inputs, Need, inputs, needs, ordered
 from ternlab.runs.pairing import paired_metrics
-from ternlab.runs.record import Record, Status, now, write_record
+from ternlab.runs.record import Record, Status, write_record
 from ternlab.settings.root import Settings
-from ternlab.training.signals import StopRequest
 
 _log = logging.getLogger(__name__)
 _WAIT_SECONDS = 2.0

@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 from typing import Any
 
-from ternlab.runs.files import write_text
+from ternlab.core.files import write_text
 
 Row = dict[str, Any]
 

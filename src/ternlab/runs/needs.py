@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ternlab.algorithms.registry import inputs_of
+from ternlab.core.errors import SettingsError
 from ternlab.core.roles import BASELINE
-from ternlab.errors import SettingsError
 from ternlab.runs.directory import RunDirectory, run_directory
 from ternlab.runs.identity import run_id
 from ternlab.runs.pairing import baseline_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 
-from ternlab.errors import SettingsError
+from ternlab.core.errors import SettingsError
 from ternlab.metrics.registry import paired
 from ternlab.runs.directory import RunDirectory, existing_run, run_directory
 from ternlab.runs.identity import run_id

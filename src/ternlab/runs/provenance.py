@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ternlab.cpu import this_cpu
+from ternlab.core.cpu import this_cpu
 
 _PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "numpy", "ternlab", "wandb")
 
@@ -44,7 +44,7 @@ def git_state(folder: Path | None = None) -> dict[str, str | bool] | None:
 
 
 def host() -> dict[str, Any]:
-    """Return name, system, processor count and CPU of this machine; see `ternlab.cpu.Cpu`."""
+    """Return name, system, processor count and CPU of this machine; see `ternlab.core.cpu.Cpu`."""
     cpu = asdict(this_cpu())
     return {"name": platform.node(), "system": platform.platform(), "cpus": os.cpu_count() or 1, "cpu": cpu}
 

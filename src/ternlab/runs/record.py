@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from ternlab.errors import StorageError
-from ternlab.runs.files import write_json
+from ternlab.core.errors import StorageError
+from ternlab.core.files import write_json
 
 Record = dict[str, Any]
 
@@ -49,11 +48,6 @@ def read_record(path: Path) -> Record | None:
 def write_record(path: Path, record: Record) -> None:
     """Replace the record atomically."""
     write_json(path, {"record_version": RECORD_VERSION, **finite(record)})
-
-
-def now() -> str:
-    """Return the time of day with its zone, in ISO 8601, to the second."""
-    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
 
 
 def finite(value: Any) -> Any:

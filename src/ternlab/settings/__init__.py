@@ -1,1 +1,1 @@
-"""Typed and checked settings; everything that is spent later is decided here."""
+"""The schema of a run, assembled from the options of its parts, typed and checked."""

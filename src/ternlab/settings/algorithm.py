@@ -10,8 +10,8 @@ from pydantic import Field, SerializeAsAny
 from ternlab.algorithms.options import AlgorithmOptions, SupervisedOptions
 from ternlab.algorithms.registry import DEFAULT, algorithm_entry
 from ternlab.core.check import checked
+from ternlab.core.errors import SettingsError, did_you_mean
 from ternlab.core.fields import Section
-from ternlab.errors import SettingsError, did_you_mean
 
 
 class AlgorithmSettings(Section):

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from ternlab.core.check import checked
-from ternlab.errors import SettingsError
+from ternlab.core.errors import SettingsError
 from ternlab.settings.algorithm import algorithm_config, algorithm_settings
 from ternlab.settings.objectives import objectives_config, objectives_settings
 from ternlab.settings.quant import quant_settings

@@ -8,8 +8,8 @@ from typing import Any
 from pydantic import Field, SerializeAsAny
 
 from ternlab.core.check import checked
+from ternlab.core.errors import SettingsError, did_you_mean
 from ternlab.core.fields import NonNegativeFloat, Section
-from ternlab.errors import SettingsError, did_you_mean
 from ternlab.objectives.registry import TermOptions, term_entry
 
 

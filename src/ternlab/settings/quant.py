@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, SerializeAsAny
 
 from ternlab.core.check import checked
-from ternlab.errors import SettingsError, did_you_mean
+from ternlab.core.errors import SettingsError, did_you_mean
 from ternlab.quantizers.entries import layer_entries
 from ternlab.quantizers.options import RuleOptions, TrainedThresholdOptions
 from ternlab.quantizers.plan import FULL_PRECISION, LayerChoice, LayerEntry, LayerRule, simplified

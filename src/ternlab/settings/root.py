@@ -7,13 +7,13 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
 from ternlab.core.fields import NonNegativeInt, Section, free
+from ternlab.data.settings import DataSettings
 from ternlab.models.registry import model_settings
+from ternlab.models.settings import ModelSettings
 from ternlab.optimizers.registry import optim_settings
+from ternlab.optimizers.settings import OptimSettings
 from ternlab.settings.algorithm import AlgorithmSettings
-from ternlab.settings.data import DataSettings
-from ternlab.settings.model import ModelSettings
 from ternlab.settings.objectives import TermSettings
-from ternlab.settings.optim import OptimSettings
 from ternlab.settings.quant import QuantSettings
 from ternlab.settings.trainer import CheckpointSettings, TrainerSettings
 

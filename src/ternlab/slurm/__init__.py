@@ -1,1 +1,1 @@
-"""SLURM from the inside of a job: what it says about the job, and the job's script; imports no torch."""
+"""The job's side of SLURM: what the job is, and its script."""

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 
-from ternlab.errors import SettingsError
+from ternlab.core.errors import SettingsError
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from ternlab.errors import ExitCode, SettingsError, TernlabError
-from ternlab.logs import log_to_terminal
-from ternlab.runs.files import write_json
-from ternlab.runs.record import now
+from ternlab.core.clock import now
+from ternlab.core.errors import ExitCode, SettingsError, TernlabError
+from ternlab.core.files import write_json
+from ternlab.core.logs import log_to_terminal
 from ternlab.slurm.allocation import Allocation, allocation
 from ternlab.slurm.state import Fate, fate_of, requeue
 from ternlab.slurm.step import step_command, step_environment

@@ -1,1 +1,1 @@
-"""Sweeps: a plan of trials, launchers that carry it out, and tables of what came of it; free of torch."""
+"""A plan of trials, searches, the scheduler, launchers (this machine, SLURM, Ray), tables of states."""

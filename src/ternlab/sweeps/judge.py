@@ -8,7 +8,7 @@ import optuna
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, SuccessiveHalvingPruner
 from optuna.trial import Trial, TrialState
 
-from ternlab.settings.sweep import SearchSettings
+from ternlab.sweeps.settings import SearchSettings
 
 
 class Judge:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ternlab.core.check import checked
+from ternlab.core.files import write_text
 from ternlab.core.registry import Registry, checked_reference, imported
-from ternlab.runs.files import write_text
-from ternlab.settings.cluster import ClusterSettings
+from ternlab.sweeps.cluster import ClusterSettings
 from ternlab.sweeps.local_settings import LocalCluster
 from ternlab.sweeps.on_ray.settings import RayCluster
 from ternlab.sweeps.on_slurm.settings import SlurmCluster

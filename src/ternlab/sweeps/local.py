@@ -15,17 +15,17 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from ternlab.settings.cluster import ClusterSettings
+from ternlab.core.signals import die_with_parent
+from ternlab.sweeps.cluster import ClusterSettings
 from ternlab.sweeps.folder import output_file
 from ternlab.sweeps.launcher import Task
 from ternlab.sweeps.local_settings import LocalCluster
 from ternlab.sweeps.plan import Plan
-from ternlab.training.signals import die_with_parent
 
 # Imported once, in the process from which all trials are forked; torch starts no threads before it computes.
 _PRELOADED = [
     "ternlab.commands.entry",
-    "ternlab.commands.train",
+    "ternlab.training.train_run",
     "ternlab.sweeps.trial",
     "ternlab.training.running",
     "ternlab.training.launch",
@@ -213,7 +213,7 @@ def _trial(
     descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for stream in (sys.stdout, sys.stderr):
         os.dup2(descriptor, stream.fileno())
-    from ternlab.logs import log_to_terminal
+    from ternlab.core.logs import log_to_terminal
     from ternlab.sweeps.trial import run_trial
 
     log_to_terminal()

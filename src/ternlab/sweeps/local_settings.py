@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ternlab.core.fields import PositiveInt
-from ternlab.settings.cluster import ClusterSettings
+from ternlab.sweeps.cluster import ClusterSettings
 
 
 class LocalCluster(ClusterSettings):

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Iterable
 from pathlib import Path
 
-from ternlab.errors import StorageError
+from ternlab.core.errors import StorageError
 from ternlab.runs.directory import RunDirectory
 from ternlab.runs.metrics import read_table
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ternlab.core.errors import SettingsError, StorageError
+from ternlab.core.files import write_json
 from ternlab.core.roles import BASELINE
-from ternlab.errors import SettingsError, StorageError
-from ternlab.runs.files import write_json
 from ternlab.settings.load import settings_from_config
 from ternlab.settings.root import Settings
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ternlab.core.errors import SettingsError
 from ternlab.core.roles import BASELINE
-from ternlab.errors import SettingsError
 from ternlab.runs import provenance
 from ternlab.runs.identity import run_id
 from ternlab.runs.needs import Need, needs, ordered

@@ -13,8 +13,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from ternlab.settings.sweep import SearchSettings
-from ternlab.sweeps.search_plan import FIRST
+from ternlab.sweeps.settings import FIRST, SearchSettings
 from ternlab.sweeps.space import Axis, Point, Space
 
 

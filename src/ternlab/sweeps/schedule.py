@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from ternlab.errors import ExitCode
+from ternlab.core.errors import ExitCode
 from ternlab.runs.attempts import newest_step
 from ternlab.runs.directory import run_directory
 from ternlab.sweeps.launcher import Launcher, Task

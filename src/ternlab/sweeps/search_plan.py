@@ -7,23 +7,18 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-from ternlab.errors import SettingsError
+from ternlab.core.errors import SettingsError
 from ternlab.settings.root import Settings
-from ternlab.settings.sweep import SearchSettings
 from ternlab.sweeps.interval import Interval
 from ternlab.sweeps.plan import Plan
 from ternlab.sweeps.planner import Compose, Composed, Planner, name_of
 from ternlab.sweeps.points import corners, drawn, with_seeds
-from ternlab.sweeps.progress import Source
+from ternlab.sweeps.settings import FIRST, SearchSettings
 from ternlab.sweeps.space import Axis, Point, Space
 
 _log = logging.getLogger(__name__)
-# Settings of `optuna` that are drawn before it learns (its own number); they need no result, so they are in the plan
-# from the start.
-FIRST = 10
 # What may change while a search goes on.
 _NOT_OF_THE_NAME = {"trials", "parallel"}
 
@@ -131,30 +126,6 @@ def _fill(planner: Planner, space: Space, search: SearchSettings) -> None:
         count += add_setting(planner, space, point)
 
 
-def source_of(plan: Plan, plan_file: Path, runs: Path, compose: Compose | None = None) -> Source | None:
-    """Return the source of further trials of a plan that is on the disk.
-
-    Args:
-        plan: as it is on the disk.
-        plan_file: where.
-        runs: folder of the runs.
-        compose: Hydra's composition; without it, settings that are taken from others cannot be proposed.
-
-    Returns:
-        `None` when all trials are there and none is to be stopped early.
-
-    Raises:
-        SettingsError: Optuna is not installed.
-    """
-    parts = search_plan_of(plan)
-    if parts is None:
-        return None
-    _need_optuna(parts.settings)
-    from ternlab.sweeps.searching import Searching
-
-    return Searching(plan, plan_file, parts, runs, compose)
-
-
 def add_setting(planner: Planner, space: Space, point: Point) -> bool:
     """Add the trials of all seeds of a point, and return whether there is a new one among them."""
     new = [planner.add(one) for one in with_seeds(space, point)]
@@ -162,7 +133,7 @@ def add_setting(planner: Planner, space: Space, point: Point) -> bool:
 
 
 def _checked_space(space: Space, search: SearchSettings) -> Space:
-    _need_optuna(search)
+    need_optuna(search)
     searched = space.searched()
     if not searched.axes:
         raise SettingsError(
@@ -174,7 +145,8 @@ def _checked_space(space: Space, search: SearchSettings) -> Space:
     return searched
 
 
-def _need_optuna(search: SearchSettings) -> None:
+def need_optuna(search: SearchSettings) -> None:
+    """Refuse a search that needs Optuna where it is not installed."""
     if (search.name != "random" or search.stops_early) and importlib.util.find_spec("optuna") is None:
         what, value = ("search", search.name) if search.name != "random" else ("search.pruner", search.pruner)
         raise SettingsError(what, value=value, rule="needs Optuna", instead="pip install 'ternlab[sweeps]'")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ternlab.errors import ExitCode, SettingsError
+from ternlab.core.errors import ExitCode, SettingsError
 from ternlab.sweeps.judge import Judge
 from ternlab.sweeps.objective import Objective
 from ternlab.sweeps.plan import Plan, by_setting, is_seed, write_plan, write_pruned

@@ -14,7 +14,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override, QuotedString, RangeSweep, Transformer
 from hydra.errors import HydraException
 
-from ternlab.errors import SettingsError
+from ternlab.core.errors import SettingsError
 from ternlab.sweeps.interval import Interval
 from ternlab.sweeps.plan import is_seed
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from ternlab.errors import StorageError
+from ternlab.core.errors import StorageError
 from ternlab.runs.directory import RunDirectory, run_directory
 from ternlab.runs.record import Record, Status
 

@@ -8,13 +8,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ternlab.core.errors import ExitCode
 from ternlab.core.roles import BASELINE
-from ternlab.errors import ExitCode
+from ternlab.core.text import aligned
 from ternlab.metrics.registry import DEGRADATION, TEST, VAL, lower_is_better
 from ternlab.sweeps.folder import last_words, output_file
 from ternlab.sweeps.plan import Plan, Trial, by_setting
 from ternlab.sweeps.states import Standing, State, standing
-from ternlab.text import aligned
 
 # Trials of one setting, with the metrics of their records.
 Members = list[tuple[Trial, dict[str, Any]]]

@@ -9,13 +9,14 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from ternlab.errors import ExitCode, SettingsError, TernlabError
-from ternlab.logs import log_to_terminal
+from ternlab.core.errors import ExitCode, SettingsError, TernlabError
+from ternlab.core.logs import log_to_terminal
+from ternlab.core.wait_policy import set_wait_policy
 from ternlab.runs import provenance
 from ternlab.runs.directory import run_directory
 from ternlab.settings.root import Settings
 from ternlab.sweeps.plan import Plan, read_plan
-from ternlab.wait_policy import set_wait_policy
+from ternlab.training.train_run import train_run
 
 _log = logging.getLogger(__name__)
 
@@ -44,8 +45,6 @@ def run_trial(
         same_code: refuse other code than the plan was made with, unless it allows that; for trials that import the code
             long after the plan was made.
     """
-    from ternlab.commands.train import train_run
-
     try:
         plan = read_plan(plan_file)
         if same_code and not plan.any_code:

@@ -1,4 +1,4 @@
-"""Tests that are shipped: what every rule, loss term and launcher must keep, also one from another package."""
+"""Contracts as tests to inherit: rules, loss terms, launchers."""
 
 from ternlab.testing.launcher import LauncherContract
 from ternlab.testing.quantizer import QuantizerContract

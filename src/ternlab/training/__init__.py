@@ -1,1 +1,1 @@
-"""Training: the LightningModule, update rules as optimizers, callbacks, and what joins them."""
+"""The Lightning loop: module, update rules as optimizers, callbacks, checkpoints, processes."""

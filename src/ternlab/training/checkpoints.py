@@ -13,8 +13,8 @@ from typing import IO, Any, cast
 import torch
 from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 
-from ternlab.errors import CheckpointCorruptError
-from ternlab.runs.files import atomic_writer, remove_leftovers, write_json
+from ternlab.core.errors import CheckpointCorruptError
+from ternlab.core.files import atomic_writer, remove_leftovers, write_json
 
 _log = logging.getLogger(__name__)
 # Where a checkpoint says which run it belongs to and where in training it was taken.

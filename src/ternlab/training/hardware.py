@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from ternlab.errors import SettingsError
+from ternlab.core.errors import SettingsError
+from ternlab.core.wait_policy import wait_policy
 from ternlab.settings.trainer import TrainerSettings
-from ternlab.wait_policy import wait_policy
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ternlab.data.module import build_data
-from ternlab.errors import (
+from ternlab.core.errors import (
     DivergedError,
     ExitCode,
     RunHeldError,
@@ -22,12 +21,13 @@ from ternlab.errors import (
     StorageError,
     TernlabError,
 )
-from ternlab.logs import FOR_A_PERSON, log_to_file
+from ternlab.core.logs import FOR_A_PERSON, log_to_file
+from ternlab.core.signals import StopRequest, die_with_parent
+from ternlab.data.module import build_data
 from ternlab.runs.directory import RunDirectory
 from ternlab.runs.needs import Inputs
 from ternlab.settings.root import Settings
 from ternlab.training.nodes import ENDING_SECONDS, Call, Follower, Leader, check_address, lasting, wait_until
-from ternlab.training.signals import StopRequest, die_with_parent
 
 # Not below "ternlab", so that its lines reach the log file and not the terminal.
 _torchrun = logging.getLogger("torchrun")

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
-from ternlab.loggers.wandb.live_sync import LiveSync
+from ternlab.core.registry import imported
 from ternlab.runs.directory import RunDirectory
 from ternlab.settings.root import Settings
+
+# What follows a run and sends it on stands above the training, and is imported when it is asked for.
+_WANDB = "ternlab.loggers.wandb.live_sync:LiveSync"
 
 _log = logging.getLogger(__name__)
 
@@ -37,7 +41,7 @@ class WandbMirror(Mirror):
     def __init__(self, settings: Settings, directory: RunDirectory) -> None:
         self._settings = settings
         self._directory = directory
-        self._live_sync: LiveSync | None = None
+        self._live_sync: Any = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the W&B run; the rows from after the checkpoint are taken back by now."""
@@ -58,6 +62,6 @@ class WandbMirror(Mirror):
 
     def _open(self) -> None:
         try:
-            self._live_sync = LiveSync(self._settings, self._directory)
+            self._live_sync = imported(_WANDB)(self._settings, self._directory)
         except Exception as error:  # noqa: BLE001 - a broken installation of W&B must not end the run either
             _log.warning("W&B is left out (%s); the run's own files are whole.", error)

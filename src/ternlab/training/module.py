@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from ternlab.errors import DivergedError
+from ternlab.core.errors import DivergedError
+from ternlab.core.rng import batch_seed
 from ternlab.objectives.base import ForwardPass, Loss, Objective
 from ternlab.settings.root import Settings
 from ternlab.training.optimizers import build_optimizer, threshold_parameters
 from ternlab.training.schedule import factor
-from ternlab.training.seeds import batch_seed
 
 
 class Classifier(pl.LightningModule):

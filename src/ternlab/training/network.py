@@ -10,13 +10,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
 
-from ternlab.errors import SettingsError
+from ternlab.core.errors import SettingsError
+from ternlab.core.files import write_bytes
+from ternlab.core.rng import batch_seed
 from ternlab.models.build import build_model
 from ternlab.models.weights import load_weights
 from ternlab.quantizers.attach import attach, plan_of
-from ternlab.runs.files import write_bytes
 from ternlab.settings.root import Settings
-from ternlab.training.seeds import batch_seed
 
 
 @dataclass(frozen=True)

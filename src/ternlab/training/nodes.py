@@ -15,11 +15,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ternlab.errors import InfrastructureError, SettingsError, TernlabError
-from ternlab.runs.files import write_json
-from ternlab.runs.lock import RunLock
+from ternlab.core.errors import InfrastructureError, SettingsError, TernlabError
+from ternlab.core.files import write_json
+from ternlab.core.lock import RunLock
+from ternlab.core.signals import StopRequest
 from ternlab.slurm.allocation import Allocation
-from ternlab.training.signals import StopRequest
 
 # How long the tasks of a step may start apart from each other: a cold file system, a slow prolog.
 ARRIVAL_SECONDS = 300.0

@@ -9,10 +9,10 @@ from torch.optim import SGD, Optimizer
 
 from ternlab.core.registry import imported
 from ternlab.optimizers.registry import OPTIMIZERS, Groups, optim_settings
+from ternlab.optimizers.settings import OptimSettings
 from ternlab.quantizers.attach import quantized_layers, quantizer_of
 from ternlab.quantizers.base import Quantizer
 from ternlab.quantizers.options import TrainedThresholdOptions
-from ternlab.settings.optim import OptimSettings
 from ternlab.settings.quant import QuantSettings
 from ternlab.training.update_rule import TernaryOptimizer
 

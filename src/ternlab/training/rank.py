@@ -10,15 +10,15 @@ from pathlib import Path
 
 import torch
 
-from ternlab.errors import TernlabError
-from ternlab.logs import FOR_A_PERSON, log_to_file, log_to_terminal, quiet_libraries, tracebacks
+from ternlab.core.errors import TernlabError
+from ternlab.core.files import write_json
+from ternlab.core.lock import RunLock
+from ternlab.core.logs import FOR_A_PERSON, log_to_file, log_to_terminal, quiet_libraries, tracebacks
+from ternlab.core.signals import StopRequest
 from ternlab.runs.directory import RunDirectory
-from ternlab.runs.files import write_json
-from ternlab.runs.lock import RunLock
 from ternlab.training.launch import log_file
 from ternlab.training.processes import node_from_environment, place_from_environment
 from ternlab.training.running import train_here
-from ternlab.training.signals import StopRequest
 
 
 def main(arguments: list[str]) -> int:

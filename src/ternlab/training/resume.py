@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ternlab.errors import CheckpointCorruptError, SettingsError
+from ternlab.core.errors import CheckpointCorruptError, SettingsError
 from ternlab.models.weights import describe_mismatch
 from ternlab.runs.directory import RunDirectory
 from ternlab.settings.root import Settings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ternlab.core.signals import StopRequest
 from ternlab.runs.directory import RunDirectory
 from ternlab.runs.needs import Inputs
 from ternlab.runs.pairing import paired_metrics
@@ -9,7 +10,6 @@ from ternlab.settings.root import Settings
 from ternlab.training.mirrors import build_mirrors
 from ternlab.training.processes import Place
 from ternlab.training.session import Outcome, train
-from ternlab.training.signals import StopRequest
 
 
 def train_here(

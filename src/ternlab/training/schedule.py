@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ternlab.settings.optim import ScheduleSettings
+from ternlab.optimizers.settings import ScheduleSettings
 
 
 def factor(schedule: ScheduleSettings, step: int, steps_per_epoch: int, max_epochs: int) -> float:

@@ -13,9 +13,8 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
-from ternlab.algorithms.inputs import described_inputs
 from ternlab.algorithms.registry import algorithm_builder, metrics_of
-from ternlab.algorithms.setup import Setup
+from ternlab.core.signals import StopRequest
 from ternlab.data.module import ImageDataModule, build_data
 from ternlab.export.accounting import sizes
 from ternlab.runs.directory import RunDirectory
@@ -29,12 +28,13 @@ from ternlab.training.callbacks.progress import progress_callbacks
 from ternlab.training.callbacks.saving import Saving, stop_unless_finite
 from ternlab.training.checkpoints import AtomicCheckpointIO
 from ternlab.training.hardware import Choice, Threads, choose, threads_here
+from ternlab.training.inputs import described_inputs
 from ternlab.training.module import Classifier
 from ternlab.training.network import save_weights
 from ternlab.training.optimizers import threshold_parameters
 from ternlab.training.processes import Place
 from ternlab.training.resume import starting_checkpoint
-from ternlab.training.signals import StopRequest
+from ternlab.training.setup import Setup
 
 _log = logging.getLogger(__name__)
 

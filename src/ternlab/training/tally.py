@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from ternlab.core.errors import SettingsError
 from ternlab.core.registry import imported
-from ternlab.errors import SettingsError
 from ternlab.metrics.batch import Batch
 from ternlab.metrics.registry import LOSS, counted
 

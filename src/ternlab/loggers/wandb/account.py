@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from urllib.parse import urlparse
 
-from ternlab.errors import SettingsError
+from ternlab.core.errors import SettingsError
 from ternlab.settings.root import LoggerSettings
 
 

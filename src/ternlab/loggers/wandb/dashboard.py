@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ternlab.errors import SettingsError
+from ternlab.core.errors import SettingsError
 from ternlab.loggers.wandb.writer import STEP
 from ternlab.metrics.registry import DEGRADATION, TEST, VAL
 from ternlab.sweeps.plan import Plan

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from ternlab.errors import SettingsError, StorageError
+from ternlab.core.errors import SettingsError, StorageError
 from ternlab.loggers.wandb.run_payload import RunPayload, run_payload, history_of, summary_of
 from ternlab.loggers.wandb.writer import RunWriter
 from ternlab.loggers.wandb.server import Server

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from ternlab.errors import SettingsError
+from ternlab.core.errors import SettingsError
 from ternlab.models.initialization import he_initialize
 from ternlab.models.stem import StemDropoutSettings, has_small_stem
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ternlab.core.files import write_bytes, write_text
 from ternlab.reports.page.charts_parts import Chart, vega_lite_version
 from ternlab.reports.page.charts_theme import paper_config
 from ternlab.reports.page.drawing import Drawing
-from ternlab.runs.files import write_bytes, write_text
 
 # Of the text of a page with one column, at the 96 points an inch of SVG.
 WIDTH = 560

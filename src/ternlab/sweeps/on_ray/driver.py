@@ -20,9 +20,9 @@ from typing import Any, TextIO
 
 import ray
 
+from ternlab.core.signals import ASKING_TO_STOP
 from ternlab.sweeps.on_ray.connect import Request, connect, remove, slots
 from ternlab.sweeps.on_ray.feed import Feed
-from ternlab.training.signals import ASKING_TO_STOP
 
 # Between two looks at the nodes of the cluster, and how long it may not answer before it counts as lost.
 _LOOK_SECONDS = 2.0

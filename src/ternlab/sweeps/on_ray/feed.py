@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ternlab.errors import ExitCode
+from ternlab.core.errors import ExitCode
 
 Config = dict[str, Any]
 End = Callable[[str, int, str], None]

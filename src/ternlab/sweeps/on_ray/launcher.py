@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ternlab.errors import InfrastructureError
-from ternlab.settings.cluster import ClusterSettings
+from ternlab.core.errors import InfrastructureError
+from ternlab.sweeps.cluster import ClusterSettings
 from ternlab.sweeps.folder import output_file
 from ternlab.sweeps.launcher import Task
 from ternlab.sweeps.local import cores

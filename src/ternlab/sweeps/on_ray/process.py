@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
-from ternlab.errors import InfrastructureError
+from ternlab.core.errors import InfrastructureError
 from ternlab.sweeps.on_ray.connect import Request, environment, remove
 
 Message = dict[str, Any]

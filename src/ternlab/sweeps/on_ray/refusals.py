@@ -7,7 +7,7 @@ import os
 import re
 import socket
 
-from ternlab.errors import SettingsError
+from ternlab.core.errors import SettingsError
 from ternlab.sweeps.on_ray.settings import RayCluster
 
 _ADDRESS = re.compile(r"(?P<host>[A-Za-z0-9][A-Za-z0-9.-]*):(?P<port>[0-9]{1,5})")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ternlab.core.fields import NonNegativeInt, PositiveInt
-from ternlab.settings.cluster import ClusterSettings
+from ternlab.sweeps.cluster import ClusterSettings
 
 
 class RayCluster(ClusterSettings):

@@ -11,13 +11,13 @@ from typing import Any
 
 from ray.tune import PlacementGroupFactory, Trainable
 
-from ternlab.errors import ExitCode
+from ternlab.core.errors import ExitCode
+from ternlab.core.wait_policy import set_wait_policy
 from ternlab.metrics.registry import VAL
 from ternlab.slurm.allocation import leave_step
 from ternlab.sweeps.launcher import Task
 from ternlab.sweeps.local import LocalLauncher
 from ternlab.sweeps.states import standing
-from ternlab.wait_policy import set_wait_policy
 
 _POLL_SECONDS = 0.05
 # How long a step lasts at most. Between two steps the actor takes requests to stop, and Tune sees how far the run is.

@@ -8,7 +8,7 @@ from typing import Any
 from ray.tune import Callback, CheckpointConfig, RunConfig, TuneConfig, Tuner
 from ray.tune.search import Searcher
 
-from ternlab.errors import ExitCode
+from ternlab.core.errors import ExitCode
 from ternlab.sweeps.on_ray.feed import Feed
 from ternlab.sweeps.on_ray.trial import RunInActor
 

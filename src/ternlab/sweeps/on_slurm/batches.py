@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from ternlab.errors import StorageError
-from ternlab.runs.files import remove_leftovers, write_json
+from ternlab.core.errors import StorageError
+from ternlab.core.files import remove_leftovers, write_json
 
 _log = logging.getLogger(__name__)
 _VERSION = 2

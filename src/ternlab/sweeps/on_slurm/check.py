@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from ternlab.errors import SettingsError, did_you_mean
+from ternlab.core.errors import SettingsError, did_you_mean
 from ternlab.sweeps.on_slurm.commands import NoAnswerError, Run, output_of
 from ternlab.sweeps.on_slurm.nodes import Nodes, parse_nodes
 from ternlab.sweeps.on_slurm.script import check_path, script

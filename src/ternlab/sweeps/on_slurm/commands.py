@@ -7,8 +7,8 @@ import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ternlab.errors import InfrastructureError
-from ternlab.training.signals import die_with_parent
+from ternlab.core.errors import InfrastructureError
+from ternlab.core.signals import die_with_parent
 
 # sbatch tries again by itself for up to a minute when SLURM takes no jobs at the moment.
 _SECONDS = 120.0

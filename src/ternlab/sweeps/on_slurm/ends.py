@@ -6,7 +6,7 @@ import json
 import signal
 from pathlib import Path
 
-from ternlab.errors import ExitCode
+from ternlab.core.errors import ExitCode
 from ternlab.sweeps.folder import exit_file
 from ternlab.sweeps.on_slurm.commands import NoAnswerError, Run, output_of
 from ternlab.sweeps.on_slurm.queue import Entry

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from ternlab.errors import InfrastructureError
+from ternlab.core.errors import InfrastructureError
 from ternlab.sweeps.on_slurm.commands import NoAnswerError
 from ternlab.sweeps.on_slurm.control import cancel, in_queue
 from ternlab.sweeps.on_slurm.queue import PATIENCE_SECONDS

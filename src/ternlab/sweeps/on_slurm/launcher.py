@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ternlab.errors import ExitCode
-from ternlab.settings.cluster import ClusterSettings
+from ternlab.core.errors import ExitCode
+from ternlab.sweeps.cluster import ClusterSettings
 from ternlab.sweeps.folder import alive_file, exit_file, output_file
 from ternlab.sweeps.launcher import Task
 from ternlab.sweeps.on_slurm.batches import (

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ternlab.errors import InfrastructureError
+from ternlab.core.errors import InfrastructureError
 from ternlab.sweeps.on_slurm.commands import NoAnswerError, Run, output_of
 from ternlab.sweeps.progress import Clock
 

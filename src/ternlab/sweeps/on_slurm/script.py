@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ternlab.errors import SettingsError
+from ternlab.core.errors import SettingsError
 from ternlab.sweeps.on_slurm.batches import Place, batch_file, batches_folder
 from ternlab.sweeps.on_slurm.settings import SlurmCluster
 

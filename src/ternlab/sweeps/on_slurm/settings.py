@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from ternlab.core.fields import PositiveInt
-from ternlab.settings.cluster import ClusterSettings
+from ternlab.sweeps.cluster import ClusterSettings
 
 # What may stand in a batch file or on the command line of SLURM: no quote, blank or newline ever does.
 SlurmWord = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:,&|*=/@-]{0,127}$")]

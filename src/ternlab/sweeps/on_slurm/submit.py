@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ternlab.errors import InfrastructureError
-from ternlab.runs.files import write_text
+from ternlab.core.errors import InfrastructureError
+from ternlab.core.files import write_text
 from ternlab.sweeps.on_slurm.batches import Batch, batches_folder, remove_batch, write_batch
 from ternlab.sweeps.on_slurm.commands import DEFAULTS, Answer, Run
 from ternlab.sweeps.on_slurm.queue import Queue

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from ternlab.errors import ExitCode, TernlabError
+from ternlab.core.errors import ExitCode, TernlabError
 from ternlab.sweeps.folder import alive_file, exit_file, output_file
 from ternlab.sweeps.on_slurm.batches import Batch, Place, read_batch
 from ternlab.sweeps.on_slurm.script import log_file

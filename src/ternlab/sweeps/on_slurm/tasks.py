@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ternlab.errors import ExitCode
+from ternlab.core.errors import ExitCode
 from ternlab.sweeps.folder import alive_file, output_file
 from ternlab.sweeps.on_slurm.batches import Batch, remove_batch
 from ternlab.sweeps.on_slurm.commands import Run

@@ -11,13 +11,13 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
-from ternlab.errors import DivergedError, RunInterrupted
+from ternlab.core.errors import DivergedError, RunInterrupted
+from ternlab.core.signals import StopRequest
 from ternlab.runs.directory import RunDirectory
 from ternlab.settings.root import Settings
 from ternlab.training.callbacks.order import Stage
 from ternlab.training.checkpoints import KEY, checkpoint_file, prune
 from ternlab.training.resume import recipe_of
-from ternlab.training.signals import StopRequest
 
 
 class Saving(Callback):

@@ -15,8 +15,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ternlab import cpu
-from ternlab.cpu import LIMITS, Cpu, cpu_of_record, from_cpuinfo, from_sysctl, this_cpu
+from ternlab.core import cpu
+from ternlab.core.cpu import LIMITS, Cpu, cpu_of_record, from_cpuinfo, from_sysctl, this_cpu
 
 XEON = """processor\t: 0
 vendor_id\t: GenuineIntel

@@ -8,11 +8,15 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator
 
 from ternlab.core.check import checked
+from ternlab.core.errors import SettingsError, did_you_mean
 from ternlab.core.fields import NonNegativeInt, PositiveInt, Section
-from ternlab.errors import SettingsError, did_you_mean
 from ternlab.metrics.registry import VAL, lower_is_better, search_metrics
-from ternlab.settings.cluster import ClusterSettings
+from ternlab.sweeps.cluster import ClusterSettings
 from ternlab.sweeps.launchers import cluster_settings
+
+# Settings of `optuna` that are drawn before it learns (its own number); they need no result, so they are in the plan
+# from the start.
+FIRST = 10
 
 
 class SearchSettings(Section):

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from ternlab.errors import ExitCode, RunHeldError, StorageError
-from ternlab.runs import lock as lock_module
-from ternlab.runs.lock import RunLock
+from ternlab.core import lock as lock_module
+from ternlab.core.errors import ExitCode, RunHeldError, StorageError
+from ternlab.core.lock import RunLock
 from tests.commands.run_command import LONG
 from tests.fork_server import FORK_SERVER
 

@@ -6,9 +6,9 @@ import re
 
 import pytest
 
+from ternlab.core.errors import SettingsError
 from ternlab.core.registry import Registry, checked_reference, imported
 from ternlab.data.registry import DATA_SETS, register_data
-from ternlab.errors import SettingsError
 from ternlab.models.registry import MODELS, register_model
 from ternlab.quantizers.registry import RULES, register_rule
 

@@ -10,24 +10,24 @@ import functools
 from typing import Any
 
 from ternlab.algorithms.registry import ALGORITHMS
+from ternlab.core.by_name import option_defaults
 from ternlab.core.fields import Section
+from ternlab.data.settings import DataSettings
+from ternlab.export.measure_settings import MeasureSettings
+from ternlab.export.predict_settings import PredictSettings
 from ternlab.export.targets import TARGETS
 from ternlab.models.registry import MODELS
 from ternlab.optimizers.registry import OPTIMIZERS
 from ternlab.quantizers.plan import FULL_PRECISION
 from ternlab.quantizers.registry import RULES
-from ternlab.settings.data import DataSettings
-from ternlab.settings.evaluate import EvaluateSettings
-from ternlab.settings.family import option_defaults
-from ternlab.settings.measure import MeasureSettings
-from ternlab.settings.predict import PredictSettings
+from ternlab.reports.settings import ReportSettings
 from ternlab.settings.quant import QuantSettings
-from ternlab.settings.report import ReportSettings
 from ternlab.settings.root import LoggerSettings, PathSettings, Settings
-from ternlab.settings.summarize import SummarizeSettings
-from ternlab.settings.sweep import SearchSettings, SweepSettings
 from ternlab.settings.trainer import TrainerSettings
 from ternlab.sweeps.launchers import LAUNCHERS
+from ternlab.sweeps.settings import SearchSettings, SweepSettings
+from ternlab.trained.evaluate_settings import EvaluateSettings
+from ternlab.trained.summarize_settings import SummarizeSettings
 
 # OmegaConf's mark of a value that must be given.
 MISSING = "???"

@@ -1,4 +1,4 @@
-"""Random draws that are pure functions of their keys and leave the global generators alone."""
+"""Random streams: draws and seeds that are pure functions of their keys and leave the global generators alone."""
 
 from __future__ import annotations
 
@@ -18,6 +18,12 @@ def generator(*keys: int | str) -> torch.Generator:
     made = torch.Generator()
     made.manual_seed(int.from_bytes(digest, "little", signed=True))
     return made
+
+
+def batch_seed(*parts: int) -> int:
+    """Return a seed for torch from whole numbers, well mixed, below 2**63."""
+    digest = hashlib.sha256(",".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
 
 
 def epoch_order(count: int, seed: int, epoch: int) -> Tensor:

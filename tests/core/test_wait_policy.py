@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from ternlab.core.wait_policy import OURS, VARIABLES, set_wait_policy, wait_policy
 from ternlab.sweeps.plan import write_plan
-from ternlab.wait_policy import OURS, VARIABLES, set_wait_policy, wait_policy
 from tests.commands.run_command import ROOT, TINY, run
 from tests.sweeps.made import plan_of
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from ternlab.errors import StorageError
-from ternlab.runs import files
-from ternlab.runs.files import atomic_writer, remove_leftovers, write_bytes, write_json, write_text
+from ternlab.core import files
+from ternlab.core.errors import StorageError
+from ternlab.core.files import atomic_writer, remove_leftovers, write_bytes, write_json, write_text
 from tests.commands.run_command import LONG
 from tests.fork_server import FORK_SERVER
 

@@ -6,23 +6,23 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from ternlab.core.cpu import this_cpu
+from ternlab.core.errors import SettingsError
 from ternlab.core.registry import imported
-from ternlab.cpu import this_cpu
-from ternlab.errors import SettingsError
 from ternlab.export.folding import inference_network
 from ternlab.export.header import Architecture, Packing
 from ternlab.export.info import info
 from ternlab.export.integer_loss import warning
 from ternlab.export.packed import save
 from ternlab.export.runtimes import need, onnx_runtime
+from ternlab.export.settings import ExportSettings
 from ternlab.export.target_settings import OnnxSettings, PackedSettings, StateDictSettings
 from ternlab.export.targets import TARGETS
 from ternlab.metrics.registry import BASELINE, DEGRADATION, TEST
 from ternlab.runs.directory import RunDirectory
 from ternlab.runs.record import write_record
-from ternlab.settings.export import ExportSettings
+from ternlab.trained.network import Trained, trained_network
 from ternlab.training.network import save_weights
-from ternlab.training.trained import Trained, trained_network
 
 _log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from torch import nn
 from ternlab.export.summary import Summary, summary
 from ternlab.runs.directory import RunDirectory
 from ternlab.settings.root import Settings
+from ternlab.trained.network import shape_of_data, trained_network
 from ternlab.training.network import Shape, build_network
-from ternlab.training.trained import shape_of_data, trained_network
 
 
 def summarize_settings(settings: Settings) -> Summary:

@@ -8,7 +8,7 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
-from ternlab.errors import RunInterrupted
+from ternlab.core.errors import RunInterrupted
 
 _PR_SET_PDEATHSIG = 1
 # USR1 and USR2 announce preemption or the end of the time limit on clusters; TERM and INT mean the same here.

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ternlab.algorithms.registry import inputs_of
+from ternlab.core.errors import SettingsError
 from ternlab.core.roles import BASELINE
-from ternlab.errors import SettingsError
 from ternlab.models.weights_file import weights_kind, weights_path
 from ternlab.runs.identity import file_digest
 from ternlab.settings.root import Settings

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any, Protocol, TypeVar
 
 from ternlab.core.check import checked
+from ternlab.core.errors import SettingsError
 from ternlab.core.fields import Section
 from ternlab.core.registry import Registry
-from ternlab.errors import SettingsError
 
 S = TypeVar("S", bound=Section)
 

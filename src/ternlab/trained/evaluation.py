@@ -9,15 +9,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from ternlab.core.errors import SettingsError
 from ternlab.data.module import build_data
-from ternlab.errors import SettingsError
 from ternlab.runs.directory import RunDirectory
-from ternlab.settings.evaluate import EvaluateSettings
+from ternlab.trained.evaluate_settings import EvaluateSettings
+from ternlab.trained.network import settings_without_start
 from ternlab.training.hardware import Choice, choose
 from ternlab.training.network import Shape, build_network, load_trained
 from ternlab.training.resume import load_checkpoint_weights
 from ternlab.training.tally import Tally
-from ternlab.training.trained import settings_without_start
 
 
 def evaluate_run(directory: RunDirectory, checkpoint: Path | None, wanted: EvaluateSettings) -> dict[str, float]:

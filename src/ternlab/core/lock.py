@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from ternlab.errors import RunHeldError, StorageError
+from ternlab.core.errors import RunHeldError, StorageError
 
 # struct flock of 64-bit Linux: type, whence, start, length, process.
 _FLOCK = "hhqqi4x"

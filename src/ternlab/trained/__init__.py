@@ -1,0 +1,1 @@
+"""Networks of finished runs: loaded, evaluated, summarized, exported."""

@@ -1,0 +1,133 @@
+"""One run from its settings to its end, with all that it needs; torch is imported once there is something to train."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from pathlib import Path
+from typing import Any
+
+from ternlab.algorithms.registry import check_with_torch
+from ternlab.core.errors import SettingsError, TernlabError
+from ternlab.core.signals import StopRequest
+from ternlab.runs.directory import RunDirectory, run_directory
+from ternlab.runs.identity import run_id
+from ternlab.runs.lifecycle import complete
+from ternlab.runs.needs import Inputs
+from ternlab.settings.root import Settings
+from ternlab.slurm.allocation import Allocation, allocation, check_tasks
+from ternlab.training.inputs import check_inputs
+from ternlab.training.nodes import Follower, Leader
+
+Metrics = dict[str, float]
+Facts = dict[str, Any]
+
+_log = logging.getLogger(__name__)
+
+
+def train_run(settings: Settings, command: str) -> tuple[RunDirectory, bool]:
+    """Train a run, and first all that it needs, to the end; return its folder and whether there was anything to do.
+
+    With `trainer.nodes` > 1 this is called on each node: the first one leads, the others help until it has ended,
+    whatever it ended with.
+
+    Args:
+        settings: of the run.
+        command: what a person types to go on; kept in the record.
+
+    Raises:
+        SettingsError: a SLURM job that does not fit the run.
+        TernlabError: whatever ends the run; see `ternlab.runs.lifecycle.complete`.
+    """
+    check_tasks(settings.trainer.nodes)
+    check_inputs(settings)
+    here = followed(settings)
+    with StopRequest() as stop:
+        if here is not None:
+            _follow(Follower(Path(settings.paths.runs), here), stop)
+            return run_directory(settings.paths.runs, run_id(settings)), True
+        return _lead(settings, command, stop)
+
+
+def followed(settings: Settings) -> Allocation | None:
+    """Return the place of this process in the SLURM job when another one leads the run; `None` for the leader."""
+    here = allocation() if settings.trainer.nodes > 1 else None
+    return here if here is not None and here.process > 0 else None
+
+
+def _lead(settings: Settings, command: str, stop: StopRequest) -> tuple[RunDirectory, bool]:
+    trained: list[str] = []
+    here = allocation() if settings.trainer.nodes > 1 else None
+
+    def train(settings: Settings, directory: RunDirectory, inputs: Inputs) -> tuple[Metrics, Facts]:
+        trained.append(directory.run_id)
+        _log.info("run %s", directory.run_id)
+        return _train(settings, directory, inputs, stop, leader)
+
+    with Leader(Path(settings.paths.runs), here) if here else contextlib.nullcontext() as leader:
+        directory = complete(settings, command, train, stop, _check_network)
+    return directory, bool(trained)
+
+
+def _follow(follower: Follower, stop: StopRequest) -> None:
+    # Deferred, as below.
+    from ternlab.training.launch import join
+
+    try:
+        for call in follower.calls():
+            try:
+                join(call, follower, stop)
+            except TernlabError as error:
+                # How the run ended is the leader's to say, with its exit code.
+                follower.report(call, error)
+    finally:
+        follower.leave()
+
+
+def _check_network(settings: Settings) -> None:
+    # Deferred, as below.
+    from ternlab.training.network import check_layers
+
+    check_layers(settings)
+    check_with_torch(settings)
+
+
+def _train(
+    settings: Settings, directory: RunDirectory, inputs: Inputs, stop: StopRequest, leader: Leader | None
+) -> tuple[Metrics, Facts]:
+    # Deferred: importing torch and Lightning takes seconds, which a finished run or a typo must not pay.
+    from ternlab.core.logs import quiet_libraries
+    from ternlab.training.launch import train_in_processes
+    from ternlab.training.processes import Place
+    from ternlab.training.running import train_here
+
+    quiet_libraries()
+    nodes = settings.trainer.nodes
+    _check_nodes(nodes, leader)
+    if settings.trainer.devices > 1 or nodes > 1:
+        result = train_in_processes(settings, directory, inputs, stop, leader if nodes > 1 else None)
+        metrics, facts = result["metrics"], result["facts"]
+    else:
+        outcome = train_here(settings, directory, inputs, Place(), stop)
+        metrics, facts = outcome.metrics, outcome.facts
+    _check_world(facts["world_size"], settings)
+    return metrics, {**facts, "nodes": nodes}
+
+
+def _check_nodes(nodes: int, leader: Leader | None) -> None:
+    """Refuse a needed run that asks for other nodes than the job has."""
+    there = leader.nodes if leader else 1
+    if nodes not in (1, there):
+        raise SettingsError(
+            "trainer.nodes", value=nodes, rule=f"the run that this one belongs to has {there}", instead=f"{there} or 1"
+        )
+
+
+def _check_world(size: int, settings: Settings) -> None:
+    """Make sure that all processes trained together, not each its own copy of the run."""
+    wanted = settings.trainer.nodes * settings.trainer.devices
+    if size != wanted:
+        raise TernlabError(
+            f"The run was trained by {size} processes, not by the {wanted} of trainer.nodes={settings.trainer.nodes} "
+            f"and trainer.devices={settings.trainer.devices}, so it counts as failed."
+        )

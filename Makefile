@@ -10,7 +10,7 @@ TWO := -n 2 --dist=worksteal
 # What computes: rules, networks, files of every format, the arithmetic of training.
 NUMERICAL := tests/quantizers tests/models tests/export/test_accounting.py tests/export/test_folding.py \
   tests/export/test_onnx.py tests/export/test_packed.py tests/export/test_summary.py \
-  tests/training/test_optimizers.py tests/training/test_schedule.py tests/training/test_tally.py \
+  tests/training/test_optimizers.py tests/training/test_schedule.py tests/training/test_metric_sums.py \
   tests/training/test_update_rule.py
 
 .PHONY: help demo test test-cpu test-slow test-cluster lint types format benchmark figures docs clean

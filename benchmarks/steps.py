@@ -37,11 +37,11 @@ from ternlab.runs.directory import RunDirectory
 from ternlab.settings.load import settings_from_config
 from ternlab.settings.root import Settings
 from ternlab.training.callbacks.epoch_metrics import EpochMetrics
+from ternlab.training.fit import build_trainer
 from ternlab.training.hardware import Choice, choose, threads_here
 from ternlab.training.module import Classifier
 from ternlab.training.network import Shape, build_network
 from ternlab.training.processes import Place
-from ternlab.training.session import build_trainer
 
 Batch = tuple[Tensor, Tensor]
 # Returns the seconds of one step, measured over several.

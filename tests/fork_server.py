@@ -14,7 +14,7 @@ FORK_SERVER.set_forkserver_preload(
         "ternlab.commands.entry",
         "ternlab.commands.train",
         "ternlab.sweeps.trial",
-        "ternlab.training.running",
+        "ternlab.training.fit",
         "ternlab.training.launch",
     ]
 )

@@ -27,11 +27,11 @@ from ternlab.data.layout import IMAGE_SUFFIXES
 from ternlab.data.listing import listed
 from ternlab.data.module import build_data
 from ternlab.data.settings import DataSettings
-from ternlab.export.described import Described, Preprocessing, described
 from ternlab.export.header import Architecture
 from ternlab.export.packed import load, save
 from ternlab.export.prediction import predictions
 from ternlab.export.runtimes import Runtime, torch_runtime
+from ternlab.export.signature import ModelSignature, Preprocessing, read_signature
 from ternlab.models.build import build_model
 from ternlab.models.settings import ModelSettings
 from ternlab.runs.directory import RunDirectory
@@ -233,7 +233,7 @@ def test_colour_becomes_grey_where_the_network_takes_grey(
 
 
 def test_grey_becomes_colour_where_the_network_takes_colour(tmp_path: Path) -> None:
-    about = Described(
+    about = ModelSignature(
         tmp_path,
         False,
         "",
@@ -332,13 +332,13 @@ class Watched:
 def test_batches_are_read_when_they_are_wanted(files: Files, pictures: Path) -> None:
     ternlab_tiny = torch_runtime(load(files.packed), bfloat16=False)
     names = Watched(pictures / "000.png", 1000)
-    found = predictions(names, ternlab_tiny, described(files.packed), top=1, batch_size=8)
+    found = predictions(names, ternlab_tiny, read_signature(files.packed), top=1, batch_size=8)
     assert [len(next(found)), names.asked] == [8, 8]
     assert [len(next(found)), names.asked] == [8, 16]
 
 
 def test_memory_does_not_grow_with_the_images(files: Files, pictures: Path) -> None:
-    runtime, about = torch_runtime(load(files.packed), bfloat16=False), described(files.packed)
+    runtime, about = torch_runtime(load(files.packed), bfloat16=False), read_signature(files.packed)
 
     def peak(count: int) -> int:
         tracemalloc.start()
@@ -436,7 +436,7 @@ def test_networks_that_do_not_say_their_input_are_refused(missing: str, files: F
     network = ternlab.quantize(torch.nn.Linear(4, 2), "tga")
     save(network, tmp_path / "net", **{**about, missing: None})
     with pytest.raises(SettingsError, match=f"does not say its {missing}"):
-        described(tmp_path / "net")
+        read_signature(tmp_path / "net")
 
 
 @pytest.mark.parametrize(
@@ -460,7 +460,7 @@ def test_a_preparation_that_is_not_known_is_refused(change: dict[str, Any], file
     architecture = Architecture.model_validate(found["architecture"])
     save(network, tmp_path / "net", architecture=architecture, preprocessing={**found["preprocessing"], **change})
     with pytest.raises(TernlabError, match=r"its header is wrong|prepares images") as error:
-        described(tmp_path / "net")
+        read_signature(tmp_path / "net")
     assert error.value.exit_code == ExitCode.BAD_SETTINGS
 
 
@@ -468,13 +468,13 @@ def test_a_preparation_that_is_not_known_is_refused(change: dict[str, Any], file
 def test_outputs_that_are_not_numbers_stop(value: float, words: str, files: Files, pictures: Path) -> None:
     runtime = Runtime("broken", lambda images: np.full((len(images), 10), value, np.float32))
     with pytest.raises(TernlabError, match=words):
-        list(predictions([str(pictures / "000.png")], runtime, described(files.packed), top=1, batch_size=1))
+        list(predictions([str(pictures / "000.png")], runtime, read_signature(files.packed), top=1, batch_size=1))
 
 
 def test_a_network_with_other_outputs_than_classes_is_refused(files: Files, pictures: Path) -> None:
     runtime = Runtime("other", lambda images: np.zeros((len(images), 9), np.float32))
     with pytest.raises(TernlabError, match="names 10 classes for 9 outputs"):
-        list(predictions([str(pictures / "000.png")], runtime, described(files.packed), top=1, batch_size=1))
+        list(predictions([str(pictures / "000.png")], runtime, read_signature(files.packed), top=1, batch_size=1))
 
 
 def test_a_network_of_a_plugin_is_asked_for(files: Files, pictures: Path, tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_another_program_keeps_its_environment() -> None:
 import os
 before = dict(os.environ)
 import ternlab, torch
-import ternlab.commands.train, ternlab.sweeps.local, ternlab.sweeps.trial, ternlab.training.running
+import ternlab.commands.train, ternlab.sweeps.local, ternlab.sweeps.trial, ternlab.training.fit
 model = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.ReLU(), torch.nn.Conv2d(2, 2, 3))
 ternlab.quantize(model, "tga")
 model(torch.zeros(1, 1, 8, 8)).sum().backward()

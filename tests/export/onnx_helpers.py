@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper
 from torch import nn
 
+from ternlab.export.onnx_file import onnx_model, write_onnx
 from ternlab.export.runtimes import onnx_runtime, openvino_runtime
 from tests.export.digits_network import all_images
 
@@ -22,6 +25,11 @@ def logits_of(model: nn.Module) -> NDArray[np.float32]:
     with torch.inference_mode():
         found: NDArray[np.float32] = model(all_images()[0]).numpy()
     return found
+
+
+def save_onnx(model: nn.Module, path: Path, shape: tuple[int, int, int], header: Mapping[str, Any]) -> int:
+    """Write a quantized network with integer weights and return the file's bytes."""
+    return write_onnx(onnx_model(model, shape, integers=True), path, header)
 
 
 def arrays(proto: ModelProto) -> dict[str, NDArray[Any]]:

@@ -22,7 +22,7 @@ from torch import nn
 from ternlab.export.folding import inference_network
 from ternlab.export.integer import METHODS, with_integer_activations
 from ternlab.export.onnx_file import onnx_model, write_onnx
-from ternlab.export.onnx_names import INPUT
+from ternlab.export.runtimes import INPUT
 from ternlab.export.scoring import top1
 from tests.export.digits_network import SHAPE, all_images, digits, trained
 from tests.export.onnx_helpers import HEADER, RUNTIMES, arrays, logits_of

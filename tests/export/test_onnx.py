@@ -16,13 +16,12 @@ from torch import nn
 
 from ternlab.core.errors import SettingsError
 from ternlab.export.folding import inference_network
-from ternlab.export.onnx_file import onnx_model, save_onnx, write_onnx
-from ternlab.export.onnx_names import INPUT
+from ternlab.export.onnx_file import onnx_model, write_onnx
 from ternlab.export.packed import load, save
-from ternlab.export.runtimes import Runtime, onnx_runtime
+from ternlab.export.runtimes import INPUT, Runtime, onnx_runtime
 from ternlab.quantizers.attach import quantize
 from tests.export.digits_network import SHAPE, all_images, trained
-from tests.export.onnx_helpers import HEADER, RUNTIMES, arrays, logits_of
+from tests.export.onnx_helpers import HEADER, RUNTIMES, arrays, logits_of, save_onnx
 
 RULES: dict[str, tuple[str, dict[str, Any]]] = {
     "tga": ("tga", {}),

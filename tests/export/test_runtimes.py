@@ -16,14 +16,14 @@ import torch
 from torch import nn
 
 from ternlab.core.errors import ExitCode, SettingsError
-from ternlab.export import choosing, runtimes
-from ternlab.export.choosing import runtime_for
-from ternlab.export.described import Described, described
+from ternlab.export import runtime_selection, runtimes
 from ternlab.export.header import Architecture
-from ternlab.export.onnx_file import save_onnx
 from ternlab.export.packed import save
+from ternlab.export.runtime_selection import runtime_for
 from ternlab.export.runtimes import installed, need, onnx_runtime, openvino_runtime, torch_runtime
+from ternlab.export.signature import ModelSignature, read_signature
 from tests.export.digits_network import SHAPE, all_images, digits, trained
+from tests.export.onnx_helpers import save_onnx
 
 ONNX_RUNTIMES: dict[str, Callable[..., Any]] = {"ONNX Runtime": onnx_runtime, "OpenVINO": openvino_runtime}
 
@@ -48,7 +48,7 @@ def network() -> nn.Module:
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Described]:
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModelSignature]:
     """The same network as a packed file and as an ONNX file."""
     folder = tmp_path_factory.mktemp("files")
     model = network()
@@ -61,7 +61,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Described]:
         "rule": "tga",
     }
     save_onnx(model, folder / "onnx", SHAPE, header)
-    return {name: described(folder / name) for name in ("packed", "onnx")}
+    return {name: read_signature(folder / name) for name in ("packed", "onnx")}
 
 
 TWO_FILES_IN_TURN = """
@@ -79,7 +79,7 @@ os.kill(os.getpid(), signal.SIGUSR1)
 """
 
 
-def test_a_signal_after_two_files_in_openvino_is_handled(files: dict[str, Described]) -> None:
+def test_a_signal_after_two_files_in_openvino_is_handled(files: dict[str, ModelSignature]) -> None:
     command = [sys.executable, "-c", TWO_FILES_IN_TURN, str(files["onnx"].path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
@@ -90,7 +90,7 @@ def counted(count: int | None) -> Callable[[int], int | None]:
 
 
 def chosen(
-    about: Described, caplog: pytest.LogCaptureFixture, wanted: str = "auto", images: int | None = 3
+    about: ModelSignature, caplog: pytest.LogCaptureFixture, wanted: str = "auto", images: int | None = 3
 ) -> tuple[str, str]:
     """Return the name of the runtime and the line that says why."""
     caplog.clear()
@@ -130,7 +130,7 @@ def test_looking_for_a_package_does_not_import_it(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(("package", "wanted"), [("openvino", "openvino"), ("onnxruntime", "onnxruntime")])
 @pytest.mark.parametrize("kind", ["packed", "onnx"])
 def test_a_runtime_that_is_asked_for_must_be_there(
-    files: dict[str, Described], package: str, wanted: str, kind: str, monkeypatch: pytest.MonkeyPatch
+    files: dict[str, ModelSignature], package: str, wanted: str, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hide(monkeypatch, package)
     with pytest.raises(SettingsError, match=f"runtime = {wanted}: {package} is not installed"):
@@ -139,7 +139,7 @@ def test_a_runtime_that_is_asked_for_must_be_there(
 
 @pytest.mark.parametrize("package", ["onnx", "onnxscript"])
 def test_converting_needs_the_packages_of_the_export(
-    files: dict[str, Described], package: str, monkeypatch: pytest.MonkeyPatch
+    files: dict[str, ModelSignature], package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hide(monkeypatch, package)
     with pytest.raises(SettingsError, match=f"{package} is not installed"):
@@ -171,21 +171,21 @@ def test_torch_in_bfloat16_is_near_float32_and_not_equal() -> None:
 
 
 def test_few_images_are_not_worth_a_conversion(
-    files: dict[str, Described], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    files: dict[str, ModelSignature], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("converted")
 
-    monkeypatch.setattr(choosing, "_converted", refuse)
+    monkeypatch.setattr(runtime_selection, "_converted", refuse)
     name, why = chosen(files["packed"], caplog)
     assert name == "torch float32"
     assert "longer than it saves" in why
 
 
-def test_many_images_are(files: dict[str, Described], caplog: pytest.LogCaptureFixture) -> None:
+def test_many_images_are(files: dict[str, ModelSignature], caplog: pytest.LogCaptureFixture) -> None:
     # 9 weights on 64 places, 8 * 9 on 16, and a linear layer, for each of 8 channels.
     macs = 9 * 8 * 64 + 9 * 8 * 8 * 16 + 32 * 10
-    few = choosing.CONVERSION_MACS // macs
+    few = runtime_selection.CONVERSION_MACS // macs
     assert chosen(files["packed"], caplog, images=few)[0] == "torch float32"
     name, why = chosen(files["packed"], caplog, images=few + 1)
     assert name == "openvino"
@@ -193,9 +193,9 @@ def test_many_images_are(files: dict[str, Described], caplog: pytest.LogCaptureF
 
 
 def test_without_openvino_it_is_onnx_runtime(
-    files: dict[str, Described], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    files: dict[str, ModelSignature], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(choosing, "CONVERSION_MACS", 0)
+    monkeypatch.setattr(runtime_selection, "CONVERSION_MACS", 0)
     hide(monkeypatch, "openvino")
     assert chosen(files["packed"], caplog)[0] == "onnxruntime"
     name, why = chosen(files["onnx"], caplog)
@@ -205,36 +205,36 @@ def test_without_openvino_it_is_onnx_runtime(
 
 @pytest.mark.parametrize("packages", [("openvino", "onnxruntime"), ("onnx",), ("onnxscript",)])
 def test_torch_needs_nothing_else(
-    files: dict[str, Described],
+    files: dict[str, ModelSignature],
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
     packages: tuple[str, ...],
 ) -> None:
-    monkeypatch.setattr(choosing, "CONVERSION_MACS", 0)
+    monkeypatch.setattr(runtime_selection, "CONVERSION_MACS", 0)
     hide(monkeypatch, *packages)
     assert chosen(files["packed"], caplog)[0] == "torch float32"
 
 
 def test_a_runtime_that_disagrees_is_not_taken(
-    files: dict[str, Described], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    files: dict[str, ModelSignature], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(choosing, "CONVERSION_MACS", 0)
+    monkeypatch.setattr(runtime_selection, "CONVERSION_MACS", 0)
     real = runtimes.openvino_runtime
 
     def wrong(*given: Any, **named: Any) -> Any:
         runtime = real(*given, **named)
         return runtimes.Runtime(runtime.name, lambda images: runtime.logits(images) * np.float32(1.001))
 
-    monkeypatch.setattr(choosing, "openvino_runtime", wrong)
+    monkeypatch.setattr(runtime_selection, "openvino_runtime", wrong)
     name, why = chosen(files["packed"], caplog)
     assert name == "torch float32"
     assert "openvino differs by 1.0e-03 of the largest logit" in why
 
 
 def test_a_network_that_cannot_be_converted_stays_in_torch(
-    files: dict[str, Described], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    files: dict[str, ModelSignature], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(choosing, "CONVERSION_MACS", 0)
+    monkeypatch.setattr(runtime_selection, "CONVERSION_MACS", 0)
 
     def refuse(*_: Any, **__: Any) -> None:
         raise SettingsError("format", value="onnx", rule="torch cannot export this network")
@@ -246,9 +246,9 @@ def test_a_network_that_cannot_be_converted_stays_in_torch(
 
 
 def test_an_unknown_number_of_images_does_not_wait(
-    files: dict[str, Described], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    files: dict[str, ModelSignature], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(choosing, "CONVERSION_MACS", 0)
+    monkeypatch.setattr(runtime_selection, "CONVERSION_MACS", 0)
     name, why = chosen(files["packed"], caplog, images=None)
     assert name == "torch float32"
     assert "not known" in why
@@ -256,7 +256,7 @@ def test_an_unknown_number_of_images_does_not_wait(
 
 @pytest.mark.parametrize("wanted", ["torch", "onnxruntime", "openvino"])
 def test_the_runtime_that_is_asked_for_is_taken(
-    files: dict[str, Described], caplog: pytest.LogCaptureFixture, wanted: str
+    files: dict[str, ModelSignature], caplog: pytest.LogCaptureFixture, wanted: str
 ) -> None:
     assert chosen(files["packed"], caplog, wanted)[0].startswith(wanted)
     if wanted != "torch":
@@ -264,14 +264,14 @@ def test_the_runtime_that_is_asked_for_is_taken(
 
 
 def test_onnx_files_run_in_openvino_by_themselves(
-    files: dict[str, Described], caplog: pytest.LogCaptureFixture
+    files: dict[str, ModelSignature], caplog: pytest.LogCaptureFixture
 ) -> None:
     name, why = chosen(files["onnx"], caplog)
     assert name == "openvino"
     assert why.startswith("runtime: openvino; the file is in ONNX")
 
 
-def test_torch_does_not_run_onnx_files(files: dict[str, Described], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torch_does_not_run_onnx_files(files: dict[str, ModelSignature], monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SettingsError, match="runtime = torch: torch cannot run ONNX files"):
         runtime_for(files["onnx"], "torch", None, counted(1))
     hide(monkeypatch, "openvino", "onnxruntime")

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from ternlab.core.errors import ExitCode, RunInterrupted
-from ternlab.runs.attempts import NoProgressError, newest_step
+from ternlab.runs.attempts import NoProgressError
+from ternlab.runs.checkpoint_files import last_written_step
 from ternlab.runs.directory import RunDirectory, run_directory
 from ternlab.runs.identity import run_id
 from ternlab.runs.lifecycle import complete
@@ -123,10 +124,10 @@ def test_the_step_is_written_down_before_the_training_which_may_be_killed(settin
 
 
 def test_the_newest_checkpoint_is_a_whole_one_and_the_one_that_was_written_last(tmp_path: Path) -> None:
-    assert newest_step(tmp_path) == 0
+    assert last_written_step(tmp_path) == 0
     (tmp_path / "step-000000100.ckpt").touch()
-    assert newest_step(tmp_path) == 0
+    assert last_written_step(tmp_path) == 0
     for age, step in ((30, 90), (20, 40), (10, 50)):
         save(tmp_path, step)
         os.utime(tmp_path / f"step-{step:09d}.ckpt", (1e9 - age, 1e9 - age))
-    assert newest_step(tmp_path) == 50
+    assert last_written_step(tmp_path) == 50

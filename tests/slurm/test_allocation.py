@@ -127,6 +127,6 @@ def test_who_leaves_the_step_may_start_runs_of_its_own() -> None:
 
 
 def test_torch_is_not_imported() -> None:
-    modules = "ternlab.slurm.allocation, ternlab.slurm.job, ternlab.slurm.state, ternlab.training.nodes, "
+    modules = "ternlab.slurm.allocation, ternlab.slurm.job, ternlab.slurm.state, ternlab.training.rendezvous, "
     code = f"import sys, {modules} ternlab.commands.train; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

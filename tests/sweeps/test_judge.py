@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from ternlab.sweeps.judge import Judge
+from ternlab.sweeps.pruning import Judge
 from ternlab.sweeps.settings import SearchSettings
 
 ASHA = SearchSettings(name="asha", trials=9)

@@ -201,7 +201,7 @@ def test_runs_are_forked_after_the_imports_and_save_and_leave_when_their_launche
         until(lambda: all(list(directory.checkpoints.glob("*.json")) for directory in directories))
         # Each run pays for no import.
         loaded = set((tmp_path / "loaded").read_text().split())
-        paid_once = {"torch", "pytorch_lightning", "hydra", "ternlab.training.running", "ternlab.sweeps.trial"}
+        paid_once = {"torch", "pytorch_lightning", "hydra", "ternlab.training.fit", "ternlab.sweeps.trial"}
         assert paid_once <= loaded
         # Nobody is stopped by a Ctrl-C of the terminal but the launcher.
         pids = [int((directory.lock().holder() or {})["pid"]) for directory in directories]

@@ -12,7 +12,7 @@ from rich.console import Console, Group
 from ternlab.runs.directory import run_directory
 from ternlab.sweeps.plan import Plan
 from ternlab.sweeps.progress import Progress
-from ternlab.sweeps.watching import Lines, LiveTable, duration, watcher
+from ternlab.sweeps.progress_display import Lines, LiveTable, duration, watcher
 from tests.sweeps.made import plan_of, write_status
 
 

@@ -11,7 +11,7 @@ from pytorch_lightning.callbacks import Callback
 
 from ternlab.runs.directory import run_directory
 from ternlab.runs.identity import run_id
-from ternlab.training import session
+from ternlab.training import fit as module
 from ternlab.training.callbacks.epoch_metrics import EpochMetrics
 from ternlab.training.callbacks.layer_stats import LayerStats
 from ternlab.training.callbacks.order import in_order
@@ -20,11 +20,11 @@ from ternlab.training.module import Classifier
 from tests.settings_for_tests import tiny_settings
 
 
-def start(tmp_path: Path, *mirrors: Callback) -> session.Outcome:
+def start(tmp_path: Path, *mirrors: Callback) -> module.Outcome:
     settings = tiny_settings(tmp_path, trainer__max_epochs=1)
     directory = run_directory(settings.paths.runs, run_id(settings))
     directory.create()
-    return session.train(settings, directory, mirrors=mirrors)
+    return module.fit(settings, directory, mirrors=mirrors)
 
 
 class Late(Callback):
@@ -55,7 +55,7 @@ def test_the_order_is_that_of_the_stages_however_they_are_listed(tmp_path: Path)
 
 
 def test_a_callback_behind_the_saving_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "in_order", lambda callbacks: [*in_order(callbacks), Late()])
+    monkeypatch.setattr(module, "in_order", lambda callbacks: [*in_order(callbacks), Late()])
     with pytest.raises(RuntimeError, match="but Late runs after it"):
         start(tmp_path)
 

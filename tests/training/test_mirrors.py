@@ -13,8 +13,8 @@ from ternlab.runs.directory import RunDirectory, run_directory
 from ternlab.runs.identity import run_id
 from ternlab.runs.metrics import read_table
 from ternlab.settings.root import Settings
+from ternlab.training.fit import train_here
 from ternlab.training.processes import Place
-from ternlab.training.running import train_here
 from tests.commands.run_command import TINY, stop, wait_for
 from tests.commands.warm_command import run, start
 from tests.loggers.offline_files import history, records, summary

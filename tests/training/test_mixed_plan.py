@@ -19,10 +19,10 @@ from ternlab.runs.identity import run_id
 from ternlab.runs.metrics import read_table
 from ternlab.settings.quant import quant_settings
 from ternlab.trained.network import trained_network
+from ternlab.training.fit import fit
 from ternlab.training.network import check_layers
 from ternlab.training.optimizers import build_optimizer, threshold_parameters
 from ternlab.training.resume import recipe_of
-from ternlab.training.session import train
 from ternlab.training.update_rule import TernaryOptimizer
 from tests.settings_for_tests import tiny_settings
 
@@ -133,7 +133,7 @@ def test_a_mixed_run_trains_each_layer_by_its_rule_and_is_read_back(tmp_path: Pa
     assert "-tiny-tga-mixed-s0-" in directory.run_id
     directory.create()
     directory.write_settings(settings)
-    outcome = train(settings, directory)
+    outcome = fit(settings, directory)
     assert directory.settings() == settings
 
     trained = trained_network(directory, "unused").model

@@ -25,8 +25,8 @@ from ternlab.runs.pairing import baseline_of
 from ternlab.settings.root import Settings
 from ternlab.training.callbacks.epoch_metrics import EpochMetrics
 from ternlab.training.callbacks.layer_stats import LayerStats
+from ternlab.training.fit import Outcome, fit
 from ternlab.training.module import Classifier
-from ternlab.training.session import Outcome, train
 from ternlab.training.update_rule import TernaryOptimizer
 from tests.settings_for_tests import tiny_settings
 
@@ -66,7 +66,7 @@ def start(settings: Settings, *callbacks: Callback) -> tuple[RunDirectory, Outco
         start(baseline_of(settings)[0])
     directory = directory_of(settings.paths.runs, run_id(settings))
     directory.create()
-    return directory, train(settings, directory, inputs=inputs(settings, needs(settings)), mirrors=callbacks)
+    return directory, fit(settings, directory, inputs=inputs(settings, needs(settings)), mirrors=callbacks)
 
 
 def contents(directory: RunDirectory, outcome: Outcome) -> dict[str, Any]:

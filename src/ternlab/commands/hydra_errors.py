@@ -13,6 +13,7 @@ from hydra.errors import MissingConfigException
 from omegaconf import OmegaConf
 
 from ternlab.commands.choices import own_folders
+from ternlab.core.dotted import find
 from ternlab.core.errors import SettingsError, did_you_mean, near_matches
 
 _NO_KEY = re.compile(r"Key '([^']+)' is not in struct")
@@ -123,9 +124,7 @@ def with_own_default(error: SettingsError, overrides: list[str], config: Path) -
     """Return the error with the default that the setting has with the choices that were typed."""
     if error.default is None:
         return error
-    found: Any = _chosen(overrides, config)
-    for part in error.what.split("."):
-        found = found.get(part) if isinstance(found, dict) else None
+    found = find(_chosen(overrides, config), error.what)
     return error if found is None or isinstance(found, dict | list) else error.with_default(found)
 
 

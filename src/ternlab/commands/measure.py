@@ -32,13 +32,11 @@ def main(config: dict[str, Any]) -> ExitCode:
     against = None if wanted.against is None else _full_precision(wanted)
     check_data(data, Path(wanted.paths.data))
     # Deferred: importing torch takes seconds, which a typo must not pay.
-    from ternlab.data.module import build_data
+    from ternlab.data.module import open_data
     from ternlab.export.measuring import measure
     from ternlab.trained.network import trained_network
 
-    module = build_data(data, data_dir=Path(wanted.paths.data), seed=0)
-    module.prepare_data()
-    module.setup()
+    module = open_data(data, Path(wanted.paths.data), seed=0)
     beside = None if against is None else trained_network(against, wanted.paths.data).model
     found = measure(path, module, wanted, beside)
     of_torch = found["runtimes"][0]["top1"]

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from ternlab.core.check import checked
 from ternlab.core.errors import ExitCode, SettingsError, TernlabError
 from ternlab.data.listing import STANDARD_INPUT, listed
-from ternlab.export.described import Described, described
 from ternlab.export.predict_settings import PredictSettings
+from ternlab.export.signature import ModelSignature, read_signature
 from ternlab.models.registry import MODELS
 from ternlab.settings.load import import_plugins
 
@@ -49,12 +49,12 @@ def main(config: dict[str, Any]) -> ExitCode:
     """
     wanted = checked(PredictSettings, config)
     import_plugins(wanted.plugins)
-    about = described(Path(wanted.model).expanduser())
+    about = read_signature(Path(wanted.model).expanduser())
     _check(wanted, about)
     names = _Names(listed(wanted.images), countable=STANDARD_INPUT not in wanted.images)
     # Deferred: importing torch takes seconds, which a typo must not pay.
-    from ternlab.export.choosing import runtime_for
     from ternlab.export.prediction import predictions
+    from ternlab.export.runtime_selection import runtime_for
 
     runtime = runtime_for(about, wanted.runtime, wanted.threads, names.count)
     show = _JsonLines() if wanted.json_output else _Table(wanted.top, about.classes)
@@ -72,7 +72,7 @@ def main(config: dict[str, Any]) -> ExitCode:
     return ExitCode.DONE
 
 
-def _check(wanted: PredictSettings, about: Described) -> None:
+def _check(wanted: PredictSettings, about: ModelSignature) -> None:
     if not about.onnx and about.model not in MODELS:
         raise SettingsError(
             "model",

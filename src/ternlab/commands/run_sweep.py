@@ -15,13 +15,13 @@ from ternlab.sweeps.launchers import build_launcher, keep_name
 from ternlab.sweeps.plan import Plan, merged, plan_file, read_plan, write_plan
 from ternlab.sweeps.planner import Compose
 from ternlab.sweeps.progress import Progress
+from ternlab.sweeps.progress_display import duration, watcher
 from ternlab.sweeps.schedule import carry_out, submit
 from ternlab.sweeps.search_source import source_of
 from ternlab.sweeps.settings import SweepSettings
 from ternlab.sweeps.states import INFRASTRUCTURE, SOME_FAILED, Standing, State
 from ternlab.sweeps.table import count_words, failure_lines, look, result_lines, status_lines, summary_line
 from ternlab.sweeps.trial import check_code
-from ternlab.sweeps.watching import duration, watcher
 
 
 def run_sweep(plan: Plan, wanted: SweepSettings, runs: Path, sweeps: Path, compose: Compose | None = None) -> int:

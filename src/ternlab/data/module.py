@@ -25,6 +25,18 @@ from ternlab.data.transforms import CentreView, TrainView
 EvalLoader = MemoryEvalLoader | StreamEvalLoader
 
 
+def open_data(settings: DataSettings, data_dir: Path, seed: int) -> ImageDataModule:
+    """Return the images for one process, fetched where needed and ready for loaders; the arguments are `build_data`'s.
+
+    Raises:
+        SettingsError: the data cannot be used.
+    """
+    data = build_data(settings, data_dir=data_dir, seed=seed)
+    data.prepare_data()
+    data.setup()
+    return data
+
+
 def build_data(
     settings: DataSettings, *, data_dir: Path, seed: int, rank: int = 0, world_size: int = 1
 ) -> ImageDataModule:

@@ -21,8 +21,7 @@ import onnx
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 
-from ternlab.export.onnx_names import INPUT
-from ternlab.export.runtimes import Images
+from ternlab.export.runtimes import INPUT, Images
 from ternlab.export.weight_range import filter_scales
 
 METHODS = {"minmax": CalibrationMethod.MinMax, "percentile": CalibrationMethod.Percentile}

@@ -22,25 +22,17 @@ from torch import Tensor, nn
 from ternlab.core.errors import SettingsError
 from ternlab.core.files import write_bytes
 from ternlab.export.folding import inference_network
-from ternlab.export.onnx_names import INPUT, OUTPUT
+from ternlab.export.runtimes import INPUT, OUTPUT
 from ternlab.quantizers.base import Codes, Plane
 
 
-def save_onnx(model: nn.Module, path: Path, shape: tuple[int, int, int], header: Mapping[str, Any]) -> int:
-    """Write a quantized network for ONNX runtimes and return the file's bytes.
+def onnx_model(model: nn.Module, shape: tuple[int, int, int], *, integers: bool) -> ModelProto:
+    """Return a quantized network in ONNX.
 
     Args:
         model: as `ternlab.quantize` made it.
-        path: of the file; replaced when it exists.
         shape: channels, height and width of the images.
-        header: plain JSON values, kept in the file's metadata as `ternlab`.
-    """
-    proto = onnx_model(model, shape, integers=True)
-    return write_onnx(proto, path, header)
-
-
-def onnx_model(model: nn.Module, shape: tuple[int, int, int], *, integers: bool) -> ModelProto:
-    """Return the network in ONNX, with weights as integers or in float32; see `save_onnx`.
+        integers: weights as int8 integers with their scales; else in float32.
 
     Raises:
         SettingsError: torch's exporter cannot trace the network.

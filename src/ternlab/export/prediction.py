@@ -17,8 +17,8 @@ from ternlab.core.errors import TernlabError
 from ternlab.data.augment import Normalise
 from ternlab.data.decode import CorruptImage, decode, fit_square, is_grey, open_image, to_tensor
 from ternlab.export.container import FileFormatError
-from ternlab.export.described import Described, Preprocessing
 from ternlab.export.runtimes import Runtime
+from ternlab.export.signature import ModelSignature, Preprocessing
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Predicted:
 
 
 def predictions(
-    names: Iterable[str], runtime: Runtime, about: Described, *, top: int, batch_size: int
+    names: Iterable[str], runtime: Runtime, about: ModelSignature, *, top: int, batch_size: int
 ) -> Iterator[list[Predicted]]:
     """Yield what the network says of the images, in their order, a batch at a time.
 
@@ -93,7 +93,7 @@ def _decoded(data: bytes, channels: int) -> Image.Image:
     return decode(data, channels)
 
 
-def _probabilities(runtime: Runtime, images: Tensor, about: Described) -> NDArray[np.float64]:
+def _probabilities(runtime: Runtime, images: Tensor, about: ModelSignature) -> NDArray[np.float64]:
     logits = runtime.logits(np.ascontiguousarray(images.numpy())).astype(np.float64)
     if logits.shape != (len(images), len(about.classes)):
         raise FileFormatError(
@@ -109,6 +109,6 @@ def _probabilities(runtime: Runtime, images: Tensor, about: Described) -> NDArra
     return normed
 
 
-def _best(shares: NDArray[np.float64], about: Described, top: int) -> tuple[tuple[str, float], ...]:
+def _best(shares: NDArray[np.float64], about: ModelSignature, top: int) -> tuple[tuple[str, float], ...]:
     order = np.argsort(-shares, kind="stable")[:top]
     return tuple((about.classes[place], float(shares[place])) for place in order)

@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ternlab.core.errors import SettingsError
-from ternlab.export.onnx_names import INPUT
+
+# Names of input and output in the ONNX files.
+INPUT, OUTPUT = "images", "logits"
 
 Images = NDArray[np.float32]
 Logits = NDArray[np.float32]

@@ -12,6 +12,7 @@ import polars as pl
 import yaml
 
 from ternlab.core.cpu import cpu_of_record
+from ternlab.core.dotted import leaves
 from ternlab.runs.record import Record
 
 Row = dict[str, Any]
@@ -113,13 +114,11 @@ def flat_config(path: Path) -> Flat:
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> Flat:
     """Return nested settings by their dotted names; values are those that JSON has."""
-    found: Flat = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = value if isinstance(value, bool | int | float | str | None) else _plain(value)
-    return found
+    return {
+        name: value if isinstance(value, bool | int | float | str | None) else _plain(value)
+        for name, value in leaves(config, prefix)
+        if value != {}
+    }
 
 
 def _plain(value: Any) -> Any:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from ternlab.core.clock import now
 from ternlab.core.errors import TernlabError
 from ternlab.runs import provenance
+from ternlab.runs.checkpoint_files import last_written_step
 from ternlab.runs.directory import RunDirectory
 from ternlab.runs.record import Status
 from ternlab.slurm.allocation import allocation
@@ -38,7 +38,7 @@ def begin_training(attempts: list[Attempt], directory: RunDirectory) -> None:
         NoProgressError: the last three before it, of the same SLURM job, began there too.
     """
     *before, attempt = attempts
-    attempt["step"] = step = newest_step(directory.checkpoints)
+    attempt["step"] = step = last_written_step(directory.checkpoints)
     job = attempt["job"]
     if job is None:
         return
@@ -56,15 +56,3 @@ def begin_training(attempts: list[Attempt], directory: RunDirectory) -> None:
             "  instead: a longer time limit (#SBATCH --time), or checkpoint.every_steps=N with a smaller N; "
             "then hand the job over again (sbatch)"
         )
-
-
-def newest_step(checkpoints: Path) -> int:
-    """Return the step of the checkpoint that was written last, 0 without one; reads names only.
-
-    Not the highest step: a damaged checkpoint of a later step stays until those before it are saved again.
-    """
-    written = [path for path in checkpoints.glob("step-*.ckpt") if path.with_suffix(".json").exists()]
-    if not written:
-        return 0
-    newest = max(written, key=lambda path: (path.stat().st_mtime_ns, path.name))
-    return int(newest.stem.removeprefix("step-"))

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from ternlab.core.check import checked
+from ternlab.core.dotted import put
 from ternlab.core.errors import SettingsError
 from ternlab.settings.algorithm import algorithm_config, algorithm_settings
 from ternlab.settings.objectives import objectives_config, objectives_settings
@@ -86,16 +87,14 @@ def _assign(config: dict[str, Any], assignment: str) -> None:
             rule="must be name=value",
             instead="'baseline.overrides=[\"optim.lr=0.1\"]'",
         )
-    *parents, leaf = name.split(".")
-    branch = config
-    for parent in parents:
-        branch = branch.setdefault(parent, {})
-        if not isinstance(branch, dict):
-            raise SettingsError("baseline.overrides", value=assignment, rule=f"{parent} holds no settings")
     try:
-        branch[leaf] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:
         raise SettingsError("baseline.overrides", value=assignment, rule=f"{text!r} is not a value") from error
+    try:
+        put(config, name, value)
+    except ValueError as error:
+        raise SettingsError("baseline.overrides", value=assignment, rule=f"{error} holds no settings") from None
 
 
 def _refuse_targets(config: Mapping[str, Any]) -> None:

@@ -27,7 +27,7 @@ _PRELOADED = [
     "ternlab.commands.entry",
     "ternlab.training.train_run",
     "ternlab.sweeps.trial",
-    "ternlab.training.running",
+    "ternlab.training.fit",
     "ternlab.training.launch",
 ]
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ternlab.core.dotted import leaves, put
 from ternlab.core.errors import SettingsError, StorageError
 from ternlab.core.files import write_json
 from ternlab.core.roles import BASELINE
@@ -254,7 +255,7 @@ def _as_json(plan: Plan) -> dict[str, Any]:
 
 def _parted(bases: list[dict[str, Any]], config: Config) -> list[Any]:
     """Return [number of a base, entries that differ from it]; a base with other names is a new one."""
-    flat = dict(_flat(config))
+    flat = dict(leaves(config))
     for number, base in enumerate(bases):
         if base.keys() == flat.keys():
             return [number, {name: value for name, value in flat.items() if value != base[name]}]
@@ -282,17 +283,5 @@ def _joined(bases: list[dict[str, Any]], entry: list[Any]) -> Config:
     number, changes = entry
     config: Config = {}
     for name, value in {**bases[number], **changes}.items():
-        *parents, leaf = name.split(".")
-        branch = config
-        for parent in parents:
-            branch = branch.setdefault(parent, {})
-        branch[leaf] = value
+        put(config, name, value)
     return config
-
-
-def _flat(config: Config, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in config.items():
-        if isinstance(value, dict) and value and not any("." in str(key) for key in value):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value

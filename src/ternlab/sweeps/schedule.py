@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from ternlab.core.errors import ExitCode
-from ternlab.runs.attempts import newest_step
+from ternlab.runs.checkpoint_files import last_written_step
 from ternlab.runs.directory import run_directory
 from ternlab.sweeps.launcher import Launcher, Task
 from ternlab.sweeps.plan import Plan, by_setting
@@ -182,7 +182,7 @@ class _Sweep:
         return bool(ended)
 
     def _step(self, run: str) -> int:
-        return newest_step(run_directory(self._runs, run).checkpoints)
+        return last_written_step(run_directory(self._runs, run).checkpoints)
 
     def start(self) -> bool:
         """Start what may be started, and return whether anything has changed."""

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from ternlab.core.errors import ExitCode, SettingsError
-from ternlab.sweeps.judge import Judge
 from ternlab.sweeps.objective import Objective
 from ternlab.sweeps.plan import Plan, by_setting, is_seed, write_plan, write_pruned
 from ternlab.sweeps.planner import Compose, Composed, Planner
 from ternlab.sweeps.points import drawn
 from ternlab.sweeps.progress import Progress
 from ternlab.sweeps.proposals import Outcome, Proposer, Tried
+from ternlab.sweeps.pruning import Judge
 from ternlab.sweeps.search_plan import SearchPlan, add_setting
 from ternlab.sweeps.space import Point
 

@@ -10,14 +10,14 @@ import torch
 from torch import nn
 
 from ternlab.core.errors import SettingsError
-from ternlab.data.module import build_data
+from ternlab.data.module import open_data
 from ternlab.runs.directory import RunDirectory
 from ternlab.trained.evaluate_settings import EvaluateSettings
 from ternlab.trained.network import settings_without_start
 from ternlab.training.hardware import Choice, choose
+from ternlab.training.metric_sums import MetricSums
 from ternlab.training.network import Shape, build_network, load_trained
 from ternlab.training.resume import load_checkpoint_weights
-from ternlab.training.tally import Tally
 
 
 def evaluate_run(directory: RunDirectory, checkpoint: Path | None, wanted: EvaluateSettings) -> dict[str, float]:
@@ -33,9 +33,7 @@ def evaluate_run(directory: RunDirectory, checkpoint: Path | None, wanted: Evalu
     """
     settings = settings_without_start(directory)
     data_settings = settings.data.model_copy(update={"eval_batch_size": wanted.batch_size})
-    data = build_data(data_settings, data_dir=Path(wanted.paths.data), seed=settings.seed)
-    data.prepare_data()
-    data.setup()
+    data = open_data(data_settings, Path(wanted.paths.data), settings.seed)
     if wanted.split == "val" and not data.val_count:
         raise SettingsError("split", value="val", rule="the run held out no validation images", instead="split=test")
     model = build_network(settings, Shape(data.channels, data.size, len(data.classes)), None)
@@ -50,16 +48,16 @@ def evaluate_run(directory: RunDirectory, checkpoint: Path | None, wanted: Evalu
 
 
 @torch.inference_mode()
-def measure(model: nn.Module, loader: Iterable[Any], choice: Choice) -> Tally:
-    """Return the tally of a network over the batches of `loader`, each images and labels."""
+def measure(model: nn.Module, loader: Iterable[Any], choice: Choice) -> MetricSums:
+    """Return the sums of a network over the batches of `loader`, each images and labels."""
     device = torch.device(choice.device)
     memory_format = torch.channels_last if choice.channels_last else torch.contiguous_format
     model.to(device).to(memory_format=memory_format).eval()
-    tally = Tally()
+    sums = MetricSums()
     bfloat16 = choice.precision == "bf16-mixed"
     for images, labels in loader:
         with torch.autocast(choice.device, torch.bfloat16, enabled=bfloat16):
             logits = model(images.to(device, memory_format=memory_format))
         loss = nn.functional.cross_entropy(logits.float(), labels.to(device))
-        tally.add(loss, logits, labels.to(device))
-    return tally
+        sums.add(loss, logits, labels.to(device))
+    return sums

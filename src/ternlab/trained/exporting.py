@@ -119,14 +119,12 @@ def write_onnx_file(directory: RunDirectory, trained: Trained, wanted: OnnxSetti
         size = write_onnx(onnx_model(trained.model, shape, integers=True), path, header)
         return {"export/onnx_bytes": float(size)}
     # Deferred: Lightning takes seconds to import.
-    from ternlab.data.module import build_data
+    from ternlab.data.module import open_data
     from ternlab.export.calibration import calibration_batches
     from ternlab.export.scoring import top1
 
     settings = trained.settings
-    data = build_data(settings.data, data_dir=Path(settings.paths.data), seed=settings.seed)
-    data.prepare_data()
-    data.setup()
+    data = open_data(settings.data, Path(settings.paths.data), settings.seed)
     proto = onnx_model(trained.model, shape, integers=False)
     proto = with_integer_activations(proto, calibration_batches(data, wanted.images), wanted.calibration)
     write_onnx(proto, path, header)

@@ -62,11 +62,9 @@ def shape_of_data(settings: Settings) -> Shape:
     if known is not None:
         return Shape(*known)
     # Deferred: Lightning takes seconds to import, and most networks do without it.
-    from ternlab.data.module import build_data
+    from ternlab.data.module import open_data
 
-    data = build_data(settings.data, data_dir=Path(settings.paths.data), seed=settings.seed)
-    data.prepare_data()
-    data.setup()
+    data = open_data(settings.data, Path(settings.paths.data), settings.seed)
     return Shape(data.channels, data.size, len(data.classes))
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, cast
@@ -15,11 +13,11 @@ from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 
 from ternlab.core.errors import CheckpointCorruptError
 from ternlab.core.files import atomic_writer, remove_leftovers, write_json
+from ternlab.runs.checkpoint_files import last_written_first, manifest_file, newest_first, read_manifest
 
 _log = logging.getLogger(__name__)
 # Where a checkpoint says which run it belongs to and where in training it was taken.
 KEY = "ternlab"
-_NAME = re.compile(r"step-(\d{9})\.ckpt")
 
 
 class AtomicCheckpointIO(CheckpointIO):
@@ -89,28 +87,6 @@ class _Hashing:
         return self._hash.hexdigest()
 
 
-def manifest_file(path: Path) -> Path:
-    """Return the path of a checkpoint's checksum file."""
-    return path.with_suffix(".json")
-
-
-def read_manifest(path: Path) -> dict[str, Any]:
-    """Return what is known of a checkpoint without reading it: `sha256`, `bytes`, `run_id`, `step`, `batch`."""
-    manifest: dict[str, Any] = json.loads(manifest_file(path).read_text())
-    return manifest
-
-
-def checkpoint_file(folder: Path, step: int) -> Path:
-    """Return the path of the checkpoint taken after `step` optimizer steps."""
-    return folder / f"step-{step:09d}.ckpt"
-
-
-def newest_first(folder: Path) -> list[Path]:
-    """Return the checkpoints in `folder` that have a checksum file, newest first."""
-    paths = [path for path in folder.glob("step-*.ckpt") if _NAME.fullmatch(path.name)]
-    return [path for path in sorted(paths, reverse=True) if manifest_file(path).exists()]
-
-
 def readable(folder: Path) -> Iterator[Path]:
     """Yield the checkpoints in `folder` whose bytes are whole, newest first; damaged ones are named in the log."""
     for path in newest_first(folder):
@@ -148,13 +124,9 @@ def prune(folder: Path, keep: int) -> None:
     Newest is what was written last: a damaged checkpoint of a later step must not push out the ones that are
     saved on the way to it again.
     """
-    for path in sorted(newest_first(folder), key=_written, reverse=True)[keep:]:
+    for path in last_written_first(folder)[keep:]:
         AtomicCheckpointIO().remove_checkpoint(path)
     for path in folder.glob("step-*.ckpt"):
         if not manifest_file(path).exists():
             path.unlink(missing_ok=True)
     remove_leftovers(folder)
-
-
-def _written(path: Path) -> tuple[int, str]:
-    return manifest_file(path).stat().st_mtime_ns, path.name

@@ -27,7 +27,7 @@ from ternlab.data.module import build_data
 from ternlab.runs.directory import RunDirectory
 from ternlab.runs.needs import Inputs
 from ternlab.settings.root import Settings
-from ternlab.training.nodes import ENDING_SECONDS, Call, Follower, Leader, check_address, lasting, wait_until
+from ternlab.training.rendezvous import ENDING_SECONDS, Call, Follower, Leader, check_address, lasting, wait_until
 
 # Not below "ternlab", so that its lines reach the log file and not the terminal.
 _torchrun = logging.getLogger("torchrun")
@@ -117,7 +117,7 @@ def _run(
     """Run this node's processes to their end and return the code of torchrun."""
     launcher = ["torch.distributed.run", *rendezvous, f"--nproc-per-node={settings.trainer.devices}"]
     process = subprocess.Popen(
-        [sys.executable, "-m", *launcher, "-m", "ternlab.training.rank", str(directory.path), str(outcome)],
+        [sys.executable, "-m", *launcher, "-m", "ternlab.training.worker", str(directory.path), str(outcome)],
         # Its own session: a Ctrl-C at the terminal reaches this process alone, which passes it on once.
         start_new_session=True,
         preexec_fn=_prepare_torchrun,

@@ -13,9 +13,10 @@ from torch import nn
 
 from ternlab.core.errors import CheckpointCorruptError, SettingsError
 from ternlab.models.weights import describe_mismatch
+from ternlab.runs.checkpoint_files import manifest_file
 from ternlab.runs.directory import RunDirectory
 from ternlab.settings.root import Settings
-from ternlab.training.checkpoints import KEY, manifest_file, readable, verify
+from ternlab.training.checkpoints import KEY, readable, verify
 
 _log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from ternlab.runs.needs import Inputs
 from ternlab.settings.root import Settings
 from ternlab.slurm.allocation import Allocation, allocation, check_tasks
 from ternlab.training.inputs import check_inputs
-from ternlab.training.nodes import Follower, Leader
+from ternlab.training.rendezvous import Follower, Leader
 
 Metrics = dict[str, float]
 Facts = dict[str, Any]
@@ -97,9 +97,9 @@ def _train(
 ) -> tuple[Metrics, Facts]:
     # Deferred: importing torch and Lightning takes seconds, which a finished run or a typo must not pay.
     from ternlab.core.logs import quiet_libraries
+    from ternlab.training.fit import train_here
     from ternlab.training.launch import train_in_processes
     from ternlab.training.processes import Place
-    from ternlab.training.running import train_here
 
     quiet_libraries()
     nodes = settings.trainer.nodes

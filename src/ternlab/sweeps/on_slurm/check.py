@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from ternlab.core.errors import SettingsError, did_you_mean
-from ternlab.sweeps.on_slurm.commands import NoAnswerError, Run, output_of
+from ternlab.sweeps.on_slurm.commands import CommandRunner, NoAnswerError, output_of
 from ternlab.sweeps.on_slurm.nodes import Nodes, parse_nodes
 from ternlab.sweeps.on_slurm.script import check_path, script
 from ternlab.sweeps.on_slurm.settings import SlurmCluster
@@ -20,7 +20,7 @@ from ternlab.sweeps.plan import Plan
 _LARGEST_ARRAY = 1001  # SLURM's default
 
 
-def check(folder: Path, plan: Plan, cluster: SlurmCluster, run: Run) -> None:
+def check(folder: Path, plan: Plan, cluster: SlurmCluster, run: CommandRunner) -> None:
     """Refuse what SLURM would refuse, or let wait for ever.
 
     Args:
@@ -56,7 +56,7 @@ def check(folder: Path, plan: Plan, cluster: SlurmCluster, run: Run) -> None:
     _ask_sbatch(folder, cluster, run)
 
 
-def largest_array(run: Run) -> int:
+def largest_array(run: CommandRunner) -> int:
     """Return how many tasks an array may have."""
     try:
         found = re.search(r"^MaxArraySize\s*=\s*(\d+)", output_of(run, "scontrol", "show", "config"), re.MULTILINE)
@@ -148,7 +148,7 @@ def _check_partition(cluster: SlurmCluster, nodes: list[Nodes]) -> None:
         )
 
 
-def _ask_sbatch(folder: Path, cluster: SlurmCluster, run: Run) -> None:
+def _ask_sbatch(folder: Path, cluster: SlurmCluster, run: CommandRunner) -> None:
     with tempfile.NamedTemporaryFile("w", suffix=".sbatch") as file:
         file.write(script(cluster, folder, "check.check", 1))
         file.flush()
@@ -175,7 +175,7 @@ def _setting_of(words: str) -> str:
     return "cluster"
 
 
-def _alternatives(setting: str, run: Run) -> str:
+def _alternatives(setting: str, run: CommandRunner) -> str:
     """Return what could be typed, of what the accounting of the cluster knows."""
     name = setting.removeprefix("cluster.")
     if name not in ("account", "qos"):

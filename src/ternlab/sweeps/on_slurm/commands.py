@@ -54,11 +54,11 @@ class NoAnswerError(InfrastructureError):
 
 
 # Runs a command; the second argument names variables of the user that it keeps beside those that have its name.
-Run = Callable[[Sequence[str], Sequence[str]], Answer]
+CommandRunner = Callable[[Sequence[str], Sequence[str]], Answer]
 
 
 def run_command(command: Sequence[str], kept: Sequence[str] = ()) -> Answer:
-    """Run a command of SLURM to its end.
+    """CommandRunner a command of SLURM to its end.
 
     Args:
         command: program and arguments.
@@ -83,7 +83,7 @@ def run_command(command: Sequence[str], kept: Sequence[str] = ()) -> Answer:
     return Answer(done.returncode, done.stdout, done.stderr)
 
 
-def output_of(run: Run, *command: str) -> str:
+def output_of(run: CommandRunner, *command: str) -> str:
     """Return what a command prints.
 
     Raises:

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ternlab.sweeps.on_slurm.batches import Batch, all_batches, batches_folder
-from ternlab.sweeps.on_slurm.commands import Run, run_command
+from ternlab.sweeps.on_slurm.commands import CommandRunner, run_command
 from ternlab.sweeps.on_slurm.queue import Entry, listing
 
 # SLURM's commands take lists; a command line has an end.
 _IDS_AT_ONCE = 200
 
 
-def in_queue(folder: Path, sweep_id: str, run: Run = run_command) -> dict[str, str]:
+def in_queue(folder: Path, sweep_id: str, run: CommandRunner = run_command) -> dict[str, str]:
     """Return the runs of a sweep that wait or run in SLURM's queue, with their states.
 
     Args:
@@ -27,7 +27,7 @@ def in_queue(folder: Path, sweep_id: str, run: Run = run_command) -> dict[str, s
     return {batch.runs[entry.index]: entry.shown for batch, entry in _of_sweep(folder, sweep_id, run)}
 
 
-def cancel(folder: Path, sweep_id: str, run: Run = run_command) -> int:
+def cancel(folder: Path, sweep_id: str, run: CommandRunner = run_command) -> int:
     """Cancel all jobs of a sweep and return how many there were; those that run save and are not requeued.
 
     Args:
@@ -45,7 +45,7 @@ def cancel(folder: Path, sweep_id: str, run: Run = run_command) -> int:
     return len(entries)
 
 
-def cancel_jobs(run: Run, ids: Sequence[str]) -> None:
+def cancel_jobs(run: CommandRunner, ids: Sequence[str]) -> None:
     """Cancel jobs: those that run get TERM, and KILL after the `KillWait` of the cluster.
 
     Args:
@@ -59,7 +59,7 @@ def cancel_jobs(run: Run, ids: Sequence[str]) -> None:
         run(["scancel", "--quiet", *part], ())
 
 
-def _of_sweep(folder: Path, sweep_id: str, run: Run) -> Iterator[tuple[Batch, Entry]]:
+def _of_sweep(folder: Path, sweep_id: str, run: CommandRunner) -> Iterator[tuple[Batch, Entry]]:
     if not batches_folder(folder).is_dir():
         return
     found = listing(run, sweep_id)

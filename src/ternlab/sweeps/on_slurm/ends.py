@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ternlab.core.errors import ExitCode
 from ternlab.sweeps.folder import exit_file
-from ternlab.sweeps.on_slurm.commands import NoAnswerError, Run, output_of
+from ternlab.sweeps.on_slurm.commands import CommandRunner, NoAnswerError, output_of
 from ternlab.sweeps.on_slurm.queue import Entry
 from ternlab.sweeps.states import State, standing
 
@@ -32,7 +32,7 @@ def recorded_code(folder: Path, run: str) -> int | None:
         return None
 
 
-def slurm_code(entry: Entry | None, job: str, run: Run) -> int:
+def slurm_code(entry: Entry | None, job: str, run: CommandRunner) -> int:
     """Return the exit code for how SLURM says that a task has ended.
 
     Args:
@@ -44,7 +44,7 @@ def slurm_code(entry: Entry | None, job: str, run: Run) -> int:
     return _CODES.get(state, ExitCode.INTERRUPTED)
 
 
-def _accounted(job: str, run: Run) -> str:
+def _accounted(job: str, run: CommandRunner) -> str:
     """Ask the accounting, which many clusters have and which remembers."""
     words = ("--noheader", "--allocations", "--parsable2", f"--jobs={job}", "--format=State")
     try:

@@ -22,7 +22,7 @@ from ternlab.sweeps.on_slurm.batches import (
     write_batch,
 )
 from ternlab.sweeps.on_slurm.check import check, largest_array
-from ternlab.sweeps.on_slurm.commands import Run, run_command
+from ternlab.sweeps.on_slurm.commands import CommandRunner, run_command
 from ternlab.sweeps.on_slurm.ends import final_code
 from ternlab.sweeps.on_slurm.queue import Queue
 from ternlab.sweeps.on_slurm.script import place_of, script
@@ -60,7 +60,7 @@ class SlurmLauncher:
         plan: Plan,
         cluster: SlurmCluster,
         largest: int,
-        run: Run = run_command,
+        run: CommandRunner = run_command,
         clock: Clock | None = None,
     ) -> None:
         self._folder = folder.absolute()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ternlab.core.errors import InfrastructureError
-from ternlab.sweeps.on_slurm.commands import NoAnswerError, Run, output_of
+from ternlab.sweeps.on_slurm.commands import CommandRunner, NoAnswerError, output_of
 from ternlab.sweeps.progress import Clock
 
 _log = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class Entry:
 Listing = dict[tuple[str, int], Entry]
 
 
-def listing(run: Run, sweep_id: str) -> Listing:
+def listing(run: CommandRunner, sweep_id: str) -> Listing:
     """Return the tasks of a sweep that wait, run, or have ended a short time ago.
 
     Raises:
@@ -111,7 +111,7 @@ class Queue:
         sign_of_life: returns a number that changes while any run of the sweep lives.
     """
 
-    def __init__(self, sweep_id: str, run: Run, clock: Clock, sign_of_life: Callable[[], float]) -> None:
+    def __init__(self, sweep_id: str, run: CommandRunner, clock: Clock, sign_of_life: Callable[[], float]) -> None:
         self._sweep_id = sweep_id
         self._run = run
         self._clock = clock

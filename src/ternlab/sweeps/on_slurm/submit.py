@@ -11,7 +11,7 @@ from pathlib import Path
 from ternlab.core.errors import InfrastructureError
 from ternlab.core.files import write_text
 from ternlab.sweeps.on_slurm.batches import Batch, batches_folder, remove_batch, write_batch
-from ternlab.sweeps.on_slurm.commands import DEFAULTS, Answer, Run
+from ternlab.sweeps.on_slurm.commands import DEFAULTS, Answer, CommandRunner
 from ternlab.sweeps.on_slurm.queue import Queue
 from ternlab.sweeps.on_slurm.script import job_id, script
 from ternlab.sweeps.on_slurm.settings import SlurmCluster
@@ -42,7 +42,7 @@ class Submission:
         clock: time.
     """
 
-    def __init__(self, folder: Path, cluster: SlurmCluster, run: Run, queue: Queue, clock: Clock) -> None:
+    def __init__(self, folder: Path, cluster: SlurmCluster, run: CommandRunner, queue: Queue, clock: Clock) -> None:
         self._folder = folder
         self._cluster = cluster
         self._run = run

@@ -10,7 +10,7 @@ from pathlib import Path
 from ternlab.core.errors import ExitCode
 from ternlab.sweeps.folder import alive_file, output_file
 from ternlab.sweeps.on_slurm.batches import Batch, remove_batch
-from ternlab.sweeps.on_slurm.commands import Run
+from ternlab.sweeps.on_slurm.commands import CommandRunner
 from ternlab.sweeps.on_slurm.control import cancel_jobs
 from ternlab.sweeps.on_slurm.ends import final_code, recorded_code, slurm_code
 from ternlab.sweeps.on_slurm.queue import Entry, Listing
@@ -64,7 +64,7 @@ class Tasks:
         clock: time.
     """
 
-    def __init__(self, folder: Path, runs: Path, run: Run, clock: Clock) -> None:
+    def __init__(self, folder: Path, runs: Path, run: CommandRunner, clock: Clock) -> None:
         self._folder = folder
         self._runs = runs
         self._run = run

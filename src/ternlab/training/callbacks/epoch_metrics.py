@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ternlab.runs.metrics import MetricsTable
 from ternlab.training.callbacks.order import Stage
-from ternlab.training.tally import Tally
+from ternlab.training.metric_sums import MetricSums
 
 _KEY = "ternlab_epoch_sums"
 _MEANS = "ternlab_epoch_means"
@@ -41,7 +41,7 @@ class EpochMetrics(Callback):
         self._table = table
         self._sources = sources
         self._declared = frozenset(declared)
-        self._train, self._validation, self._test = Tally(), Tally(), Tally()
+        self._train, self._validation, self._test = MetricSums(), MetricSums(), MetricSums()
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -103,8 +103,8 @@ class EpochMetrics(Callback):
 
     def results(self, trainer: pl.Trainer, prefix: str) -> dict[str, float]:
         """Return what was counted by the validation or the test that has just run, as `{prefix}/...`."""
-        tally = self._test if prefix == "test" else self._validation
-        return tally.result(prefix, _join(trainer))
+        sums = self._test if prefix == "test" else self._validation
+        return sums.result(prefix, _join(trainer))
 
 
 def _join(trainer: pl.Trainer) -> Any:

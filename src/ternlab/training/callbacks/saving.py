@@ -13,10 +13,11 @@ from pytorch_lightning.callbacks import Callback
 
 from ternlab.core.errors import DivergedError, RunInterrupted
 from ternlab.core.signals import StopRequest
+from ternlab.runs.checkpoint_files import checkpoint_file
 from ternlab.runs.directory import RunDirectory
 from ternlab.settings.root import Settings
 from ternlab.training.callbacks.order import Stage
-from ternlab.training.checkpoints import KEY, checkpoint_file, prune
+from ternlab.training.checkpoints import KEY, prune
 from ternlab.training.resume import recipe_of
 
 

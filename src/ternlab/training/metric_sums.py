@@ -13,7 +13,7 @@ from ternlab.metrics.batch import Batch
 from ternlab.metrics.registry import LOSS, counted
 
 
-class Tally:
+class MetricSums:
     """Sums of the loss, of every registered metric, of the images and of further means.
 
     They are in float64 on the device of the logits: loss, metrics, images, means.

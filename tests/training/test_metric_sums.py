@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ternlab.core.errors import SettingsError
 from ternlab.metrics.batch import Batch
 from ternlab.metrics.registry import METRICS, MetricEntry
-from ternlab.training.tally import Tally
+from ternlab.training.metric_sums import MetricSums
 
 
 def batches_of(sizes: list[int], classes: int, seed: int = 0) -> list[tuple[Tensor, Tensor]]:
@@ -23,11 +23,11 @@ def batches_of(sizes: list[int], classes: int, seed: int = 0) -> list[tuple[Tens
     ]
 
 
-def counted(batches: list[tuple[Tensor, Tensor]]) -> Tally:
-    tally = Tally()
+def counted(batches: list[tuple[Tensor, Tensor]]) -> MetricSums:
+    sums = MetricSums()
     for logits, labels in batches:
-        tally.add(nn.functional.cross_entropy(logits, labels), logits, labels)
-    return tally
+        sums.add(nn.functional.cross_entropy(logits, labels), logits, labels)
+    return sums
 
 
 def brute_force(batches: list[tuple[Tensor, Tensor]]) -> dict[str, float]:
@@ -60,13 +60,13 @@ def test_up_to_five_classes_are_all_within_the_top_five(classes: int) -> None:
 
 
 def test_result_starts_anew_and_is_empty_when_nothing_was_counted() -> None:
-    assert Tally().result("val") == {}
+    assert MetricSums().result("val") == {}
     first, second = batches_of([5, 9], 7)
-    tally = counted([first])
-    tally.result("val")
-    assert tally.result("val") == {}
-    tally.add(nn.functional.cross_entropy(*second), *second)
-    assert tally.result("val") == counted([second]).result("val")
+    sums = counted([first])
+    sums.result("val")
+    assert sums.result("val") == {}
+    sums.add(nn.functional.cross_entropy(*second), *second)
+    assert sums.result("val") == counted([second]).result("val")
 
 
 def test_join_adds_the_sums_of_several_processes() -> None:
@@ -79,27 +79,27 @@ def test_join_adds_the_sums_of_several_processes() -> None:
 
 
 def test_many_small_losses_are_summed_without_loss_of_digits() -> None:
-    tally = Tally()
+    sums = MetricSums()
     logits, labels = torch.zeros(1, 3), torch.zeros(1, dtype=torch.long)
-    tally.add(torch.tensor(2.0**25), logits, labels)
+    sums.add(torch.tensor(2.0**25), logits, labels)
     for _ in range(999):
-        tally.add(torch.tensor(1.0), logits, labels)
-    assert tally.result("x")["x/loss"] == (2.0**25 + 999) / 1000
+        sums.add(torch.tensor(1.0), logits, labels)
+    assert sums.result("x")["x/loss"] == (2.0**25 + 999) / 1000
 
 
 def test_sums_do_not_keep_the_graph() -> None:
     logits = torch.randn(4, 3, requires_grad=True)
     labels = torch.zeros(4, dtype=torch.long)
-    tally = Tally()
-    tally.add(nn.functional.cross_entropy(logits, labels), logits, labels)
-    assert tally.sums is not None and not tally.sums.requires_grad and tally.sums.dtype == torch.float64
+    sums = MetricSums()
+    sums.add(nn.functional.cross_entropy(logits, labels), logits, labels)
+    assert sums.sums is not None and not sums.sums.requires_grad and sums.sums.dtype == torch.float64
 
 
 def test_half_precision_logits_are_counted() -> None:
     logits = torch.eye(6, dtype=torch.bfloat16)
-    tally = Tally()
-    tally.add(torch.tensor(0.5, dtype=torch.bfloat16), logits, torch.arange(6))
-    assert tally.result("x") == {"x/loss": 0.5, "x/top1": 100, "x/top5": 100}
+    sums = MetricSums()
+    sums.add(torch.tensor(0.5, dtype=torch.bfloat16), logits, torch.arange(6))
+    assert sums.result("x") == {"x/loss": 0.5, "x/top1": 100, "x/top5": 100}
 
 
 def right_by_far(batch: Batch) -> Tensor:
@@ -128,7 +128,7 @@ def test_sums_of_other_metrics_are_refused(request: pytest.FixtureRequest) -> No
     before = counted(batches_of([5], 4))
     request.getfixturevalue("registered")
     with pytest.raises(SettingsError, match=r"(?s)has counted 2 metrics.*there are 4 now.*the plugins that the run"):
-        Tally().restore(before.sums)
-    tally = Tally()
-    tally.restore(None)
-    assert tally.result("train") == {}
+        MetricSums().restore(before.sums)
+    sums = MetricSums()
+    sums.restore(None)
+    assert sums.result("train") == {}

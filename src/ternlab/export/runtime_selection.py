@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from ternlab.core.errors import SettingsError
-from ternlab.export.described import Described
 from ternlab.export.packed import load
 from ternlab.export.runtimes import Images, Runtime, installed, need, onnx_runtime, openvino_runtime, torch_runtime
+from ternlab.export.signature import ModelSignature
 from ternlab.export.summary import summary
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,9 @@ AGREEMENT = 1e-4
 _RUNTIMES = ("openvino", "onnxruntime")
 
 
-def runtime_for(about: Described, wanted: str, threads: int | None, images: Callable[[int], int | None]) -> Runtime:
+def runtime_for(
+    about: ModelSignature, wanted: str, threads: int | None, images: Callable[[int], int | None]
+) -> Runtime:
     """Return the runtime that predicts; `auto` says on the log which and why.
 
     Args:
@@ -55,7 +57,7 @@ def runtime_for(about: Described, wanted: str, threads: int | None, images: Call
     return _torch(network, threads) if wanted == "torch" else _converted(network, about, wanted, threads)
 
 
-def _of_onnx(about: Described, wanted: str, threads: int | None) -> Runtime:
+def _of_onnx(about: ModelSignature, wanted: str, threads: int | None) -> Runtime:
     if wanted == "torch":
         raise SettingsError(
             "runtime", value="torch", rule="torch cannot run ONNX files", instead="runtime=auto, or a packed file"
@@ -75,7 +77,7 @@ def _of_onnx(about: Described, wanted: str, threads: int | None) -> Runtime:
 
 
 def _of_packed(
-    network: nn.Module, about: Described, threads: int | None, images: Callable[[int], int | None]
+    network: nn.Module, about: ModelSignature, threads: int | None, images: Callable[[int], int | None]
 ) -> Runtime:
     """Convert when there is so much to compute that it pays, and when the converted network agrees."""
     plain = _torch(network, threads)
@@ -106,7 +108,7 @@ def _torch(network: nn.Module, threads: int | None) -> Runtime:
     return torch_runtime(network, bfloat16=False, threads=threads)
 
 
-def _converted(network: nn.Module, about: Described, name: str, threads: int | None) -> Runtime:
+def _converted(network: nn.Module, about: ModelSignature, name: str, threads: int | None) -> Runtime:
     """Return a packed file's network in a runtime that takes ONNX."""
     for package in ("onnx", "onnxscript"):
         need(package, "runtime", name)

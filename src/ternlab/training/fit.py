@@ -20,6 +20,7 @@ from ternlab.export.accounting import sizes
 from ternlab.runs.directory import RunDirectory
 from ternlab.runs.metrics import MetricsTable
 from ternlab.runs.needs import NO_INPUTS, Inputs
+from ternlab.runs.pairing import paired_metrics
 from ternlab.settings.root import Settings
 from ternlab.training.callbacks.epoch_metrics import EpochMetrics
 from ternlab.training.callbacks.layer_stats import LayerStats
@@ -29,6 +30,7 @@ from ternlab.training.callbacks.saving import Saving, stop_unless_finite
 from ternlab.training.checkpoints import AtomicCheckpointIO
 from ternlab.training.hardware import Choice, Threads, choose, threads_here
 from ternlab.training.inputs import described_inputs
+from ternlab.training.mirrors import build_mirrors
 from ternlab.training.module import Classifier
 from ternlab.training.network import save_weights
 from ternlab.training.optimizers import threshold_parameters
@@ -52,7 +54,7 @@ class Outcome:
     facts: dict[str, Any]
 
 
-def train(
+def fit(
     settings: Settings,
     directory: RunDirectory,
     *,
@@ -249,3 +251,24 @@ def _announce(settings: Settings, data: ImageDataModule, choice: Choice, threads
     memory = "channels_last" if choice.channels_last else "contiguous"
     _log.info("%s, %s, %s (%s)", choice.device, choice.precision, memory, choice.reason)
     _log.info("CPU threads: %d, waiting: %s (%s)", threads.count, threads.waiting, threads.reason)
+
+
+def train_here(
+    settings: Settings, directory: RunDirectory, inputs: Inputs, place: Place, stop: StopRequest | None = None
+) -> Outcome:
+    """Train the run of `directory` in this process; mirrors are opened before and closed after, whatever happens."""
+    mirrors = build_mirrors(settings, directory) if place.rank == 0 else ()
+    try:
+        outcome = fit(settings, directory, inputs=inputs, mirrors=mirrors, place=place, stop=stop)
+    except BaseException:
+        for mirror in mirrors:
+            mirror.close({}, exit_code=1)
+        raise
+    for mirror in mirrors:
+        mirror.close({**outcome.metrics, **_pairing(directory, outcome)}, exit_code=0)
+    return outcome
+
+
+def _pairing(directory: RunDirectory, outcome: Outcome) -> dict[str, float]:
+    baseline = (directory.record() or {}).get("baseline")
+    return paired_metrics(outcome.metrics, baseline) if baseline else {}

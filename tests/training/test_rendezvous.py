@@ -15,8 +15,8 @@ import pytest
 from ternlab.core.errors import DivergedError, ExitCode, InfrastructureError, RunInterrupted, SettingsError
 from ternlab.core.signals import StopRequest
 from ternlab.slurm.allocation import Allocation
-from ternlab.training import nodes
-from ternlab.training.nodes import Call, Follower, Leader, check_address
+from ternlab.training import rendezvous
+from ternlab.training.rendezvous import Call, Follower, Leader, check_address
 from tests.commands.run_command import LONG, TINY, wait_for
 from tests.commands.warm_command import run, start
 
@@ -60,8 +60,8 @@ def seen(follower: tuple[Any, Path]) -> Any:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nodes, "_LOOK_SECONDS", 0.01)
-    monkeypatch.setattr(nodes, "ENDING_SECONDS", 5.0)
+    monkeypatch.setattr(rendezvous, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(rendezvous, "ENDING_SECONDS", 5.0)
     monkeypatch.delenv("MASTER_ADDR", raising=False)
 
 
@@ -84,7 +84,7 @@ def test_followers_join_each_training_and_leave_with_the_leader_and_nothing_is_l
 def test_a_leader_with_nothing_to_train_lets_the_others_go_also_those_that_come_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nodes, "ENDING_SECONDS", 0.05)
+    monkeypatch.setattr(rendezvous, "ENDING_SECONDS", 0.05)
     with Leader(tmp_path, place(0)):
         pass
     assert seen(follow(tmp_path)) == ["end"]
@@ -95,7 +95,7 @@ def test_the_error_of_another_node_reaches_the_leader(tmp_path: Path) -> None:
     follower = follow(tmp_path)
     with Leader(tmp_path, place(0)) as leader:
         call = leader.call(tmp_path / "fails", StopRequest())
-        nodes.wait_until(lambda: leader.error_elsewhere(call) is not None, 10)
+        rendezvous.wait_until(lambda: leader.error_elsewhere(call) is not None, 10)
         error = leader.error_elsewhere(call)
         assert error is not None
         assert error["exit_code"] == ExitCode.DIVERGED and "not finite" in error["error"]
@@ -119,9 +119,9 @@ def test_followers_leave_with_an_error_when_the_leader_dies(tmp_path: Path) -> N
 
 
 def test_a_node_that_does_not_come_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nodes, "ARRIVAL_SECONDS", 0.1)
-    monkeypatch.setattr(nodes, "ENDING_SECONDS", 0.1)
-    monkeypatch.setattr(nodes, "_host_names", lambda nodelist: ["n1", "n2"])
+    monkeypatch.setattr(rendezvous, "ARRIVAL_SECONDS", 0.1)
+    monkeypatch.setattr(rendezvous, "ENDING_SECONDS", 0.1)
+    monkeypatch.setattr(rendezvous, "_host_names", lambda nodelist: ["n1", "n2"])
     with (
         pytest.raises(InfrastructureError, match=r"1 of 2 nodes did not come .*: n2"),
         Leader(tmp_path, place(0)) as one,
@@ -130,12 +130,12 @@ def test_a_node_that_does_not_come_is_named(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_leader_that_does_not_come_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nodes, "ARRIVAL_SECONDS", 0.1)
+    monkeypatch.setattr(rendezvous, "ARRIVAL_SECONDS", 0.1)
     assert "first task" in seen(follow(tmp_path))[0]
 
 
 def test_a_signal_ends_the_wait_for_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nodes, "ENDING_SECONDS", 0.1)
+    monkeypatch.setattr(rendezvous, "ENDING_SECONDS", 0.1)
     stop = StopRequest()
     stop.signal = "SIGUSR2"
     with pytest.raises(RunInterrupted), Leader(tmp_path, place(0)) as leader:
@@ -143,7 +143,7 @@ def test_a_signal_ends_the_wait_for_the_others(tmp_path: Path, monkeypatch: pyte
 
 
 def test_what_an_earlier_start_of_the_job_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nodes, "ENDING_SECONDS", 0.1)
+    monkeypatch.setattr(rendezvous, "ENDING_SECONDS", 0.1)
     for name in ("7-0-0-1", "7-1-0-1", "77-0-0-1"):
         (tmp_path / ".nodes" / name).mkdir(parents=True)
     with Leader(tmp_path, place(0, restarts=2)):

@@ -46,7 +46,7 @@ class Preprocessing(Section):
 
 
 @dataclass(frozen=True)
-class Described:
+class ModelSignature:
     """An exported file that can predict.
 
     Attributes:
@@ -69,7 +69,7 @@ class Described:
         return self.preprocessing.channels, self.preprocessing.size, self.preprocessing.size
 
 
-def described(path: Path) -> Described:
+def read_signature(path: Path) -> ModelSignature:
     """Return what a packed or an ONNX file says of itself.
 
     Raises:
@@ -90,7 +90,7 @@ def described(path: Path) -> Described:
     if (architecture.channels, architecture.size) != (preprocessing.channels, preprocessing.size):
         raise FileFormatError(f"{path}: prepares images that its network does not take\n  instead: export it again")
     name = str(architecture.model.get("name"))
-    return Described(path, found["format"] == "onnx", name, architecture.classes, preprocessing)
+    return ModelSignature(path, found["format"] == "onnx", name, architecture.classes, preprocessing)
 
 
 def _checked(section: Any, values: Any, path: Path, name: str) -> Any:

@@ -1,4 +1,4 @@
-"""One process of a run that trains in several: `torchrun -m ternlab.training.rank FOLDER OUTCOME`."""
+"""One process of a run that trains in several: `torchrun -m ternlab.training.worker FOLDER OUTCOME`."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ternlab.core.lock import RunLock
 from ternlab.core.logs import FOR_A_PERSON, log_to_file, log_to_terminal, quiet_libraries, tracebacks
 from ternlab.core.signals import StopRequest
 from ternlab.runs.directory import RunDirectory
+from ternlab.training.fit import train_here
 from ternlab.training.launch import log_file
 from ternlab.training.processes import node_from_environment, place_from_environment
-from ternlab.training.running import train_here
 
 
 def main(arguments: list[str]) -> int:

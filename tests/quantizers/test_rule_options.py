@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from ternlab.commands.defaults import defaults
 from ternlab.core.errors import SettingsError
 from ternlab.core.registry import Registry
 from ternlab.quantizers.registry import RULES, register_rule, rule_class, rule_entry, rule_options
@@ -30,7 +31,9 @@ def merged(name: str) -> dict[str, Any]:
     own = yaml.safe_load((CONF / f"{name}.yaml").read_text(encoding="utf-8"))
     values: dict[str, Any] = {}
     for base in own.pop("defaults", []):
-        if base != "_self_":
+        if base.startswith("_") and base != "_self_":
+            values |= defaults()[f"quant/{base}"]
+        elif base != "_self_":
             values |= merged(base)
     return values | own
 
@@ -42,8 +45,8 @@ def test_each_file_holds_exactly_the_options_of_its_rule_with_their_defaults(nam
     assert set(values) >= COMMON
     assert (rule == name) is (name not in VARIANTS)
     options = {key: value for key, value in values.items() if key not in COMMON}
-    defaults = rule_entry(rule).options().model_dump(mode="json")
-    assert options == {**defaults, **VARIANTS.get(name, {})}
+    own = rule_entry(rule).options().model_dump(mode="json")
+    assert options == {**own, **VARIANTS.get(name, {})}
     checked = quant_settings(values).rule
     assert type(checked) is RULES[rule].options
     assert {**checked.model_dump(mode="json"), **VARIANTS.get(name, {})} == options

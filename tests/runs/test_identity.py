@@ -83,10 +83,10 @@ COUNTS: dict[str, Any] = {
     "optim.decay_bn": True,
     "optim.decay_bias": True,
     "optim.label_smoothing": 0.1,
-    "optim.schedule.name": "cosine",
+    "optim.schedule.name": "constant",
     "optim.schedule.milestones": [1.0],
     "optim.schedule.factors": [0.1],
-    "optim.schedule.warmup_epochs": 1.0,
+    "optim.schedule.warmup_epochs": 2.0,
     "optim.schedule.final": 0.1,
     "trainer.max_epochs": 11,
     "trainer.accumulate_grad_batches": 2,
@@ -266,7 +266,7 @@ def test_an_id_is_the_same_in_another_process() -> None:
         assert done.stdout.strip() == run_id(settings()), done.stderr
 
 
-# The defaults that ids of this IDENTITY_VERSION were made with.
+# The values at which ids of this IDENTITY_VERSION leave a setting out: its default when it was added.
 FROZEN_DEFAULTS: dict[str, Any] = {
     "seed": 0,
     "model.stem": "auto",
@@ -326,23 +326,27 @@ FROZEN_DEFAULTS: dict[str, Any] = {
 }
 
 
-def test_a_default_is_not_changed_under_the_runs_that_were_made_with_it() -> None:
-    # Defaults are left out of the hash: with another one, a run of before would answer for a run of now.
-    # Raise IDENTITY_VERSION together with it (and then freeze here anew).
-    networks = ("alexnet", "resnet20")
+def test_a_setting_is_left_out_at_the_value_at_which_it_was_left_out_before() -> None:
+    # At another one, an old run would answer for a new one. A default that changes keeps it (`changed_default`).
+    old = {"weight_decay": 0.0, "schedule": {"name": "constant", "warmup_epochs": 0.0}}
     now = {
         name: value
-        for model in networks
-        for name, value in defaults(settings_from_config({"model": {"name": model}, "quant": {"name": "tga"}}))
+        for model in ("alexnet", "resnet20")
+        for name, value in defaults(
+            settings_from_config({"model": {"name": model}, "quant": {"name": "tga"}, "optim": old})
+        )
     }
+    plain = identity(settings_from_config({"quant": {"name": "tga"}, "optim": old}))
+    assert plain["optim"] == {"name": "sgd", "schedule": {"name": "constant"}}
     assert IDENTITY_VERSION == 1
     assert {name: now[name] for name in FROZEN_DEFAULTS} == FROZEN_DEFAULTS
 
 
 def test_ids_of_runs_that_exist_do_not_change() -> None:
     # When these must change, IDENTITY_VERSION is raised, and the runs on everybody's disks are not found any more.
-    assert run_id(settings_from_config({})) == "digits-resnet20-none-s0-049d526501"
-    assert run_id(settings()) == "digits-alexnet-tga-s0-fc6365cea9"
+    before = {"weight_decay": 0.0, "schedule": {"name": "constant", "warmup_epochs": 0.0}}
+    assert run_id(settings_from_config({"optim": before})) == "digits-resnet20-none-s0-049d526501"
+    assert run_id(settings_from_config({**BASE, "optim": before})) == "digits-alexnet-tga-s0-fc6365cea9"
 
 
 def test_options_of_a_network_count_when_they_are_not_at_their_defaults() -> None:

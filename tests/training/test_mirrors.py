@@ -79,7 +79,7 @@ def test_a_run_trains_on_when_wandb_cannot_be_used_at_all(
     def missing(*_: object) -> None:
         raise ImportError("no wandb here")
 
-    monkeypatch.setattr("ternlab.training.mirrors.LiveSync", missing)
+    monkeypatch.setattr("ternlab.loggers.wandb.live_sync.LiveSync", missing)
     mirrored = trained(tiny_settings(tmp_path / "mirrored", logger__name="wandb"))
     assert mirrored.weights_file.is_file()
     assert "no wandb here" in said(caplog)[0]
@@ -99,7 +99,7 @@ def test_each_epoch_is_told_when_its_row_is_in_the_file(tmp_path: Path, monkeypa
             assert not failed
             assert "test/top1" in metrics
 
-    monkeypatch.setattr("ternlab.training.mirrors.LiveSync", Told)
+    monkeypatch.setattr("ternlab.loggers.wandb.live_sync.LiveSync", Told)
     trained(tiny_settings(tmp_path, logger__name="wandb", trainer__max_epochs=3))
     assert told == [1, 2, 3]
 

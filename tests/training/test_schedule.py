@@ -15,7 +15,7 @@ from ternlab.training.schedule import factor
 
 
 def schedule(**values: Any) -> ScheduleSettings:
-    return ScheduleSettings.model_validate(values)
+    return ScheduleSettings.model_validate({"name": "constant", "warmup_epochs": 0, **values})
 
 
 def test_constant_is_one_everywhere() -> None:

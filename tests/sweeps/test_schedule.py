@@ -372,8 +372,8 @@ def test_a_run_that_is_stopped_again_and_again_goes_on_while_it_gets_further(wor
             if (run, ExitCode.INTERRUPTED) in found:
                 checkpoints.mkdir(parents=True, exist_ok=True)
                 step = self.started.count(run)
-                (checkpoints / f"step-{step:08d}.ckpt").touch()
-                (checkpoints / f"step-{step:08d}.json").touch()
+                (checkpoints / f"step-{step:09d}.ckpt").touch()
+                (checkpoints / f"step-{step:09d}.json").touch()
             return found
 
     world.launcher = GetsFurther(world.runs, lambda: world.time)

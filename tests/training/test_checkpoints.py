@@ -19,18 +19,9 @@ import pytest
 import torch
 
 from ternlab.core.errors import CheckpointCorruptError, SettingsError
+from ternlab.runs.checkpoint_files import checkpoint_file, manifest_file, newest_first, read_manifest
 from ternlab.runs.directory import RunDirectory
-from ternlab.training.checkpoints import (
-    KEY,
-    AtomicCheckpointIO,
-    checkpoint_file,
-    manifest_file,
-    newest_first,
-    prune,
-    read_manifest,
-    readable,
-    verify,
-)
+from ternlab.training.checkpoints import KEY, AtomicCheckpointIO, prune, readable, verify
 from ternlab.training.resume import read_checkpoint, starting_checkpoint
 from tests.commands.run_command import LONG
 from tests.fork_server import FORK_SERVER

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from ternlab.core.errors import SettingsError
+from ternlab.data.fingerprint import check_data
+from ternlab.data.layout import image_files
 from ternlab.data.module import ImageDataModule
+from ternlab.data.settings import DataSettings
 from ternlab.data.source import MemoryPart
 from tests.data.made_images import CORRUPT, encoded, write_folder
 
@@ -25,6 +28,44 @@ def test_folders_are_classes_in_sorted_order(ready: Ready, tmp_path: Path, test_
     assert isinstance(data._source.train, MemoryPart)
     assert (data.classes, data.train_count, data.val_count, data.test_count) == (("cat", "dog"), 18, 2, 6)
     assert next(iter(data.test_dataloader()))[1].tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_files_that_are_no_images_are_counted_by_their_suffix(
+    ready: Ready, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = write_folder(tmp_path / "set", {"train": 5, "test": 2})
+    for name in ("cat/a.heic", "cat/b.heic", "dog/LICENSE"):
+        (root / "train" / name).write_bytes(b"x")
+    ready(name="image_folder", root=str(root))
+    (said,) = [record.getMessage() for record in caplog.records if "left out" in record.getMessage()]
+    assert "3 files" in said and "2 .heic, 1 without a suffix" in said
+
+
+def test_a_class_without_a_training_image_is_refused_before_any_is_read(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "set", {"train": 2, "test": 2})
+    for part in ("train", "test"):
+        (root / part / "cow").mkdir()
+    with pytest.raises(SettingsError, match=r"train/cow: is a class without a training image"):
+        check_data(DataSettings(name="image_folder", root=str(root)), tmp_path)
+    (root / "train" / "cow" / "0.png").write_bytes(encoded(0))
+    check_data(DataSettings(name="image_folder", root=str(root)), tmp_path)
+
+
+def test_links_that_lead_back_are_not_followed_and_others_are(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "set", {"train": 2})
+    for name in ("first", "second"):
+        (folder / "train" / "cat" / name).symlink_to(".")
+    (folder / "train" / "cat" / "up").symlink_to(folder)
+    (folder / "train" / "cat" / "dogs").symlink_to(folder / "train" / "dog")
+    found = list(image_files(folder / "train" / "cat"))
+    assert found == [
+        "000.png",
+        "001.png",
+        "dogs/000.png",
+        "dogs/001.png",
+        "up/train/dog/000.png",
+        "up/train/dog/001.png",
+    ]
 
 
 def test_large_images_are_decoded_by_threads_to_the_same_pixels(

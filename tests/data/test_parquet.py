@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from ternlab.core.errors import SettingsError
+from ternlab.data.layout import parquet_parts
 from ternlab.data.module import ImageDataModule
 from tests.data.made_images import CORRUPT, encoded, write_parquet
 
@@ -63,6 +64,52 @@ def test_class_names_come_from_the_schema(ready: Ready, tmp_path: Path) -> None:
     for part in ("train", "test"):
         write_parquet(tmp_path / f"{part}.parquet", [encoded(1)] * 4, [0, 1] * 2, names=("cat", "dog", "cow"))
     assert ready(name="parquet", root=str(tmp_path), val_fraction=0.0).classes == ("cat", "dog", "cow")
+
+
+def test_files_that_name_the_classes_in_other_orders_give_the_same_labels(ready: Ready, tmp_path: Path) -> None:
+    write_parquet(tmp_path / "train-00000-of-00002.parquet", [encoded(1)] * 3, [0, 1, 2], names=("cat", "dog", "cow"))
+    write_parquet(tmp_path / "train-00001-of-00002.parquet", [encoded(1)] * 3, [0, 1, 2], names=("cow", "cat", "dog"))
+    write_parquet(tmp_path / "test.parquet", [encoded(1)] * 2, [0, 1], names=("dog", "cow"))
+    data = ready(name="parquet", root=str(tmp_path), val_fraction=0.0)
+    assert data.classes == ("cat", "dog", "cow")
+    assert data._source.train.labels.tolist() == [0, 1, 2, 2, 0, 1]
+    assert data._source.test.labels.tolist() == [1, 2]
+
+
+def test_a_class_that_the_training_part_has_not_is_refused(ready: Ready, tmp_path: Path) -> None:
+    write_parquet(tmp_path / "train.parquet", [encoded(1)] * 2, [0, 1], names=("cat", "dog"))
+    write_parquet(tmp_path / "test.parquet", [encoded(1)] * 2, [0, 1], names=("cat", "cow"))
+    with pytest.raises(SettingsError, match=r"test\.parquet.*'cow'"):
+        ready(name="parquet", root=str(tmp_path))
+    write_parquet(tmp_path / "test.parquet", [encoded(1)] * 2, [0, 2], names=("dog", "cat"))
+    with pytest.raises(SettingsError, match=r"test\.parquet, row 1"):
+        ready(name="parquet", root=str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("train-00000-of-00003", "train-00002-of-00003"), "has 2 of 3 train files; number 1 is missing"),
+        (("train-00000-of-00001", "train-00000-of-00002", "train-00001-of-00002"), "of 00001 and of 00002"),
+        (("train-00000-of-00002", "train-0-of-00002", "train-00001-of-00002"), "twice"),
+        (("train-00000-of-00001", "train-extra"), "has train-extra.parquet beside"),
+        (("train", "train-00000-of-00001"), "train.parquet and train-00000-of-00001.parquet"),
+    ],
+)
+def test_shards_that_are_not_one_whole_set_are_refused_before_they_are_read(
+    tmp_path: Path, names: tuple[str, ...], message: str
+) -> None:
+    for name in (*names, "test"):
+        (tmp_path / f"{name}.parquet").touch()
+    with pytest.raises(SettingsError, match=message):
+        parquet_parts(tmp_path)
+
+
+def test_shards_with_a_digest_in_their_names_are_a_set(tmp_path: Path) -> None:
+    names = [f"train-0000{number}-of-00002-1a2b3c4d5e6f7a8b.parquet" for number in (0, 1)]
+    for name in (*names, "test.parquet"):
+        (tmp_path / name).touch()
+    assert [path.name for path in parquet_parts(tmp_path)[0]] == names
 
 
 def test_bare_binary_columns_and_grey_images_are_read(ready: Ready, tmp_path: Path) -> None:

@@ -45,16 +45,31 @@ def decode(data: bytes, channels: int) -> Image.Image:
     if channels == 1 and not is_grey(image):
         raise CorruptImage(f"its mode is {image.mode}, but the other images are grey")
     try:
-        if image.mode.startswith("I;16"):
-            # Pillow clips 16-bit values at 255; the high byte is the picture.
-            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        if image.mode.startswith("I"):
+            image = _high_byte(image)
+        if image.mode == "F":
+            raise CorruptImage("its pixels are floating-point numbers, and which of them is white is not known")
         mode = "L" if channels == 1 else "RGB"
         image.load()
         return image if image.mode == mode else image.convert(mode)
-    except MemoryError:
+    except (MemoryError, CorruptImage):
         raise
     except Exception as error:
         raise CorruptImage(_reason(error)) from error
+
+
+def _high_byte(image: Image.Image) -> Image.Image:
+    """Return a grey image of 16 bits with 8: Pillow itself would clip its pixels at 255.
+
+    Raises:
+        CorruptImage: the pixels do not fit into 16 bits.
+    """
+    pixels = np.asarray(image)
+    if image.mode == "I" and pixels.size and (pixels.min() < 0 or pixels.max() > 65_535):
+        raise CorruptImage(
+            f"its pixels are whole numbers from {pixels.min()} to {pixels.max()}, and must be from 0 to 65535"
+        )
+    return Image.fromarray((pixels >> 8).astype(np.uint8))
 
 
 def _reason(error: Exception) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ternlab.core.errors import SettingsError
-from ternlab.data.layout import folder_parts, image_files, no_images, parquet_parts, readable_root
+from ternlab.data.layout import empty_class, folder_parts, image_files, no_images, parquet_parts, readable_root
 from ternlab.data.registry import DATA_SETS, DataEntry
 
 if TYPE_CHECKING:
@@ -89,8 +89,11 @@ def _check_layout(entry: DataEntry, folder: Path) -> None:
     elif entry.layout == "folders":
         train, test, classes = folder_parts(folder)
         for part in (train, test):
-            if not any(True for name in classes for _ in image_files(part / name)):
+            empty = [name for name in classes if not any(True for _ in image_files(part / name))]
+            if len(empty) == len(classes):
                 raise no_images(part)
+            if empty and part == train:
+                raise empty_class(part, empty[0])
     else:
         readable_root(folder)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,8 @@ from ternlab.data.source import DataSource
 
 if TYPE_CHECKING:
     from ternlab.data.settings import DataSettings
+
+_log = logging.getLogger(__name__)
 
 
 class FolderImages:
@@ -33,9 +37,17 @@ class FolderImages:
 
     def __init__(self, folder: Path, classes: list[str]) -> None:
         self.folder = folder
-        found = [(os.path.join(name, path), k) for k, name in enumerate(classes) for path in image_files(folder / name)]
+        others: Counter[str] = Counter()
+        found = [
+            (os.path.join(name, path), label)
+            for label, name in enumerate(classes)
+            for path in image_files(folder / name, others)
+        ]
         if not found:
             raise no_images(folder)
+        if others:
+            listed = ", ".join(f"{count} {suffix or 'without a suffix'}" for suffix, count in others.most_common(5))
+            _log.warning("%s: %d files are left out, since they are no images (%s)", folder, others.total(), listed)
         self._paths = np.array([os.fsencode(path) for path, _ in found])
         self.labels = torch.tensor([label for _, label in found], dtype=torch.int64)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,8 @@ from ternlab.core.errors import SettingsError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp"})
 TEST_NAMES = ("test", "val")
+# Of files in several pieces, as the Hugging Face hub numbers them.
+_SHARD = re.compile(r"(?P<number>\d+)-of-(?P<total>\d+)(-[0-9a-f]+)?")
 
 
 def readable_root(root: Path) -> Path:
@@ -54,12 +58,46 @@ def parquet_parts(root: Path) -> tuple[list[Path], list[Path]]:
 
 def _named_parquet(root: Path, part: str) -> list[Path]:
     for folder in (root, root / "data"):
-        whole = folder / f"{part}.parquet"
+        whole, shards = folder / f"{part}.parquet", sorted(folder.glob(f"{part}-*.parquet"))
+        if whole.is_file() and shards:
+            raise SettingsError(
+                "data.root",
+                value=str(folder),
+                rule=f"has {whole.name} and {shards[0].name}, so images may be there twice",
+                instead="one of the two in the folder",
+            )
         if whole.is_file():
             return [whole]
-        if shards := sorted(folder.glob(f"{part}-*.parquet")):
+        if shards:
+            _check_shards(folder, part, shards)
             return shards
     return []
+
+
+def _check_shards(folder: Path, part: str, shards: list[Path]) -> None:
+    """Refuse numbered files (`train-00000-of-00003.parquet`) that are not all there, each once, and nothing else.
+
+    Raises:
+        SettingsError: the file that is missing or superfluous is named.
+    """
+    numbered = {path: found for path in shards if (found := _SHARD.fullmatch(path.stem.removeprefix(f"{part}-")))}
+    if not numbered:
+        return
+    totals = sorted({found["total"] for found in numbered.values()}, key=int)
+    other = [path.name for path in shards if path not in numbered]
+    total, numbers = totals[-1], [int(found["number"]) for found in numbered.values()]
+    missing = sorted(set(range(int(total))) - set(numbers))
+    if len(totals) > 1:
+        rule = f"has {part} files of {' and of '.join(totals)}, so images may be there twice"
+    elif other:
+        rule = f"has {other[0]} beside {part} files that are numbered 0 to {int(total) - 1} of {total}"
+    elif missing:
+        rule = f"has {len(numbers)} of {int(total)} {part} files; number {missing[0]} is missing"
+    elif len(set(numbers)) < len(numbers) or max(numbers) >= int(total):
+        rule = f"has a number of a {part} file twice, or one above {int(total) - 1}"
+    else:
+        return
+    raise SettingsError("data.root", value=str(folder), rule=rule, instead="the files of one download, all of them")
 
 
 def folder_parts(root: Path) -> tuple[Path, Path, list[str]]:
@@ -94,13 +132,49 @@ def _class_names(part: Path) -> list[str]:
         raise SettingsError("data.root", value=str(part), rule=rule, instead="check its permissions") from error
 
 
-def image_files(folder: Path) -> Iterator[str]:
-    """Yield the paths of the image files under `folder`, relative to it, in sorted order."""
+def image_files(folder: Path, others: Counter[str] | None = None) -> Iterator[str]:
+    """Yield the paths of the image files under `folder`, relative to it, in sorted order.
+
+    Links are followed, but for those that lead back to a folder that they are in.
+
+    Args:
+        folder: searched with all folders in it.
+        others: counts the other files, by their suffix.
+    """
+    inside: dict[str, frozenset[tuple[int, int]]] = {}
     for where, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        around = inside.pop(where, frozenset()) | {_identity(where)}
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and _identity(os.path.join(where, name)) not in around
+        )
+        inside.update((os.path.join(where, name), around) for name in folders)
         for name in sorted(names):
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
+            suffix = os.path.splitext(name)[1].lower()
+            if name.startswith("."):
+                continue
+            if suffix in IMAGE_SUFFIXES:
                 yield os.path.relpath(os.path.join(where, name), folder)
+            elif others is not None:
+                others[suffix] += 1
+
+
+def _identity(folder: str) -> tuple[int, int]:
+    """Return what two names of the same folder have in common."""
+    try:
+        found = Path(folder).stat()
+    except OSError:
+        return (-1, -1)
+    return found.st_dev, found.st_ino
+
+
+def empty_class(part: Path, name: str) -> SettingsError:
+    """Return the error for a class without a training image."""
+    return SettingsError(
+        "data.root",
+        value=str(part / name),
+        rule="is a class without a training image",
+        instead="images in it, or remove the class folder from every part",
+    )
 
 
 def no_images(part: Path) -> SettingsError:

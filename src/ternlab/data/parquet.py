@@ -34,17 +34,21 @@ class ParquetImages:
     Args:
         files: the part's files; rows are numbered through them in order.
         settings: names of the columns.
+        class_names: the classes, whose order gives the labels; a file with the same names in another order is read
+            accordingly. Default: those of the first file that has names.
 
     Raises:
-        SettingsError: a file is not Parquet, a column is missing or of the wrong type, a value is missing.
+        SettingsError: a file is not Parquet, a column is missing or of the wrong type, a value is missing, a class of
+            a file is not among the classes.
     """
 
-    def __init__(self, files: Sequence[Path], settings: DataSettings) -> None:
+    def __init__(self, files: Sequence[Path], settings: DataSettings, class_names: tuple[str, ...] = ()) -> None:
         self._files = list(files)
         opened = [_open(path) for path in files]
-        self.class_names = _class_names(opened[0].schema_arrow, settings.label_column)
         for path, file in zip(files, opened, strict=True):
             _check_columns(path, file.schema_arrow, settings)
+        self._names = [_class_names(file.schema_arrow, settings.label_column) for file in opened]
+        self.class_names = class_names or next(filter(None, self._names), ())
         _check_memory(files)
         counts = [file.metadata.num_rows for file in opened]
         self._firsts = np.cumsum([0, *counts]).tolist()
@@ -53,11 +57,12 @@ class ParquetImages:
     def _read(self, opened: list[pq.ParquetFile], settings: DataSettings) -> tuple[Tensor, Tensor, np.ndarray]:
         columns = [settings.image_column, settings.label_column]
         labels, blocks, lengths = [], [], []
-        for path, file in zip(self._files, opened, strict=True):
+        for path, file, names in zip(self._files, opened, self._names, strict=True):
+            places = _places(path, names, self.class_names, settings.label_column)
             try:
                 for batch in file.iter_batches(columns=columns):
-                    numbers = _without_nulls(path, batch.column(columns[1]), columns[1])
-                    labels.append(numbers.cast(pa.int64()).to_numpy())
+                    numbers = _without_nulls(path, batch.column(columns[1]), columns[1]).cast(pa.int64()).to_numpy()
+                    labels.append(_placed(numbers, places))
                     block, sizes = _bytes_of(_without_nulls(path, _encoded(batch.column(columns[0])), columns[0]))
                     blocks.append(block)
                     lengths.append(sizes)
@@ -83,12 +88,15 @@ class ParquetImages:
 def load(settings: DataSettings, folder: Path) -> DataSource:
     """Return the images of `folder`'s train and test (or validation) files.
 
-    Class names come from the Hugging Face metadata of the schema, else they are the numbers from 0.
+    Class names come from the Hugging Face metadata of the schema, else they are the numbers from 0. Files may name the
+    classes in different orders.
 
     Raises:
         SettingsError: as `ParquetImages` and `ternlab.data.encoded.assemble`; a label is out of range.
     """
-    train, test = (ParquetImages(files, settings) for files in parquet_parts(folder))
+    of_train, of_test = parquet_parts(folder)
+    train = ParquetImages(of_train, settings)
+    test = ParquetImages(of_test, settings, train.class_names)
     classes = train.class_names or tuple(str(label) for label in range(int(train.labels.max()) + 1))
     for part in (train, test):
         wrong = ((part.labels < 0) | (part.labels >= len(classes))).nonzero().flatten()
@@ -161,3 +169,30 @@ def _class_names(schema: pa.Schema, column: str) -> tuple[str, ...]:
         return tuple(str(name) for name in features[column]["names"])
     except (KeyError, TypeError, ValueError):
         return ()
+
+
+def _places(path: Path, names: tuple[str, ...], classes: tuple[str, ...], column: str) -> np.ndarray | None:
+    """Return the place of each name of a file among the classes; `None` where the numbers are right as they are.
+
+    Raises:
+        SettingsError: a name is not among the classes.
+    """
+    if not names or names == classes[: len(names)]:
+        return None
+    strange = [name for name in names if name not in classes]
+    if strange:
+        raise SettingsError(
+            f"data.label_column in {path}",
+            value=column,
+            rule=f"names the class {strange[0]!r}, which is not among the {len(classes)} classes of the training part",
+            instead="files that name the same classes",
+        )
+    return np.array([classes.index(name) for name in names], dtype=np.int64)
+
+
+def _placed(labels: np.ndarray, places: np.ndarray | None) -> np.ndarray:
+    """Return the labels as places among the classes; those out of range become -1, which is refused."""
+    if places is None:
+        return labels
+    inside = (labels >= 0) & (labels < len(places))
+    return np.where(inside, places[np.where(inside, labels, 0)], -1)

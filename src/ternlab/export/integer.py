@@ -49,7 +49,7 @@ def with_integer_activations(proto: ModelProto, batches: Iterable[Images], metho
         source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
         onnx.save(proto, source)
         # It advises a pre-processing that torch's exporter has done already.
-        logging.getLogger().disabled = True
+        logging.getLogger().addFilter(_refuse)
         # And it prints how it collects percentiles.
         silent = contextlib.redirect_stdout(io.StringIO())
         try:
@@ -66,8 +66,12 @@ def with_integer_activations(proto: ModelProto, batches: Iterable[Images], metho
                     extra_options={"TensorQuantOverrides": _weight_scales(proto)},
                 )
         finally:
-            logging.getLogger().disabled = False
+            logging.getLogger().removeFilter(_refuse)
         return onnx.load(target)
+
+
+def _refuse(record: logging.LogRecord) -> bool:
+    return False
 
 
 def _weight_scales(proto: ModelProto) -> dict[str, list[dict[str, Any]]]:

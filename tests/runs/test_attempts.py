@@ -129,5 +129,5 @@ def test_the_newest_checkpoint_is_a_whole_one_and_the_one_that_was_written_last(
     assert last_written_step(tmp_path) == 0
     for age, step in ((30, 90), (20, 40), (10, 50)):
         save(tmp_path, step)
-        os.utime(tmp_path / f"step-{step:09d}.ckpt", (1e9 - age, 1e9 - age))
+        os.utime(tmp_path / f"step-{step:09d}.json", (1e9 - age, 1e9 - age))
     assert last_written_step(tmp_path) == 50

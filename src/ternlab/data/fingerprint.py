@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ternlab.core.errors import SettingsError
-from ternlab.data.layout import empty_class, folder_parts, image_files, no_images, parquet_parts, readable_root
+from ternlab.data.layout import empty_class, folder_parts, image_files, no_images, parquet_parts, readable_root, walk
 from ternlab.data.registry import DATA_SETS, DataEntry
 
 if TYPE_CHECKING:
@@ -57,11 +57,10 @@ def _tree_hash(root: str) -> str:
 
 def _sizes(root: str) -> list[tuple[bytes, int]]:
     found = []
-    for where, folders, names in os.walk(root, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+    for where, names in walk(root):
         for name in names:
             path = os.path.join(where, name)
-            if not name.startswith(".") and os.path.isfile(path):
+            if os.path.isfile(path):
                 relative = os.path.relpath(path, root).replace(os.sep, "/")
                 found.append((os.fsencode(relative), os.path.getsize(path)))
     return found

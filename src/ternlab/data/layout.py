@@ -132,14 +132,10 @@ def _class_names(part: Path) -> list[str]:
         raise SettingsError("data.root", value=str(part), rule=rule, instead="check its permissions") from error
 
 
-def image_files(folder: Path, others: Counter[str] | None = None) -> Iterator[str]:
-    """Yield the paths of the image files under `folder`, relative to it, in sorted order.
+def walk(folder: str | Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield each folder below and including `folder`, and the names of its files; all sorted, hidden ones left out.
 
     Links are followed, but for those that lead back to a folder that they are in.
-
-    Args:
-        folder: searched with all folders in it.
-        others: counts the other files, by their suffix.
     """
     inside: dict[str, frozenset[tuple[int, int]]] = {}
     for where, folders, names in os.walk(folder, followlinks=True):
@@ -148,10 +144,19 @@ def image_files(folder: Path, others: Counter[str] | None = None) -> Iterator[st
             name for name in folders if not name.startswith(".") and _identity(os.path.join(where, name)) not in around
         )
         inside.update((os.path.join(where, name), around) for name in folders)
-        for name in sorted(names):
+        yield where, sorted(name for name in names if not name.startswith("."))
+
+
+def image_files(folder: Path, others: Counter[str] | None = None) -> Iterator[str]:
+    """Yield the paths of the image files under `folder`, relative to it, in the order of `walk`.
+
+    Args:
+        folder: searched with all folders in it.
+        others: counts the other files, by their suffix.
+    """
+    for where, names in walk(folder):
+        for name in names:
             suffix = os.path.splitext(name)[1].lower()
-            if name.startswith("."):
-                continue
             if suffix in IMAGE_SUFFIXES:
                 yield os.path.relpath(os.path.join(where, name), folder)
             elif others is not None:

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Mapping
 
 from ternlab.core.errors import SettingsError
+from ternlab.data.fingerprint import data_fingerprint
 from ternlab.metrics.registry import paired
 from ternlab.runs.directory import RunDirectory, existing_run, run_directory
 from ternlab.runs.identity import run_id
@@ -13,6 +14,19 @@ from ternlab.runs.record import Record, Status
 from ternlab.settings.load import twin_of
 from ternlab.settings.quant import QuantSettings
 from ternlab.settings.root import Settings
+
+# Settings that decide which images there are, how they are split, and how the test images are prepared.
+_OF_THE_IMAGES = (
+    "name",
+    "val_fraction",
+    "split_seed",
+    "limit_train",
+    "image_size",
+    "resize",
+    "on_error",
+    "image_column",
+    "label_column",
+)
 
 
 def baseline_of(settings: Settings) -> tuple[Settings, RunDirectory]:
@@ -24,15 +38,18 @@ def baseline_of(settings: Settings) -> tuple[Settings, RunDirectory]:
     if settings.baseline.run is None:
         # Nothing of the quantization is in the twin: runs that differ in nothing else share it.
         twin = _twin(settings.model_copy(update={"quant": QuantSettings()}))
-        _refuse("baseline.overrides", list(settings.baseline.overrides), _differences(settings, twin))
-        return twin, run_directory(settings.paths.runs, run_id(twin))
+        twin_id = run_id(twin)
+        reasons = _differences(settings, twin) or _other_files(settings, twin, twin_id)
+        _refuse("baseline.overrides", list(settings.baseline.overrides), reasons)
+        return twin, run_directory(settings.paths.runs, twin_id)
     directory = existing_run(settings.paths.runs, settings.baseline.run, "baseline.run")
     twin = directory.settings()
     record = directory.record() or {}
     reasons = ["it is quantized"] if twin.quant.active else []
     if record.get("status") != Status.FINISHED:
         reasons.append(f"it is {record.get('status')}")
-    _refuse("baseline.run", directory.run_id, reasons + _differences(settings, twin))
+    reasons += _differences(settings, twin) or _other_files(settings, twin, directory.run_id)
+    _refuse("baseline.run", directory.run_id, reasons)
     return twin, directory
 
 
@@ -48,12 +65,20 @@ def _differences(settings: Settings, twin: Settings) -> list[str]:
         "model.name": (twin.model.name, settings.model.name),
         **_options(settings, twin),
         "seed": (twin.seed, settings.seed),
-        **{
-            f"data.{name}": (getattr(twin.data, name), getattr(settings.data, name))
-            for name in ("name", "val_fraction", "split_seed", "limit_train", "image_size")
-        },
+        **{f"data.{name}": (getattr(twin.data, name), getattr(settings.data, name)) for name in _OF_THE_IMAGES},
     }
     return [f"its {name} is {there}, not {here}" for name, (there, here) in pairs.items() if there != here]
+
+
+def _other_files(settings: Settings, twin: Settings, twin_id: str) -> list[str]:
+    """Return that a twin was trained on other files of the user's own; names and sizes count, not where they lie."""
+    try:
+        same = data_fingerprint(twin.data) == data_fingerprint(settings.data)
+    except SettingsError:
+        # They are no longer where they were, and the id of the run says which they were.
+        moved = twin.data.model_copy(update={"root": settings.data.root})
+        same = run_id(twin.model_copy(update={"data": moved})) == twin_id
+    return [] if same else [f"its files in data.root={twin.data.root} are others than those in {settings.data.root}"]
 
 
 def _options(settings: Settings, twin: Settings) -> dict[str, tuple[object, object]]:

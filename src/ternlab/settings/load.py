@@ -16,6 +16,9 @@ from ternlab.settings.objectives import objectives_config, objectives_settings
 from ternlab.settings.quant import quant_settings
 from ternlab.settings.root import Settings
 
+# What a baseline takes from its run, whatever its recipe.
+_NOT_OF_A_RECIPE = frozenset({"paths", "force", "plugins", "ckpt_path", "logger", "tags", "baseline", "checkpoint"})
+
 
 def settings_from_config(config: Mapping[str, Any]) -> Settings:
     """Check a resolved configuration.
@@ -86,6 +89,13 @@ def _assign(config: dict[str, Any], assignment: str) -> None:
             value=assignment,
             rule="must be name=value",
             instead="'baseline.overrides=[\"optim.lr=0.1\"]'",
+        )
+    if name.partition(".")[0] in _NOT_OF_A_RECIPE:
+        raise SettingsError(
+            "baseline.overrides",
+            value=assignment,
+            rule=f"{name} is no part of a recipe; a baseline has that of its run",
+            instead="overrides of model, data, optim or trainer",
         )
     try:
         value = yaml.safe_load(text)

@@ -18,8 +18,8 @@ NUMERICAL := tests/quantizers tests/models tests/export/test_accounting.py tests
 help: ## show the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1 \2/p' $(MAKEFILE_LIST) | while read -r name text; do printf '  make %-13s %s\n' "$$name" "$$text"; done
 
-demo: $(VENV)/installed ## train a ternary ResNet-34 and its baseline on the embedded digits (2 minutes on 2 free cores)
-	$(BIN)/python src/train.py model=resnet34 quant=tga
+demo: $(VENV)/installed ## train a ternary ResNet-34 and its baseline on the embedded digits (4 minutes on 2 cores)
+	$(BIN)/python src/train.py model=resnet34 quant=tga trainer.max_epochs=4
 
 test: $(VENV)/installed-test ## install the test extra and run the tests
 	$(BIN)/python -m pytest $(TWO) -m "not slow and not cluster"

@@ -40,7 +40,7 @@ def tree(folder: Path) -> TREE:
     return tuple(
         (str(path.relative_to(folder)), path.read_bytes() if path.is_file() else None)
         for path in sorted(folder.rglob("*"))
-        if path.name not in ("lock", ".index-1.arrow")
+        if path.name not in ("lock", ".index-2.arrow")
     )
 
 
@@ -82,7 +82,7 @@ def test_rm_removes_what_is_named(runs: Path, capsys: pytest.CaptureFixture[str]
     first, second, third = (make_run(runs, quant__name="tga", seed=seed) for seed in range(3))
     assert call(runs, "rm", first.run_id, str(second.path), "--yes") == 0
     assert ids(runs) == {third.run_id}
-    assert {path.name for path in runs.iterdir()} == {third.run_id, ".index-1.arrow"}
+    assert {path.name for path in runs.iterdir()} == {third.run_id, ".index-2.arrow"}
     assert f"removed {first.run_id}" in capsys.readouterr().out
 
 
@@ -127,12 +127,32 @@ def test_rm_keeps_a_baseline_that_others_refer_to(runs: Path, capsys: pytest.Cap
     assert ids(runs) == set()
 
 
+def test_rm_keeps_a_teacher_that_others_need(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    teacher, student = make_run(runs, seed=0), make_run(runs, quant__name="tga", seed=1)
+    change(student, needs={"baseline": "gone", "teacher": teacher.run_id})
+    assert call(runs, "rm", teacher.run_id, "--yes") == 2
+    assert f"is needed by {student.run_id}" in capsys.readouterr().err
+    assert call(runs, "rm", student.run_id, "--yes") == 0
+    assert call(runs, "rm", teacher.run_id, "--yes") == 0
+
+
 def change(directory: RunDirectory, **entries: object) -> None:
     write_record(directory.record_file, {**(directory.record() or {}), **entries})
 
 
+def test_rm_removes_a_run_before_those_that_it_needs(runs: Path) -> None:
+    made = [make_run(runs, seed=seed) for seed in range(4)]
+    for later, earlier in zip(made[1:], made, strict=False):
+        change(later, needs={"teacher": earlier.run_id})
+    shuffled = [made[place] for place in (2, 0, 3, 1)]
+    assert [one.run_id for one in removal.in_removal_order(shuffled)] == [one.run_id for one in reversed(made)]
+    change(made[0], needs={"teacher": made[3].run_id})
+    assert len(removal.in_removal_order(shuffled)) == 4
+
+
 def test_rm_removes_baselines_last(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     baseline, quantized = make_run(runs), make_run(runs, quant__name="tga")
+    change(quantized, baseline_run_id=baseline.run_id)
     original = shutil.rmtree
 
     def dies(path: Path) -> None:

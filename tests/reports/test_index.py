@@ -23,7 +23,7 @@ from ternlab.runs.directory import RunDirectory
 from ternlab.runs.record import write_record
 from tests.reports.made_runs import make_run
 
-INDEX = ".index-1.arrow"
+INDEX = ".index-2.arrow"
 
 
 def silent(message: str) -> None:
@@ -109,7 +109,7 @@ def test_a_broken_index_is_made_anew(tmp_path: Path, reads: list[Path], damage: 
                 "flipped": data[:-40] + bytes(byte ^ 255 for byte in data[-40:]),
                 "foreign": b"PAR1 of somebody else",
                 "empty": b"",
-                "old": data.replace(b"ternlab index 1", b"ternlab index 0"),
+                "old": data.replace(b"ternlab index 2", b"ternlab index 1"),
             }[damage]
         )
     assert read_runs(tmp_path, warn=silent).equals(expected)
@@ -144,7 +144,7 @@ def test_a_folder_that_cannot_be_written_is_read(tmp_path: Path) -> None:
     script = (
         "import os, sys; from pathlib import Path; from ternlab.reports.run_index import read_runs\n"
         "os.getuid() or os.setuid(65534)\n"
-        "print(len(read_runs(Path('.'))), Path('.index-1.arrow').exists())"
+        "print(len(read_runs(Path('.'))), Path('.index-2.arrow').exists())"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
     tmp_path.chmod(0o755)

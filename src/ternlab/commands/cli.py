@@ -131,7 +131,7 @@ def _add_runs(commands: Any) -> None:
     runs = commands.add_parser("runs", help="remove or archive runs", description="Remove or archive runs.")
     actions = runs.add_subparsers(dest="action", metavar="ACTION", required=True)
     for name, text in (
-        ("rm", "remove runs; asks first, and keeps what is running or is the baseline of other runs"),
+        ("rm", "remove runs; asks first, and keeps what is running and what other runs need"),
         ("archive", "write runs into a .tar.gz, verify it, and ask whether to remove them"),
     ):
         action = actions.add_parser(name, help=text, description=text)

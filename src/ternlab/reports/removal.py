@@ -6,14 +6,13 @@ import contextlib
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import polars as pl
 
 from ternlab.core.errors import RunHeldError, SettingsError, StorageError
 from ternlab.reports.run_index import read_runs
-from ternlab.reports.run_rows import flat_config
-from ternlab.reports.schema import is_quantized
 from ternlab.runs.directory import ASIDE, RunDirectory
 from ternlab.runs.record import Status
 from ternlab.sweeps.plan import read_plan
@@ -24,32 +23,35 @@ _NAMED = 5
 
 
 def check_unreferenced(directories: Sequence[RunDirectory], runs: Path) -> None:
-    """Refuse to remove a baseline that a run refers to which is not removed with it.
+    """Refuse to remove a run that another one needs which is not removed with it: a baseline, or a teacher.
 
     Raises:
-        SettingsError: one is; the runs that refer to it are named.
+        SettingsError: one is; the runs that need it are named.
     """
     leaving = {directory.run_id for directory in directories}
     frame = read_runs(runs, settings=True).filter(~pl.col("run_id").is_in(list(leaving)))
     for directory in directories:
-        others = _referring(frame, directory.run_id)
+        others = _needing(frame, directory.run_id)
         if others:
             more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
             raise SettingsError(
                 "run",
                 value=directory.run_id,
-                rule=f"is the baseline of {', '.join(others[:_NAMED])}{more}",
+                rule=f"is needed by {', '.join(others[:_NAMED])}{more}",
                 instead="keep it, or name those runs too",
             )
 
 
-def _referring(frame: pl.DataFrame, run_id: str) -> list[str]:
-    """Return the runs that have `run_id` as their baseline, or that were told to take it."""
+def _needing(frame: pl.DataFrame, run_id: str) -> list[str]:
+    """Return the runs that need `run_id`, or that were told to take it as their baseline."""
     typed = pl.col("settings").str.json_path_match("$['baseline.run']").fill_null("")
     # It may have been typed as a beginning, an ending, or a folder.
     name = typed.str.split("/").list.last()
     told = (name != "") & (pl.lit(run_id).str.starts_with(name) | pl.lit(run_id).str.ends_with(name))
-    found: list[str] = frame.filter((pl.col("baseline_run_id") == run_id) | told)["run_id"].to_list()
+    needed = pl.col("needs").str.split(",").list.eval(pl.element().str.split(":").list.last()).list.contains(run_id)
+    # Records of earlier versions have no needs.
+    needs_it = needed.fill_null(value=False) | (pl.col("baseline_run_id") == run_id).fill_null(value=False)
+    found: list[str] = frame.filter(needs_it | told)["run_id"].to_list()
     return found
 
 
@@ -132,12 +134,21 @@ def size_of(directory: RunDirectory) -> int:
 
 
 def in_removal_order(directories: Sequence[RunDirectory]) -> list[RunDirectory]:
-    """Return the runs with baselines last: a removal that is killed leaves no run without its baseline."""
+    """Return each run before those that it needs: a removal that is killed leaves no run without its baseline."""
+    by_id = {directory.run_id: directory for directory in directories}
+    needing: dict[str, set[str]] = {run: set() for run in by_id}
+    for directory in directories:
+        for needed in _needs(directory) & by_id.keys():
+            needing[needed].add(directory.run_id)
+    try:
+        return [by_id[run] for run in TopologicalSorter(needing).static_order()]
+    except CycleError:
+        # Only records that were edited have one.
+        return list(directories)
 
-    def is_baseline(directory: RunDirectory) -> bool:
-        try:
-            return not is_quantized(flat_config(directory.config_file))
-        except (OSError, ValueError):
-            return True
 
-    return sorted(directories, key=is_baseline)
+def _needs(directory: RunDirectory) -> set[str]:
+    record = directory.record() or {}
+    needs, baseline = record.get("needs"), record.get("baseline_run_id")
+    found = set(needs.values()) if isinstance(needs, dict) else set()
+    return {run for run in (*found, baseline) if isinstance(run, str)}

@@ -14,8 +14,8 @@ from ternlab.core.files import atomic_writer
 from ternlab.reports.run_rows import RUN_COLUMNS
 
 # The number is raised when a column changes its meaning; versions do not read one another's files.
-_NAME = ".index-1.arrow"
-_MAGIC = b"ternlab index 1\n"
+_NAME = ".index-2.arrow"
+_MAGIC = b"ternlab index 2\n"
 
 # By these a record is known to be the one that was read: a file that is replaced is another file.
 STAMP: dict[str, pl.DataType] = {

@@ -27,6 +27,7 @@ RUN_COLUMNS: dict[str, Any] = {
     "quant": pl.String,
     "seed": pl.Int64,
     "baseline_run_id": pl.String,
+    "needs": pl.String,
     "epochs": pl.Int64,
     "starts_from": pl.String,
     "started": pl.String,
@@ -56,6 +57,7 @@ def record_row(run_id: str, record: Record) -> Row:
     values = {
         **record,
         "run_id": run_id,
+        "needs": _joined(record.get("needs")),
         "attempts": len(attempts) if isinstance(attempts, list) else None,
         "tags": ",".join(map(str, tags)) if isinstance(tags, list) else None,
         "host": _inside(record.get("host"), "name"),
@@ -71,6 +73,10 @@ def record_row(run_id: str, record: Record) -> Row:
         if "/" in name:
             row[name] = _typed(value, pl.Float64)
     return row
+
+
+def _joined(needs: Any) -> str | None:
+    return ",".join(f"{role}:{run}" for role, run in needs.items()) if isinstance(needs, dict) and needs else None
 
 
 def encodable(text: str) -> str:

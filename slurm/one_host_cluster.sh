@@ -1,25 +1,25 @@
 #!/usr/bin/env bash
-# A real SLURM of several nodes on this one computer, to try things at home before they go to a cluster.
+# A real SLURM cluster of several nodes on this one machine, for trying things out before using a larger cluster.
 #
-#   slurm/one_host_cluster.sh start [OPTIONS]     start it and print the line that makes sbatch and squeue find it:
+#   slurm/one_host_cluster.sh start [OPTIONS]     start it and print the line that lets sbatch and squeue find it
 #   eval "$(slurm/one_host_cluster.sh start)"     the usual way to call it
-#   slurm/one_host_cluster.sh status [OPTIONS]    what runs; exit code 1 when not everything does
-#   slurm/one_host_cluster.sh stop [OPTIONS]      end all jobs and everything that `start` has started
+#   slurm/one_host_cluster.sh status [OPTIONS]    show what is running; exit code 1 if anything is not
+#   slurm/one_host_cluster.sh stop [OPTIONS]      end all jobs and everything that `start` started
 #
 # Options, with their defaults:
-#   --folder=/tmp/one_host_cluster   everything is in it: configuration, keys, state, logs; short, for socket names
-#   --nodes=2        they are called n1, n2, ...
-#   --gpus=2         of each node; jobs are given them, but they are copies of /dev/null
-#   --cpus=4         of each node, whatever this computer has
-#   --port=17000     first of the ports; free must be this one, the next three, and port+11 ... port+10+nodes
-#   --grace=0        GraceTime of partition `low`: seconds between the announcement of a preemption and its signal TERM
+#   --folder=/tmp/one_host_cluster   holds configuration, keys, state and logs; keep it short because of socket names
+#   --nodes=2        named n1, n2, ...
+#   --gpus=2         per node; jobs can allocate them, but they are copies of /dev/null
+#   --cpus=4         per node, whatever this machine has
+#   --port=17000     first port; this one, the next three, and port+11 ... port+10+nodes must be free
+#   --grace=0        GraceTime of partition `low`: seconds between the notice of a preemption and its signal TERM
 #   --kill-wait=5    seconds between TERM and KILL
-#   --accounting     with slurmdbd and MariaDB, so that sacct answers; takes about ten seconds more
-# `stop` and `status` need --folder only.
+#   --accounting     with slurmdbd and MariaDB, so that sacct works; takes about ten seconds longer
+# `stop` and `status` need only --folder.
 #
-# Partitions: `low` (default; its jobs are requeued when `high` needs their place) and `high`.
-# It must be run as root, needs no systemd, and touches nothing outside of its folder.
-# What it cannot show: memory limits (there are no cgroups), and names: n1, n2 do not resolve to addresses.
+# Partitions: `low` (default; its jobs are requeued when `high` needs their resources) and `high`.
+# Must be run as root. Does not need systemd and touches nothing outside its folder.
+# Limitations: no memory limits (there are no cgroups), and the names n1, n2 do not resolve to addresses.
 set -uo pipefail
 
 folder=/tmp/one_host_cluster nodes=2 gpus=2 cpus=4 port=17000 grace=0 kill_wait=5 accounting=no
@@ -62,14 +62,14 @@ fail() {
 
 start() {
   check_tools
-  ! alive "$folder/run/slurmctld.pid" || fail "a cluster runs in $folder already; stop it first"
+  ! alive "$folder/run/slurmctld.pid" || fail "a cluster is already running in $folder; stop it first"
   mkdir -p "$folder"/{munge,state,log,spool,run}
-  # Whoever owns the keys and the pid files in it commands what runs as root here.
-  [ -O "$folder" ] || fail "$folder belongs to somebody else; --folder=DIR names another one"
+  # The owner of the keys and pid files in it controls what runs as root here.
+  [ -O "$folder" ] || fail "$folder belongs to another user; choose another folder with --folder=DIR"
   write_key
   write_configuration
   write_gpus
-  # What runs on must hold neither a terminal nor the pipe of who called this.
+  # The daemons must not keep the caller's terminal or pipe open.
   { start_daemons || { stop; exit 1; }; } </dev/null >>"$folder/log/start.log" 2>&1 || {
     echo "error: the cluster did not start; see $folder/log" >&2
     exit 1
@@ -86,8 +86,8 @@ check_tools() {
   for tool in "${wanted[@]}"; do
     command -v "$tool" >/dev/null || missing+=("$tool")
   done
-  [ ${#missing[@]} = 0 ] || fail "not found: ${missing[*]}; they come with: apt-get install $packages"
-  [ "$(id -u)" = 0 ] || fail "must be run as root: slurmd starts jobs for other users"
+  [ ${#missing[@]} = 0 ] || fail "not found: ${missing[*]}; install with: apt-get install $packages"
+  [ "$(id -u)" = 0 ] || fail "must be run as root, because slurmd starts jobs for other users"
 }
 
 write_key() {
@@ -97,10 +97,10 @@ write_key() {
 
 write_configuration() {
   local node
-  # config_overrides: nodes may have more CPUs than this computer.
-  # linuxproc, task/none, CR_CPU: all that works without cgroups.
-  # cred_expire: a requeued job waits for that time, 2 minutes by default; 5 seconds is the smallest that is accepted.
-  # preempt_send_user_signal: the job's --signal is sent at a preemption too, not only before the time limit.
+  # config_overrides: nodes may have more CPUs than this machine.
+  # linuxproc, task/none, CR_CPU: the only ones that work without cgroups.
+  # cred_expire: a requeued job waits this long, 2 minutes by default; 5 seconds is the minimum.
+  # preempt_send_user_signal: the job's --signal is also sent on preemption, not only before the time limit.
   cat >"$SLURM_CONF" <<END
 ClusterName=one_host
 SlurmctldHost=$host(127.0.0.1)
@@ -157,7 +157,7 @@ accounting_lines() {
     echo "AccountingStorageType=accounting_storage/none"
     return
   fi
-  # Without the socket as password, clients ask the munge of the whole computer.
+  # Without the socket as password, clients ask the machine-wide munge.
   cat <<END
 AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1
@@ -172,14 +172,14 @@ write_gpus() {
   : >"$folder/gres.conf"
   for gpu in $(seq 0 $((gpus - 1))); do
     file=$folder/run/gpu$gpu
-    [ -e "$file" ] || mknod "$file" c 1 3 || fail "device files cannot be made in $folder; try --gpus=0"
+    [ -e "$file" ] || mknod "$file" c 1 3 || fail "cannot create device files in $folder; try --gpus=0"
     echo "NodeName=n[1-$nodes] Name=gpu File=$file" >>"$folder/gres.conf"
   done
 }
 
 start_daemons() {
   local node
-  # One thread is too few: clients of several nodes ask at once and time out.
+  # One thread is too few: clients of several nodes ask at the same time and time out.
   munged --force --num-threads=10 --key-file="$folder/munge/munge.key" --socket="$folder/munge/munge.sock" \
     --pid-file="$folder/run/munged.pid" --log-file="$folder/log/munged.log" --seed-file="$folder/munge/seed" || return 1
   [ "$accounting" = no ] || start_accounting || return 1
@@ -197,7 +197,7 @@ all_nodes_idle() {
 start_accounting() {
   local data=$folder/mariadb
   local client=(mariadb --no-defaults --socket="$data/socket" --user=root)
-  # As root, because other users may not enter the folder above.
+  # As root, because other users may lack access to the parent folder.
   [ -d "$data/mysql" ] || mariadb-install-db --no-defaults --user=root --datadir="$data" --skip-test-db \
     --auth-root-authentication-method=normal || return 1
   setsid mariadbd --no-defaults --user=root --datadir="$data" --socket="$data/socket" \
@@ -224,10 +224,10 @@ StorageUser=slurm
 StoragePass=slurm
 StorageLoc=slurm
 END
-  # It reads slurmdbd.conf beside slurm.conf.
+  # It reads slurmdbd.conf next to slurm.conf.
   slurmdbd || return 1
   wait_for 300 sacctmgr --noheader show cluster || return 1
-  # A second start finds them there, which is an error to sacctmgr.
+  # On a second start they exist already, which sacctmgr reports as an error.
   sacctmgr --immediate --quiet add cluster one_host
   sacctmgr --immediate --quiet add account one_host cluster=one_host
   sacctmgr --immediate --quiet add user root account=one_host
@@ -239,14 +239,14 @@ stop() {
   if alive "$folder/run/slurmctld.pid"; then
     end_jobs
   fi
-  # The nodes first, then who they talk to.
+  # The nodes first, then the daemons they talk to.
   for file in "$folder"/run/slurmd.*.pid "$folder"/run/{slurmctld,slurmdbd,mariadbd,munged}.pid; do
     end_process "$file"
   done
 }
 
 end_jobs() {
-  # KILL to steps and scripts alike: a script that ignores TERM would outlive its slurmd.
+  # KILL both steps and scripts: a script that ignores TERM would outlive its slurmd.
   timeout 20 scancel --user=root --state=PENDING
   timeout 20 scancel --user=root --full --signal=KILL
   timeout 20 scancel --user=root
@@ -258,7 +258,7 @@ queue_is_empty() {
   queue=$(timeout 10 squeue --noheader) && [ -z "$queue" ]
 }
 
-# A zombie counts as dead: where no init collects them quickly, `kill -0` says that they live.
+# A zombie counts as dead: if no init reaps it quickly, `kill -0` reports it as alive.
 alive() {
   local id state
   [ -s "$1" ] || return 1
@@ -281,12 +281,12 @@ end_process() {
 
 status() {
   local file code=0
-  [ -s "$folder/run/slurmctld.pid" ] || { echo "no cluster runs in $folder"; exit 1; }
+  [ -s "$folder/run/slurmctld.pid" ] || { echo "no cluster is running in $folder"; exit 1; }
   for file in "$folder"/run/*.pid; do
     if alive "$file"; then
-      echo "$(basename "$file" .pid) runs"
+      echo "$(basename "$file" .pid) is running"
     else
-      echo "$(basename "$file" .pid) does not run"
+      echo "$(basename "$file" .pid) is not running"
       code=1
     fi
   done
@@ -294,7 +294,7 @@ status() {
   exit $code
 }
 
-# wait_for TENTHS COMMAND...: until the command succeeds; fails when it has not after so many tenths of a second.
+# wait_for TENTHS COMMAND...: wait until the command succeeds; fail if it has not after this many tenths of a second.
 wait_for() {
   local tenths=$1
   shift
@@ -302,7 +302,7 @@ wait_for() {
     "$@" >/dev/null 2>&1 && return 0
     sleep 0.1
   done
-  echo "this has not come true: $*" >&2
+  echo "timed out waiting for: $*" >&2
   return 1
 }
 

@@ -169,9 +169,9 @@ def test_the_header_says_where_it_is_from_how_to_run_it_what_it_needs_and_what_t
     assert f"python src/train.py experiment={name}" in header
     assert PUBLISHED[name] in header
     assert "1810.01018" in header
-    # Numbers of the sister paper are not TGA's.
+    # Numbers from the companion paper are not those of TGA.
     if "degradation" not in PUBLISHED[name]:
-        assert "sister" in header and "could not be verified" in header
+        assert "companion paper" in header and "could not be verified" in header
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import logging
 from pathlib import Path
 
 import pytest
@@ -95,7 +95,10 @@ def test_a_run_far_below_that_another_process_trains_is_waited_for(
     child = FORK_SERVER.Process(target=hold, args=(folders["root"].path, theirs, True), daemon=True)
     child.start()
     assert mine.recv() == "held"
-    threading.Timer(0.4, lambda: mine.send("go")).start()
+    # It finishes the run once this process has said that it waits.
+    answer = logging.Handler()
+    answer.emit = lambda record: mine.send("go") if "waiting for" in record.getMessage() else None  # type: ignore[method-assign]
+    monkeypatch.setattr(logging.getLogger("ternlab"), "handlers", [*logging.getLogger("ternlab").handlers, answer])
     with caplog.at_level("INFO", logger="ternlab"):
         finish(settings, train)
     child.join(30)

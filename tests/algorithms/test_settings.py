@@ -103,7 +103,7 @@ def test_the_baseline_is_trained_on_labels_alone(config: dict[str, Any]) -> None
         ({"objectives": {"dampening": {"wieght": 1}}}, "did you mean weight?"),
         ({"objectives": {"dampening": {"weight": -1}}}, "objectives.dampening.weight = -1: must be greater"),
         ({"objectives": {"dampening": 0.1}}, "instead: +objectives.dampening.weight=0.1"),
-        ({"objectives": ["dampening"]}, "is a group of loss terms"),
+        ({"objectives": ["dampening"]}, "must be a group of loss terms"),
         ({"objectives": {"cross_entropy": {}}}, "belongs to the algorithm"),
     ],
 )

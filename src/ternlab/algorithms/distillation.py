@@ -84,7 +84,7 @@ def _of_teacher(error: SettingsError, file: Path, name: str) -> SettingsError:
         "algorithm.teacher",
         value=str(file),
         rule=rule,
-        instead=f"weights of {name} in full precision for these images and classes, or algorithm.teacher_model=NAME",
+        instead=f"give full-precision weights of {name} for these images and classes, or algorithm.teacher_model=NAME",
     )
 
 

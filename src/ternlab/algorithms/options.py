@@ -85,9 +85,9 @@ class DistillationOptions(AlgorithmOptions):
     def _goes_together(self) -> DistillationOptions:
         """Refuse options that would be ignored: two runs would differ in name and not in result."""
         if self.loss == "mse" and self.temperature != _TEMPERATURE:
-            raise ValueError("temperature goes with loss=kl; leave it out, or give algorithm.loss=kl")
+            raise ValueError("temperature only applies to loss=kl; leave it out, or give algorithm.loss=kl")
         if self.teacher == BASELINE and self.teacher_model is not None:
-            raise ValueError("the baseline is of the run's own network; leave teacher_model out, or give teacher=FILE")
+            raise ValueError("the baseline uses the run's own network; leave teacher_model out, or give teacher=FILE")
         return self
 
     def inputs(self, settings: Settings) -> tuple[Input, ...]:

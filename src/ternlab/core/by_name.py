@@ -55,7 +55,7 @@ def checked_by_name(
     for key in own:
         having = _parts_with(registry, key)
         if having and key not in section.model_fields:
-            instead = f"leave it out, or take {' or '.join(f'{prefix or by}={other}' for other in having)}"
+            instead = f"leave it out, or use {' or '.join(f'{prefix or by}={other}' for other in having)}"
             setting = f"{prefix}.{key}" if prefix else key
             raise SettingsError(setting, value=own[key], rule=f"{name} has no such option", instead=instead)
     found: S = checked(section, own, prefix=prefix)

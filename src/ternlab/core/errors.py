@@ -91,11 +91,11 @@ class NeedDivergedError(TernlabError):
     exit_code = ExitCode.DIVERGED
 
     def __init__(
-        self, role: str, run_id: str, cause: DivergedError, command: str, advice: str = "another recipe"
+        self, role: str, run_id: str, cause: DivergedError, command: str, advice: str = "change the recipe"
     ) -> None:
         super().__init__(
             f"The {role} {run_id} diverged: {str(cause).splitlines()[0]}\n"
-            f"  instead: {advice}, or to try the same again:\n"
+            f"  instead: {advice}, or retry with the same settings:\n"
             f"  {command} force=true"
         )
 
@@ -104,7 +104,7 @@ class BaselineDivergedError(NeedDivergedError):
     """The full-precision twin of a run diverged, so the run itself was not tried."""
 
     def __init__(self, run_id: str, cause: DivergedError, command: str) -> None:
-        advice = "another recipe (for the baseline alone: baseline.overrides)"
+        advice = "change the recipe (baseline.overrides changes only the baseline's)"
         super().__init__("baseline", run_id, cause, command, advice)
 
 

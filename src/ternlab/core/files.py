@@ -36,7 +36,9 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
         _sync_folder(path.parent)
     except OSError as error:
         if error.errno in _NO_SPACE:
-            raise StorageError(f"{path}: cannot be written ({error.strerror}); its old contents are kept.") from error
+            raise StorageError(
+                f"{path}: cannot be written ({error.strerror}); its previous contents are kept."
+            ) from error
         raise
     finally:
         with contextlib.suppress(OSError):

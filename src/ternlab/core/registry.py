@@ -50,7 +50,7 @@ class Registry(dict[str, E]):
             SettingsError: there is none; near matches are named.
         """
         if name not in self:
-            instead = f"{did_you_mean(name, self)}; one of your own: plugins=[the module that registers it]"
+            instead = f"{did_you_mean(name, self)}; for your own: plugins=[the module that registers it]"
             raise SettingsError(setting or self.setting, value=name, rule=f"no such {self.kind}", instead=instead)
         return self[name]
 

@@ -51,11 +51,13 @@ class StopRequest:
             RunInterrupted: a signal has come.
         """
         if self.signal is not None:
-            raise RunInterrupted(f"Stopped by {self.signal}.\n  instead: type the same command again to go on")
+            raise RunInterrupted(f"Stopped by {self.signal}.\n  instead: re-run the same command to resume")
 
     def _asked(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None and number == signal.SIGINT:
-            raise RunInterrupted("Stopped at once.\n  instead: the same command goes on from the last checkpoint")
+            raise RunInterrupted(
+                "Stopped immediately.\n  instead: re-run the same command to resume from the last checkpoint"
+            )
         self.signal = self.signal or signal.Signals(number).name
 
 

@@ -30,7 +30,7 @@ def wait_policy(environment: Mapping[str, str]) -> tuple[str, str]:
     """Return how the threads of a process with this environment wait, and why."""
     decided = _decided(environment)
     if decided == {POLICY: OURS}:
-        return OURS, "threads that spin take the cores from those they wait for when a machine is shared"
+        return OURS, "on a shared machine, spinning threads take cores from the threads they wait for"
     if not decided:
         return "default", f"{POLICY} was not set before torch was imported"
     return ", ".join(f"{name}={value}" for name, value in decided.items()), "as set in the environment"

@@ -104,7 +104,7 @@ def _shape(settings: DataSettings, files: Encoded, size: int | None) -> Shape:
         grey.append(is_grey(image))
     if not grey:
         rule = "none of the training images that were tried can be read"
-        raise SettingsError("data", value=files.name(0), rule=rule, instead="data.root=PATH of image files")
+        raise SettingsError("data", value=files.name(0), rule=rule, instead="data.root=PATH with image files")
     channels = 1 if all(grey) and DATA_SETS[settings.name].storage != "stream" else 3
     return Shape(channels, settings.image_size or size or _common_side(sides))
 
@@ -122,7 +122,7 @@ def _size_error(sides: set[tuple[int, int]]) -> SettingsError:
     shown += ", ..." if len(sides) > 5 else ""
     side = min(min(pair) for pair in sides)
     rule = f"the images must be square and of one size, but are {shown} (width x height)"
-    return SettingsError("data", rule=rule, instead=f"data.image_size={side} scales them and cuts the centre")
+    return SettingsError("data", rule=rule, instead=f"data.image_size={side} to scale and center-crop them")
 
 
 def _decoded(settings: DataSettings, files: Encoded, shape: Shape, skipped: list[str]) -> MemoryPart:

@@ -105,17 +105,17 @@ def check_fetched(settings: DataSettings, folder: Path, cause: str = "data.downl
     if missing := missing_files(settings, folder):
         shown = ", ".join(missing[:3]) + (", ..." if missing[3:] else "")
         rule = f"is not in {folder} (missing: {shown}) and {cause}"
-        instead = f"data.download=true with a network, or data.root=FOLDER that holds {missing[0]}"
+        instead = f"data.download=true with network access, or data.root=FOLDER that contains {missing[0]}"
         raise SettingsError(f"data={settings.name}", rule=rule, instead=instead)
 
 
 def check_pairs(settings: DataSettings, storage: str | None) -> None:
     """Raise SettingsError for settings that contradict each other; `storage` is `None` while undecided."""
     if DATA_SETS[settings.name].storage == "memory" and storage == "stream":
-        rule = f"data={settings.name} is always held in memory"
+        rule = f"data={settings.name} is always kept in memory"
         raise SettingsError("data.storage", value="stream", rule=rule, instead="data.storage=auto")
     if storage == "memory" and settings.random_resized_crop:
-        rule = "images in memory are augmented by data.flip and data.crop_padding only"
+        rule = "in-memory images are only augmented by data.flip and data.crop_padding"
         instead = "data.random_resized_crop=false, or data.storage=stream"
         raise SettingsError("data.random_resized_crop", value=True, rule=rule, instead=instead)
     if storage == "stream" and settings.crop_padding:

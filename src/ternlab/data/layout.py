@@ -22,7 +22,7 @@ def readable_root(root: Path) -> Path:
         if not root.exists():
             raise SettingsError("data.root", value=str(root), rule="does not exist", instead="data.root=PATH")
         if not root.is_dir():
-            rule = "is a file, but must be the folder that holds the data"
+            rule = "is a file, but must be the folder that contains the data"
             raise SettingsError("data.root", value=str(root), rule=rule, instead=f"data.root={root.parent}")
         if not any(True for _ in os.scandir(root)):
             raise SettingsError("data.root", value=str(root), rule="is an empty folder")
@@ -76,7 +76,7 @@ def folder_parts(root: Path) -> tuple[Path, Path, list[str]]:
         names[part] = _class_names(part) if part.is_dir() else []
         if not names[part]:
             what = "has no class folders" if part.is_dir() else "is missing"
-            rule = f"{part.name}/ {what}; images must lie in {part.name}/<class>/"
+            rule = f"{part.name}/ {what}; images must be in {part.name}/<class>/"
             raise SettingsError("data.root", value=str(root), rule=rule)
     odd = sorted(set(names[train]) ^ set(names[test]))
     if odd:

@@ -41,7 +41,7 @@ def _check(entry: str) -> None:
             "images", value=entry, rule="there is no such file or folder", instead="images=FILE, FOLDER or -"
         )
     if not _fitting(entry):
-        raise SettingsError("images", value=entry, rule="no file fits this pattern", instead="images=FOLDER")
+        raise SettingsError("images", value=entry, rule="no file matches this pattern", instead="images=FOLDER")
 
 
 def _names(entry: str) -> Iterator[str]:

@@ -112,15 +112,15 @@ class ImageDataModule(pl.LightningDataModule):
 
     def _check_counts(self) -> None:
         if self.settings.val_fraction and not len(self._val_rows):
-            rule = f"leaves no validation image among {len(self._train_rows)} training images"
+            rule = f"leaves no validation images out of {len(self._train_rows)} training images"
             raise SettingsError(
                 "data.val_fraction",
                 value=self.settings.val_fraction,
                 rule=rule,
-                instead="a larger fraction, or 0",
+                instead="use a larger fraction, or 0",
             )
         if not len(self._train_rows):
-            raise SettingsError("data", value=self.settings.name, rule="there is no training image")
+            raise SettingsError("data", value=self.settings.name, rule="there are no training images")
 
     def _statistics(self, source: DataSource) -> tuple[tuple[float, ...], tuple[float, ...]]:
         if source.mean is not None and source.std is not None:

@@ -34,7 +34,7 @@ def corrupt_error(name: str, reason: str) -> SettingsError:
 def warn_skipped(names: Sequence[str]) -> None:
     """Warn once of the corrupt images that are left out."""
     shown = ", ".join(names[:5]) + (", ..." if names[5:] else "")
-    warnings.warn(f"{len(names)} corrupt image(s) left out: {shown}", UserWarning, stacklevel=2)
+    warnings.warn(f"{len(names)} corrupt image(s) skipped: {shown}", UserWarning, stacklevel=2)
 
 
 @dataclass

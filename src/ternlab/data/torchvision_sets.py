@@ -110,7 +110,9 @@ def load(settings: DataSettings, folder: Path) -> DataSource:
     Raises:
         SettingsError: files are missing or damaged.
     """
-    check_fetched(settings, folder, cause="nothing has fetched it" if settings.download else "data.download is false")
+    check_fetched(
+        settings, folder, cause="it has not been downloaded" if settings.download else "data.download is false"
+    )
     known = _SETS[settings.name]
     try:
         train, test = (known.open(folder, part, False) for part in ("train", "test"))
@@ -118,7 +120,9 @@ def load(settings: DataSettings, folder: Path) -> DataSource:
         raise SettingsError(f"data={settings.name}", rule=str(error), instead="pip install scipy") from error
     except Exception as error:  # damaged files raise RuntimeError, ValueError, EOFError, UnpicklingError, ...
         rule = f"its files in {folder} are damaged ({error})"
-        raise SettingsError(f"data={settings.name}", rule=rule, instead=f"remove {folder} and start again") from error
+        raise SettingsError(
+            f"data={settings.name}", rule=rule, instead=f"remove {folder} and run the command again"
+        ) from error
     parts = [_part(opened, settings.image_size) for opened in (train, test)]
     classes = tuple(str(name) for name in getattr(train, "classes", None) or range(10))
     channels, size = parts[0].images.shape[1:3]

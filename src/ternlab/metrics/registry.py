@@ -98,7 +98,9 @@ def register_metric(
             neither way is better shall be paired or searched by.
     """
     if "/" in name:
-        raise ValueError(f"The metric name is {name!r}, but must have no slash: `val/` and the like are put before it.")
+        raise ValueError(
+            f"The metric name is {name!r}, but must not contain a slash: prefixes such as `val/` are added to it."
+        )
     if not better and (paired or searchable):
         raise ValueError(f"The metric {name!r} is paired or searchable, so `better` must be 'higher' or 'lower'.")
     METRICS.register(

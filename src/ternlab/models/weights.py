@@ -110,9 +110,9 @@ def describe_mismatch(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor])
     unexpected = [key for key in given if key not in wanted]
     shapes = [key for key in wanted if key in given and given[key].shape != wanted[key].shape]
     lines = (
-        _listed("missing in the file", missing),
+        _listed("missing from the file", missing),
         _listed("unexpected in the file", unexpected),
-        _listed("other shape", [_shapes(key, given[key], wanted[key]) for key in shapes]),
+        _listed("different shape", [_shapes(key, given[key], wanted[key]) for key in shapes]),
     )
     return [*shapes, *missing, *unexpected], "".join(lines)
 
@@ -133,9 +133,9 @@ def _remedy(keys: list[str], source: str) -> str:
     """Suggest what to skip when few layers differ; many mean that it is another network."""
     modules = list(dict.fromkeys(_module(key) for key in keys))
     if len(modules) > _MOST_SKIPS:
-        return "model.name=NAME, the network that the file was made from"
+        return "model.name=NAME, the network that the file was saved from"
     skips = ", ".join(f"{module}.*" for module in modules)
-    advice = f"'model.weights_skip=[{skips}]' to start these layers at random"
+    advice = f"'model.weights_skip=[{skips}]' to initialize these layers randomly"
     if source == TORCHVISION and "conv1" in modules:
         advice += ", or model.stem=imagenet (with three-channel images) for the published first layer"
     return advice

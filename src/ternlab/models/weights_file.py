@@ -67,8 +67,8 @@ def check_torchvision_name(name: str) -> None:
         raise SettingsError(
             "model.weights",
             value=TORCHVISION,
-            rule=f"torchvision has no weights that fit {name}, only for {', '.join(having)}",
-            instead="model.weights=FILE, or model.weights=null for a random start",
+            rule=f"torchvision has no weights for {name}, only for {', '.join(having)}",
+            instead="model.weights=FILE, or model.weights=null for random initialization",
         )
 
 
@@ -79,7 +79,7 @@ def weights_path(source: str) -> Path:
         SettingsError: it is an address, a folder, or there is no such file.
     """
     if "://" in source:
-        raise _unusable(source, "this is an address, not a file", "download it, then model.weights=FILE")
+        raise _unusable(source, "this is a URL, not a file", "download it, then model.weights=FILE")
     path = Path(source).expanduser()
     if path.is_dir():
         raise _unusable(path, "this is a folder, not a file", "model.weights=FOLDER/FILE")
@@ -109,7 +109,7 @@ def weights_kind(path: Path) -> Kind:
     except OSError as error:
         raise _unusable(path, f"the file cannot be read ({error.strerror})") from error
     what = f"it begins with {head!r}" if head else "it is empty"
-    raise _unusable(path, f"the file is neither of torch.save nor safetensors: {what}")
+    raise _unusable(path, f"the file was written neither by torch.save nor by safetensors: {what}")
 
 
 def _check_safetensors(path: Path) -> None:
@@ -137,4 +137,4 @@ def _neighbours(path: Path) -> str:
     near = near_matches(path.name, (other.name for other in path.parent.iterdir()))
     if near:
         return " or ".join(f"model.weights={path.parent / name}" for name in near)
-    return f"model.weights=FILE, an existing one; relative paths start at {Path.cwd()}"
+    return f"model.weights=FILE, with an existing file; relative paths start at {Path.cwd()}"

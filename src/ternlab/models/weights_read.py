@@ -57,7 +57,7 @@ def read_torchvision(name: str) -> dict[str, Tensor]:
             )
     except (OSError, HTTPException, RuntimeError, pickle.UnpicklingError, EOFError) as error:
         if cache.exists():
-            raise _damaged(cache, error, f"delete {cache} and start again") from error
+            raise _damaged(cache, error, f"delete {cache} and run the command again") from error
         raise SettingsError(
             "model.weights",
             value="torchvision",
@@ -74,9 +74,9 @@ def _load_torch(path: Path) -> object:
         raise SettingsError(
             "model.weights",
             value=str(path),
-            rule="the file is damaged, or holds Python objects beside tensors, which are never loaded "
+            rule="the file is damaged, or holds Python objects other than tensors, which are never loaded "
             f"({_first_line(error)})",
-            instead="save its state dict alone: safetensors.torch.save_file(model.state_dict(), FILE)",
+            instead="save only its state dict: safetensors.torch.save_file(model.state_dict(), FILE)",
         ) from error
     except Exception as error:  # a damaged file can fail in any way, and all of them mean the same
         raise _damaged(path, error) from error

@@ -31,7 +31,7 @@ class ScheduleSettings(Section):
         if self.name != "step":
             return self
         if not self.milestones or list(self.milestones) != sorted(set(self.milestones)):
-            raise ValueError(f"milestones = {list(self.milestones)} must be rising epochs, e.g. [80,120,160]")
+            raise ValueError(f"milestones = {list(self.milestones)} must be increasing epochs, e.g. [80,120,160]")
         if len(self.factors) not in (1, len(self.milestones)):
             raise ValueError(
                 f"factors = {list(self.factors)} must be one number, or one for each of the "

@@ -45,7 +45,9 @@ def quantize(model: nn.Module, rule: str | Mapping[str, Any] = "tga", **options:
     if isinstance(rule, Mapping):
         for key in (*values, *chosen, *(["layers"] if typed else [])):
             raise SettingsError(
-                f"quant.{key}", rule="is not for a mapping from layers to rules", instead="an entry of the mapping"
+                f"quant.{key}",
+                rule="does not apply to a mapping from layers to rules",
+                instead="set it in an entry of the mapping",
             )
         typed = entries_of_mapping(rule)
     elif rule != FULL_PRECISION or values or not typed:
@@ -72,7 +74,7 @@ def attach(model: nn.Module, plan: QuantPlan) -> nn.Module:
     for name, layer, _ in chosen:
         if parametrize.is_parametrized(layer, "weight"):
             raise SettingsError(
-                name, rule="this layer's weight is quantized already", instead="quantize a fresh copy of the network"
+                name, rule="this layer's weight is already quantized", instead="quantize a fresh copy of the network"
             )
     for _, layer, rule in chosen:
         weight: Any = layer.weight

@@ -148,7 +148,7 @@ class Quantizer(nn.Module):
         Weights beyond the outermost level are held there. The default serves rules with thresholds.
         """
         if found.thresholds is None:
-            raise NotImplementedError(f"{type(self).__name__} has no thresholds and must say where its levels are")
+            raise NotImplementedError(f"{type(self).__name__} has no thresholds, so it must override `position`")
         low, high = found.thresholds
         width = (high - low).clamp(min=smallest(high.dtype))
         return ((weight.to(high.dtype) - (low + high) / 2) / width).clamp(self.alphabet[0], self.alphabet[-1])

@@ -24,7 +24,9 @@ def layer_entries(typed: Any, rule: LayerRule) -> tuple[LayerEntry, ...]:
         SettingsError: no such rule or option, a value outside its range, or two entries of one pattern.
     """
     if isinstance(typed, str | Mapping) or not isinstance(typed, Iterable):
-        raise SettingsError(_SETTING, value=typed, rule="is a list of entries", instead=f"'quant.layers=[{_EXAMPLE}]'")
+        raise SettingsError(
+            _SETTING, value=typed, rule="must be a list of entries", instead=f"'quant.layers=[{_EXAMPLE}]'"
+        )
     entries = tuple(_entry(values, f"{_SETTING}.{place}", rule) for place, values in enumerate(typed))
     first: dict[str, int] = {}
     for place, entry in enumerate(entries):
@@ -33,8 +35,8 @@ def layer_entries(typed: Any, rule: LayerRule) -> tuple[LayerEntry, ...]:
             raise SettingsError(
                 f"{_SETTING}.{place}.match",
                 value=entry.match,
-                rule=f"is the pattern of {_SETTING}.{before} already, and the first match counts",
-                instead="one of the two",
+                rule=f"is already the pattern of {_SETTING}.{before}, and the first match counts",
+                instead="keep one of the two",
             )
     return entries
 
@@ -67,7 +69,7 @@ def _named(pattern: str, rule: Any) -> Mapping[str, Any]:
 
 def _entry(typed: Any, setting: str, rule: LayerRule) -> LayerEntry:
     if not isinstance(typed, Mapping):
-        raise SettingsError(setting, value=typed, rule="is no entry with a pattern and a rule", instead=_EXAMPLE)
+        raise SettingsError(setting, value=typed, rule="is not an entry with a pattern and a rule", instead=_EXAMPLE)
     values = nested({str(key): value for key, value in typed.items()})
     match = _pattern(values.pop("match", None), setting)
     if "name" in values:

@@ -106,7 +106,7 @@ class TernaryOptions(RuleOptions):
     def _expansion_replaces_its_option(self) -> TernaryOptions:
         """Refuse an option that would be ignored: two runs would differ in name and not in result."""
         if self.rel.factors and self._expanded() != type(self)()._expanded():
-            raise ValueError(f"rel.factors takes the place of {self.expanded_option}; leave that at its default")
+            raise ValueError(f"rel.factors replaces {self.expanded_option}; leave that at its default")
         return self
 
     def _expanded(self) -> Any:

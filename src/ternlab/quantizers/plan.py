@@ -114,12 +114,12 @@ def simplified(rule: LayerRule, choice: LayerChoice) -> tuple[LayerRule, tuple[L
                 f"quant.layers.{place + 1}",
                 value=entries[place + 1].match,
                 rule=f"is never reached: quant.layers.{place} matches every layer",
-                instead=f"the entry with match: '{EVERY_LAYER}' as the last one",
+                instead=f"put the entry with match: '{EVERY_LAYER}' last",
             )
         _refuse_restrictions(choice, f"quant.layers.{place} matches every layer")
         rule, entries = entries[place].rule, entries[:place]
     if not rule.active and (choice.layers or entries):
-        _refuse_restrictions(choice, "without a rule of the network, quant.layers alone says what is quantized")
+        _refuse_restrictions(choice, "without a rule for the network, only quant.layers says what is quantized")
         if not any(entry.active for entry in entries):
             raise SettingsError(
                 "quant.layers", rule="leaves every layer in full precision", instead="quant=none without quant.layers"
@@ -150,14 +150,14 @@ def layer_plan(names: Sequence[str], rule: LayerRule, choice: LayerChoice) -> Qu
         plan[name] = found if found.active else None
     if not any(plan.values()):
         raise SettingsError(
-            "quant", rule="no convolution or linear layer is left to quantize", instead="fewer exclude patterns"
+            "quant", rule="no convolution or linear layer is left to quantize", instead="use fewer exclude patterns"
         )
     if rule.active and rule not in plan.values():
         raise SettingsError(
             "quant",
             value=rule.name,
-            rule="no layer is left that would have this rule: quant.layers names those of all others",
-            instead="quant=none with the same quant.layers",
+            rule="no layer is left for this rule: quant.layers gives the rules of all the others",
+            instead="use quant=none with the same quant.layers",
         )
     return plan
 
@@ -179,7 +179,7 @@ def _after_entries(names: Sequence[str], entries: Sequence[LayerEntry]) -> list[
                 setting,
                 value=entry.match,
                 rule="has no effect: the entries before it match all of its layers, and the first match counts",
-                instead="this entry before them, or leave it out",
+                instead="move this entry before them, or leave it out",
             )
         left = [name for name in left if not matches(name, entry.match)]
     return left
@@ -194,7 +194,7 @@ def _check_patterns(names: Sequence[str], left: Sequence[str], choice: LayerChoi
             raise SettingsError(
                 "quant.include/exclude",
                 value=pattern,
-                rule="has no effect: quant.layers says which rule all of its layers have",
+                rule="has no effect: quant.layers gives the rule of every layer that it matches",
                 instead="leave one of the two out",
             )
 

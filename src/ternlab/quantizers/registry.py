@@ -106,7 +106,7 @@ def _insert(tree: dict[str, Any], path: list[str], value: Any, key: str) -> None
         for name, inner in value.items():
             _insert(before, [name], inner, key)
     elif head in tree:
-        raise SettingsError(key, value=value, rule="is given twice", instead="one of the two")
+        raise SettingsError(key, value=value, rule="is given twice", instead="give it once")
     else:
         tree[head] = value
 

@@ -112,7 +112,7 @@ class LSQOptions(TernaryOptions):
     @model_validator(mode="after")
     def _expands_ternary(self) -> LSQOptions:
         if self.rel.factors and self.bits != "ternary":
-            raise ValueError("residual expansion (rel.factors) sums ternary weights: bits=ternary")
+            raise ValueError("residual expansion (rel.factors) needs ternary weights: give bits=ternary")
         return self
 
 

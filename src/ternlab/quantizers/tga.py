@@ -85,7 +85,9 @@ class TGA(Quantizer):
         bound = self._bounded(deviation)
         if float(tail_mean(self._mean_of_scale(mean), deviation, bound)) <= 0 and not self._warned:
             self._warned = True
-            _log.warning("The scale of a layer came out <= 0 (mean %.3g) and is kept small and positive.", mean)
+            _log.warning(
+                "The computed scale of a layer is <= 0 (mean %.3g); a small positive one is used instead.", mean
+            )
         return {
             **super().statistics(weight),
             "threshold": float(self.threshold),

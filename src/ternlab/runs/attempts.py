@@ -51,8 +51,8 @@ def begin_training(attempts: list[Attempt], directory: RunDirectory) -> None:
     last = same[-MOST_WITHOUT_A_STEP:]
     if len(last) == MOST_WITHOUT_A_STEP and all(one["step"] == step for one in last):
         raise NoProgressError(
-            f"Job {job} was requeued {MOST_WITHOUT_A_STEP} times without a step: each time training began at step "
-            f"{step} and left no newer checkpoint.\n"
+            f"Job {job} was requeued {MOST_WITHOUT_A_STEP} times without progress: each time training started at step "
+            f"{step} and saved no newer checkpoint.\n"
             "  instead: a longer time limit (#SBATCH --time), or checkpoint.every_steps=N with a smaller N; "
-            "then hand the job over again (sbatch)"
+            "then resubmit the job (sbatch)"
         )

@@ -98,8 +98,8 @@ class RunDirectory:
             raise SettingsError(
                 "paths.runs",
                 value=str(self.path.parent),
-                rule=f"the run's folder cannot be written there ({error.strerror})",
-                instead="paths.runs=FOLDER, with a folder that you may write",
+                rule=f"the run directory cannot be written there ({error.strerror})",
+                instead="paths.runs=FOLDER, with a folder that you can write to",
             ) from error
 
     def record(self) -> Record | None:
@@ -143,10 +143,10 @@ class RunDirectory:
         try:
             config = yaml.safe_load(self.config_file.read_text())
             if not isinstance(config, dict):
-                raise ValueError(f"it holds {type(config).__name__}, not settings")
+                raise ValueError(f"it contains {type(config).__name__}, not settings")
         except (OSError, ValueError, yaml.YAMLError) as error:
             raise SettingsError(
-                "run", value=str(self.path), rule=f"has no readable config.yaml ({error})", instead="another run"
+                "run", value=str(self.path), rule=f"has no readable config.yaml ({error})", instead="name another run"
             ) from error
         return config
 
@@ -193,7 +193,7 @@ def existing_run(runs: str | Path, name: str, setting: str = "run") -> RunDirect
     fitting = [run for run in fitting if ASIDE not in run] or fitting
     if len(fitting) == 1:
         return run_directory(runs, fitting[0])
-    rule = f"there is no such run below {runs}" if not fitting else f"{len(fitting)} runs fit: {', '.join(fitting)}"
+    rule = f"there is no such run in {runs}" if not fitting else f"{len(fitting)} runs match: {', '.join(fitting)}"
     raise SettingsError(setting, value=name, rule=rule, instead=did_you_mean(name, ids) if ids else "train one first")
 
 
@@ -211,6 +211,6 @@ def trained_run(runs: str | Path, name: str, instead: str) -> RunDirectory:
     directory = existing_run(runs, name)
     if not directory.weights_file.exists():
         status = (directory.record() or {}).get("status")
-        rule = f"has no final weights; it is {status}"
+        rule = f"has no final weights (its status is {status})"
         raise SettingsError("run", value=directory.run_id, rule=rule, instead=instead)
     return directory

@@ -163,7 +163,7 @@ def _complete_need(need: Need, train: Train, stop: StopRequest | None) -> None:
                 stop.leave_if_asked()
             time.sleep(_WAIT_SECONDS)
         except Exception as error:
-            error.add_note(f"this happened in the {need.role}, {directory.run_id}")
+            error.add_note(f"this happened in the {need.role} run {directory.run_id}")
             raise
 
 
@@ -176,8 +176,8 @@ def _is_final(directory: RunDirectory) -> bool:
     record = directory.record() or {}
     if record.get("status") == Status.DIVERGED:
         raise DivergedError(
-            f"Run {directory.run_id} diverged before: {(record.get('error') or {}).get('message', '')}\n"
-            "  or force=true to try the same settings again"
+            f"Run {directory.run_id} has already diverged: {(record.get('error') or {}).get('message', '')}\n"
+            "  or force=true to retry the same settings"
         )
     return record.get("status") == Status.FINISHED
 
@@ -187,7 +187,7 @@ def _set_aside(directory: RunDirectory) -> None:
         return
     with directory.lock():
         aside = directory.move_aside()
-    _log.info("the run of before is kept in %s", aside)
+    _log.info("previous run moved to %s", aside)
 
 
 @contextlib.contextmanager
@@ -258,4 +258,4 @@ def _warn_of_other_arithmetic(baseline: Record, facts: dict[str, Any]) -> None:
     before = baseline.get("facts", {}).get("arithmetic", {}).get("precision")
     after = facts.get("arithmetic", {}).get("precision")
     if before != after:
-        _log.warning("The baseline was trained in %s and this run in %s: not the same recipe.", before, after)
+        _log.warning("The baseline was trained in %s and this run in %s, so their recipes differ.", before, after)

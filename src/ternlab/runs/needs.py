@@ -88,13 +88,15 @@ def needs(settings: Settings) -> tuple[Need, ...]:
         before = found.setdefault(need.role, need)
         if before.directory != need.directory:
             runs = f"{before.directory.run_id} and {need.directory.run_id}"
-            raise SettingsError("needs", value=need.role, rule=f"two runs have this role: {runs}", instead="two roles")
+            raise SettingsError(
+                "needs", value=need.role, rule=f"two runs have this role: {runs}", instead="use two different roles"
+            )
         found[need.role] = replace(before, gives=(*before.gives, *need.gives))
     for name, source in _sources(settings):
         if isinstance(source, Path):
             continue
         if source not in found:
-            raise SettingsError(name, value=source, rule=f"this run has no {source}", instead="the path of a file")
+            raise SettingsError(name, value=source, rule=f"this run has no {source}", instead="give the path of a file")
         found[source] = replace(found[source], gives=(*found[source].gives, name))
     _check_given_once(settings, found.values())
     return tuple(map(_tidied, found.values()))
@@ -145,7 +147,7 @@ def _endless(way: tuple[str, ...]) -> SettingsError:
         "needs",
         value=" -> ".join(way if known else (*way[:3], "...")),
         rule="a run cannot need itself" if known else f"more than {_DEEPEST} runs, each of which needs the next",
-        instead="functions given to register_needs that return () for the last run",
+        instead="make the functions passed to register_needs return () for the last run",
     )
 
 
@@ -166,7 +168,7 @@ def _check_given_once(settings: Settings, needed: Iterable[Need]) -> None:
     for name, place in (*files, *((name, need.directory.run_id) for need in needed for name in need.gives)):
         if given.setdefault(name, place) != place:
             raise SettingsError(
-                "inputs", value=name, rule=f"would come from {given[name]} and from {place}", instead="one of them"
+                "inputs", value=name, rule=f"would come from {given[name]} and from {place}", instead="keep one of them"
             )
 
 

@@ -71,7 +71,7 @@ def _refuse(setting: str, value: object, reasons: list[str]) -> None:
             setting,
             value=value,
             rule=f"cannot be the baseline of this run: {', '.join(reasons)}",
-            instead="leave it out, to find or train the right one",
+            instead="leave it out, and the right one is found or trained",
         )
 
 

@@ -38,10 +38,14 @@ def read_record(path: Path) -> Record | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
-        raise StorageError(f"{path}: is not a readable record ({error}).\n  instead: move its folder away") from error
+        raise StorageError(
+            f"{path}: is not a readable record ({error}).\n  instead: move its directory away"
+        ) from error
     version = record.get("record_version", 0) if isinstance(record, dict) else None
     if not isinstance(version, int) or version > RECORD_VERSION:
-        raise StorageError(f"{path}: is not a record of this version of ternlab.\n  instead: a newer ternlab")
+        raise StorageError(
+            f"{path}: is not a record that this version of ternlab can read.\n  instead: use a newer ternlab"
+        )
     return dict(record)
 
 

@@ -72,8 +72,8 @@ def twin_of(settings: Settings) -> Settings:
         raise SettingsError(
             "baseline.overrides",
             value=list(settings.baseline.overrides),
-            rule="a baseline is in full precision",
-            instead="overrides of other settings than quant",
+            rule="a baseline must be in full precision",
+            instead="override only settings outside quant",
         )
     return twin
 
@@ -90,11 +90,13 @@ def _assign(config: dict[str, Any], assignment: str) -> None:
     try:
         value = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError) as error:
-        raise SettingsError("baseline.overrides", value=assignment, rule=f"{text!r} is not a value") from error
+        raise SettingsError("baseline.overrides", value=assignment, rule=f"{text!r} is not a valid value") from error
     try:
         put(config, name, value)
     except ValueError as error:
-        raise SettingsError("baseline.overrides", value=assignment, rule=f"{error} holds no settings") from None
+        raise SettingsError(
+            "baseline.overrides", value=assignment, rule=f"{error} is not a group of settings"
+        ) from None
 
 
 def _refuse_targets(config: Mapping[str, Any]) -> None:
@@ -104,8 +106,8 @@ def _refuse_targets(config: Mapping[str, Any]) -> None:
         if name.rpartition(".")[2].startswith("_"):
             raise SettingsError(
                 name,
-                rule="settings name things, they never run code, so keys such as _target_ are refused",
-                instead="register the part in a module of your own and name it with plugins=[your_module]",
+                rule="settings name things and never run code, so keys such as _target_ are not allowed",
+                instead="register the part in your own module and load that with plugins=[your_module]",
             )
 
 
@@ -139,13 +141,13 @@ def import_plugins(names: Any) -> None:
         SettingsError: not a list, or there is no such module.
     """
     if isinstance(names, str):
-        raise SettingsError("plugins", value=names, rule="is a list of modules", instead=f"'plugins=[{names}]'")
+        raise SettingsError("plugins", value=names, rule="must be a list of modules", instead=f"'plugins=[{names}]'")
     for name in names:
         try:
             importlib.import_module(str(name))
         except ImportError as error:
             raise SettingsError(
-                "plugins", value=str(name), rule=f"cannot be imported ({error})", instead="a module on PYTHONPATH"
+                "plugins", value=str(name), rule=f"cannot be imported ({error})", instead="give a module on PYTHONPATH"
             ) from error
 
 
@@ -156,7 +158,7 @@ def _check_pairs(settings: Settings) -> None:
         raise SettingsError(
             "trainer.accumulate_grad_batches",
             value=settings.trainer.accumulate_grad_batches,
-            rule="the two passes of quant.update=sequential would add up the gradients of different thresholds",
+            rule="the two passes of quant.update=sequential would accumulate gradients at different thresholds",
             instead="quant.update=joint, or trainer.accumulate_grad_batches=1 with a larger data.batch_size",
         )
     processes = settings.trainer.devices * settings.trainer.nodes
@@ -164,13 +166,13 @@ def _check_pairs(settings: Settings) -> None:
         raise SettingsError(
             "data.batch_size",
             value=settings.data.batch_size,
-            rule=f"is the batch of all {processes} processes together, so it must be a multiple of {processes}",
+            rule=f"is the total over all {processes} processes, so it must be a multiple of {processes}",
             instead=f"data.batch_size={max(1, settings.data.batch_size // processes) * processes}",
         )
     if settings.baseline.overrides and settings.baseline.run:
         raise SettingsError(
             "baseline.overrides",
             value=list(settings.baseline.overrides),
-            rule=f"changes the recipe of a twin, but baseline.run={settings.baseline.run} names a finished one",
-            instead="one of the two",
+            rule=f"changes the baseline's recipe, but baseline.run={settings.baseline.run} names a finished run",
+            instead="give only one of the two",
         )

@@ -41,7 +41,7 @@ def objectives_settings(values: Mapping[str, Any]) -> tuple[TermSettings, ...]:
     """
     if not isinstance(values, Mapping):
         raise SettingsError(
-            "objectives", value=values, rule="is a group of loss terms", instead="+objectives.NAME.weight=0.1"
+            "objectives", value=values, rule="must be a group of loss terms", instead="+objectives.NAME.weight=0.1"
         )
     return tuple(_term(name, values[name]) for name in sorted(values))
 
@@ -51,7 +51,9 @@ def _term(name: str, values: Any) -> TermSettings:
     entry = term_entry(name)
     values = {} if values is None else values
     if not isinstance(values, Mapping):
-        raise SettingsError(prefix, value=values, rule="is a group of settings", instead=f"+{prefix}.weight={values}")
+        raise SettingsError(
+            prefix, value=values, rule="must be a group of settings", instead=f"+{prefix}.weight={values}"
+        )
     known = {*entry.options.model_fields, "weight"}
     for key in values:
         if key not in known:

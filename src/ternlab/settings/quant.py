@@ -126,7 +126,7 @@ def _check_updates(settings: QuantSettings) -> None:
             raise SettingsError(
                 setting,
                 value=update,
-                rule=f"the passes over a batch are those of all layers, and {first[0]}={first[1]}",
+                rule=f"all layers share the passes over a batch, and {first[0]}={first[1]}",
                 instead=f"update: {first[1]}",
             )
 
@@ -136,13 +136,13 @@ def _check_start(settings: QuantSettings) -> None:
         raise SettingsError(
             "quant.init",
             value="file",
-            rule="needs the file with the first weights",
+            rule="needs a file with the initial weights",
             instead="quant.init=file quant.init_file=PATH",
         )
     if settings.init != "file" and settings.init_file is not None:
         raise SettingsError(
             "quant.init_file",
             value=settings.init_file,
-            rule=f"goes with quant.init=file, but quant.init={settings.init}",
-            instead="quant.init=file quant.init_file=PATH, or neither",
+            rule=f"only applies to quant.init=file, but quant.init={settings.init}",
+            instead="quant.init=file quant.init_file=PATH, or leave both out",
         )

@@ -88,12 +88,12 @@ def check_tasks(nodes: int, environment: Mapping[str, str] | None = None) -> Non
             raise _too_many(here)
         return
     if here is None:
-        raise _refused(nodes, "needs a SLURM job with one task on each node, and this process is in none")
+        raise _refused(nodes, "needs a SLURM job with one task on each node, but this process is not in a job")
     # Before the look at the step: the lines of the job's script are what a person has to change.
     if here.nodes != nodes or here.tasks != nodes:
-        raise _refused(nodes, f"needs {nodes} nodes with one task on each, and SLURM started: {_said(given)}")
+        raise _refused(nodes, f"needs {nodes} nodes with one task on each, but SLURM started: {_said(given)}")
     if here.step is None:
-        raise _refused(nodes, "needs one task on each node, and this process was not started by srun")
+        raise _refused(nodes, "needs one task on each node, but this process was not started by srun")
 
 
 def _too_many(here: Allocation) -> SettingsError:
@@ -103,8 +103,8 @@ def _too_many(here: Allocation) -> SettingsError:
     return SettingsError(
         "trainer.nodes",
         value=1,
-        rule=f"the run has one task, and srun started {here.tasks} ({here.nodes} nodes): all would train the same run",
-        instead=f"{_lines(1)}\n  or, to train it in all of them: {several}{devices}, with\n{_lines(here.nodes)}",
+        rule=f"the run has one task, but srun started {here.tasks} ({here.nodes} nodes): all would train the same run",
+        instead=f"{_lines(1)}\n  or, to use all of them for one run: {several}{devices}, with\n{_lines(here.nodes)}",
     )
 
 

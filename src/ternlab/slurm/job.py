@@ -50,7 +50,9 @@ def run_job(command: Sequence[str], *, record: Path | None = None, environment: 
     here = allocation({name: value for name, value in given.items() if not name.startswith("SLURM_STEP")})
     if here is None:
         raise SettingsError(
-            "ternlab.slurm.job", rule="is the script of a SLURM job", instead="sbatch slurm/train.sbatch SETTINGS..."
+            "ternlab.slurm.job",
+            rule="must be run as the script of a SLURM job",
+            instead="sbatch slurm/train.sbatch SETTINGS...",
         )
     with _undisturbed():
         code = _run(step_command(here, command, given), step_environment(given))
@@ -98,21 +100,21 @@ def _comes_back(here: Allocation, code: int) -> bool:
     """Return whether the job will be started again, after requeueing it where that is this process's task."""
     fate = fate_of(here)
     if fate == Fate.REQUEUED:
-        _log.info("job %s: SLURM has requeued it", here.job)
+        _log.info("job %s: requeued by SLURM", here.job)
         return True
     if code != ExitCode.INTERRUPTED and code not in _ANNOUNCING:
-        _log.info("job %s: ended with code %d", here.job, code)
+        _log.info("job %s: exited with code %d", here.job, code)
         return False
     if fate not in (Fate.RUNNING, Fate.TIMED_OUT):
-        _log.info("job %s: was stopped (%s), and is not requeued", here.job, fate)
+        _log.info("job %s: stopped (%s), not requeued", here.job, fate)
         return False
     if code in _ANNOUNCING and here.restarts >= _MOST_RESTARTS_UNSAVED:
-        _log.info("job %s: ended before it had begun, after %d restarts; it is not requeued", here.job, here.restarts)
+        _log.info("job %s: ended before the run started, after %d restarts; not requeued", here.job, here.restarts)
         return False
     if requeue(here):
         _log.info("job %s: saved and requeued (%s)", here.job, fate)
         return True
-    _log.info("job %s: saved, but SLURM does not requeue it (see #SBATCH --requeue)", here.job)
+    _log.info("job %s: saved, but SLURM did not requeue it (see #SBATCH --requeue)", here.job)
     return False
 
 

@@ -93,7 +93,7 @@ def readable(folder: Path) -> Iterator[Path]:
         try:
             verify(path)
         except CheckpointCorruptError as error:
-            _log.warning("%s\n  The one before it is used.", error)
+            _log.warning("%s\n  Falling back to the checkpoint before it.", error)
             continue
         yield path
 

@@ -106,7 +106,7 @@ def fit(
         callbacks, metrics = _callbacks(settings, directory, stop, mirrors, place)
         trainer = build_trainer(settings, directory, choice, callbacks, place, validate=data.val_count > 0)
         if checkpoint is not None:
-            _log.info("going on from step %d (%s)", checkpoint.step, checkpoint.path.name)
+            _log.info("resuming from step %d (%s)", checkpoint.step, checkpoint.path.name)
             data.train_dataloader().start_at(checkpoint.batch)
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint.path if checkpoint else None, weights_only=True)
         outcome = _finish(trainer, module, data, metrics, directory, choice, threads)
@@ -126,7 +126,7 @@ def _as_begun(choice: Choice, precision: str) -> Choice:
     """Return `choice` in the precision of a checkpoint, by Lightning's name."""
     if precision == lightning_precision(choice):
         return choice
-    return replace(choice, precision=_PRECISIONS[precision], reason="as the training began")
+    return replace(choice, precision=_PRECISIONS[precision], reason="as in the checkpoint")
 
 
 def build_trainer(
@@ -244,13 +244,13 @@ def _announce(settings: Settings, data: ImageDataModule, choice: Choice, threads
     if place.rank:
         return
     _log.info(
-        "%s on %s: %d training, %d validation, %d test images of %d classes, %dx%d",
+        "%s on %s: %d training, %d validation, %d test images, %d classes, %dx%d",
         settings.model.name, settings.data.name, data.train_count, data.val_count, data.test_count,
         len(data.classes), data.size, data.size,
     )  # fmt: skip
     memory = "channels_last" if choice.channels_last else "contiguous"
     _log.info("%s, %s, %s (%s)", choice.device, choice.precision, memory, choice.reason)
-    _log.info("CPU threads: %d, waiting: %s (%s)", threads.count, threads.waiting, threads.reason)
+    _log.info("CPU threads: %d, wait policy: %s (%s)", threads.count, threads.waiting, threads.reason)
 
 
 def train_here(

@@ -172,7 +172,7 @@ def _result(directory: RunDirectory, outcome: Path, code: int, stop: StopRequest
         # A signal ends processes that are still importing.
         stop.leave_if_asked()
         raise TernlabError(
-            f"The training processes ended with code {code} and left no outcome.\n  instead: see {directory.log_file}"
+            f"The training processes exited with code {code} and wrote no result.\n  instead: see {directory.log_file}"
         ) from None
     finally:
         if outcome == result_file(directory):

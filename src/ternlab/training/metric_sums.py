@@ -63,9 +63,9 @@ class MetricSums:
         if sums is not None and metrics != len(self._computations):
             raise SettingsError(
                 "plugins",
-                rule=f"the checkpoint has counted {metrics} metrics beside the loss, and there are "
+                rule=f"the checkpoint counts {metrics} metrics in addition to the loss, but there are "
                 f"{len(self._computations)} now: {', '.join(self._factors)}",
-                instead="the plugins that the run was begun with",
+                instead="load the plugins that the run was started with",
             )
         self.sums, self.means = sums, tuple(means)
 

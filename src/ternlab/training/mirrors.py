@@ -64,4 +64,4 @@ class WandbMirror(Mirror):
         try:
             self._live_sync = imported(_WANDB)(self._settings, self._directory)
         except Exception as error:  # noqa: BLE001 - a broken installation of W&B must not end the run either
-            _log.warning("W&B is left out (%s); the run's own files are whole.", error)
+            _log.warning("Not logging to W&B (%s); the run's own files are complete.", error)

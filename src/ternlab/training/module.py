@@ -125,6 +125,6 @@ class Classifier(pl.LightningModule):
             lr = self.settings.optim.lr
             raise DivergedError(
                 f"The loss is no longer finite (epoch {self.current_epoch}, step {self.global_step}).\n"
-                f"  instead: a smaller optim.lr (it is {lr:g}), optim.schedule.warmup_epochs, or "
+                f"  instead: use a smaller optim.lr (now {lr:g}), optim.schedule.warmup_epochs, or "
                 "trainer.gradient_clip_val; the last good checkpoint is kept"
             )

@@ -83,4 +83,6 @@ def load_trained(model: nn.Module, path: Path) -> None:
     try:
         model.load_state_dict(load_file(path))
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-        raise SettingsError("run", value=str(path), rule=f"is not the weights of this network ({error})") from error
+        raise SettingsError(
+            "run", value=str(path), rule=f"does not hold the weights of this network ({error})"
+        ) from error

@@ -141,9 +141,9 @@ class Leader(_Task):
         names = _host_names(self._here.nodelist)
         missing = [names[node] if node < len(names) else f"number {node}" for node in self._missing("node")]
         return InfrastructureError(
-            f"{len(missing)} of {self.nodes} nodes did not come to the run within {ARRIVAL_SECONDS:.0f} seconds: "
+            f"{len(missing)} of {self.nodes} nodes did not join the run within {ARRIVAL_SECONDS:.0f} seconds: "
             f"{', '.join(missing)}.\n"
-            f"  instead: see what their tasks printed, and whether they see the folder {self.folder.parent.parent}"
+            f"  instead: check what their tasks printed, and whether they can see the folder {self.folder.parent.parent}"
         )
 
     def _remove_earlier(self) -> None:
@@ -166,15 +166,15 @@ class Follower(_Task):
         write_json(self.folder / f"node-{self.node}.json", {"host": socket.gethostname(), "pid": os.getpid()})
         if not wait_until(lambda: self._lock.held() or self.ended(), ARRIVAL_SECONDS):
             raise InfrastructureError(
-                f"The first task of the run did not come within {ARRIVAL_SECONDS:.0f} seconds.\n"
-                f"  instead: see what it printed, and whether it sees the folder {self.folder.parent.parent}"
+                f"The first task of the run did not start within {ARRIVAL_SECONDS:.0f} seconds.\n"
+                f"  instead: check what it printed, and whether it can see the folder {self.folder.parent.parent}"
             )
         number = 0
         while (call := self._next(number)) is not None:
             yield call
             number += 1
         if not self.ended():
-            raise InfrastructureError("The first task of the run is gone; the run goes on when it is started again.")
+            raise InfrastructureError("The first task of the run is gone; re-run the command to resume the run.")
 
     def _next(self, number: int) -> Call | None:
         name = f"call-{number}.json"
@@ -222,7 +222,7 @@ def check_address(call: Call) -> None:
             "MASTER_ADDR",
             value=call.address,
             rule=f"does not resolve on {socket.gethostname()} ({error})",
-            instead="export MASTER_ADDR=... in the job's script: an address of the first node that the others reach",
+            instead="export MASTER_ADDR=... in the job's script: an address of the first node that the others can reach",
         ) from error
 
 

@@ -62,7 +62,7 @@ def starting_checkpoint(settings: Settings, directory: RunDirectory, module: nn.
         mark = torch.load(path, map_location="cpu", weights_only=True, mmap=True)[KEY]
         if mark["run_id"] == directory.run_id:
             return Start(path, mark["batch"], mark["step"], mark["precision"])
-        _log.warning("%s belongs to run %s and is left alone.", path, mark["run_id"])
+        _log.warning("%s belongs to run %s and is ignored.", path, mark["run_id"])
     if settings.ckpt_path is None:
         return None
     return _given(Path(settings.ckpt_path).expanduser(), module, settings)
@@ -76,7 +76,7 @@ def _given(path: Path, module: nn.Module, settings: Settings) -> Start:
             "ckpt_path",
             value=str(path),
             rule="is not a checkpoint of a ternlab training",
-            instead=f"model.weights={path}, to take the weights alone",
+            instead=f"model.weights={path}, to load only the weights",
         )
     differing, mismatch = describe_mismatch(checkpoint["state_dict"], module.state_dict())
     if differing:
@@ -84,7 +84,7 @@ def _given(path: Path, module: nn.Module, settings: Settings) -> Start:
             "ckpt_path",
             value=str(path),
             rule=f"is a checkpoint of another network{mismatch}",
-            instead=f"the model, data and quant settings of the run it was saved by ({mark['run_id']})",
+            instead=f"use the model, data and quant settings of the run that saved it ({mark['run_id']})",
         )
     for section, wanted in recipe_of(settings).items():
         others = [key for key, value in wanted.items() if mark[section].get(key) != value]
@@ -92,8 +92,8 @@ def _given(path: Path, module: nn.Module, settings: Settings) -> Start:
             raise SettingsError(
                 "ckpt_path",
                 value=str(path),
-                rule=f"brings its own optimizer state, which was saved under other settings of {', '.join(others)}",
-                instead=f"those settings ({mark[section]}), or model.weights={path}, to take the weights alone",
+                rule=f"has its own optimizer state, which was saved with other settings of {', '.join(others)}",
+                instead=f"use those settings ({mark[section]}), or model.weights={path}, to load only the weights",
             )
     return Start(path, mark["batch"], mark["step"], mark["precision"])
 
@@ -111,10 +111,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError, CheckpointCorruptError) as error:
         first = str(error).splitlines()[0]
         raise SettingsError(
-            "ckpt_path", value=str(path), rule=f"cannot be read ({first})", instead="another checkpoint"
+            "ckpt_path", value=str(path), rule=f"cannot be read ({first})", instead="use another checkpoint"
         ) from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
-        raise SettingsError("ckpt_path", value=str(path), rule="is not a checkpoint", instead="another file")
+        raise SettingsError("ckpt_path", value=str(path), rule="is not a checkpoint", instead="use another file")
     return checkpoint
 
 
@@ -130,6 +130,9 @@ def load_checkpoint_weights(model: nn.Module, path: Path) -> None:
     differing, mismatch = describe_mismatch(given, model.state_dict())
     if differing:
         raise SettingsError(
-            "ckpt_path", value=str(path), rule=f"is a checkpoint of another network{mismatch}", instead="another file"
+            "ckpt_path",
+            value=str(path),
+            rule=f"is a checkpoint of another network{mismatch}",
+            instead="use another file",
         )
     model.load_state_dict(given)

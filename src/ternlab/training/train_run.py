@@ -119,7 +119,7 @@ def _check_nodes(nodes: int, leader: Leader | None) -> None:
     there = leader.nodes if leader else 1
     if nodes not in (1, there):
         raise SettingsError(
-            "trainer.nodes", value=nodes, rule=f"the run that this one belongs to has {there}", instead=f"{there} or 1"
+            "trainer.nodes", value=nodes, rule=f"the run that needs this one has {there}", instead=f"{there} or 1"
         )
 
 
@@ -129,5 +129,5 @@ def _check_world(size: int, settings: Settings) -> None:
     if size != wanted:
         raise TernlabError(
             f"The run was trained by {size} processes, not by the {wanted} of trainer.nodes={settings.trainer.nodes} "
-            f"and trainer.devices={settings.trainer.devices}, so it counts as failed."
+            f"and trainer.devices={settings.trainer.devices}; it counts as failed."
         )

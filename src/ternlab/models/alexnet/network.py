@@ -116,7 +116,7 @@ def build(settings: StemDropoutSettings, channels: int, size: int, classes: int)
         raise SettingsError(
             "model.stem",
             value=settings.stem,
-            rule=f"this stem of alexnet needs images of at least {least} pixels, and these have {size}",
+            rule=f"this stem of alexnet needs images of at least {least} pixels, but these have {size}",
             instead="model=resnet20, which takes any size" if small else "model.stem=small",
         )
     return AlexNet(small=small, channels=channels, classes=classes, dropout=settings.dropout)

@@ -26,7 +26,7 @@ class CifarResNetSettings(StemSettings):
     @model_validator(mode="after")
     def _has_one_stem(self) -> Self:
         if self.stem == "imagenet":
-            raise ValueError(f"{self.name} has no imagenet stem; leave model.stem out, or take model=resnet18")
+            raise ValueError(f"{self.name} has no imagenet stem; leave model.stem out, or use model=resnet18")
         return self
 
     @property

@@ -70,8 +70,8 @@ class EpochMetrics(Callback):
         means: dict[str, Tensor] = outputs["means"]
         if not self._declared.issuperset(means):
             raise ValueError(
-                f"The training logs {sorted(set(means) - self._declared)}, but its algorithm declares the metrics "
-                f"{sorted(self._declared)}: add them to `metrics` of register_algorithm."
+                f"The training logs {sorted(set(means) - self._declared)}, but its algorithm only declares the metrics "
+                f"{sorted(self._declared)}: add them to `metrics` in register_algorithm."
             )
         self._train.add(outputs["mean_loss"], outputs["logits"], batch[1], means)
 

@@ -113,7 +113,7 @@ class Saving(Callback):
         raise RunInterrupted(
             f"Stopped by {name} after step {trainer.global_step} (epoch {trainer.current_epoch}) at "
             f"{time.strftime('%H:%M:%S')}; the state is saved.\n"
-            "  instead: type the same command again (without force=true) to go on"
+            "  instead: re-run the same command (without force=true) to resume"
         )
 
 
@@ -126,5 +126,5 @@ def stop_unless_finite(trainer: pl.Trainer) -> None:
     if not all(bool(torch.isfinite(parameter).all()) for parameter in trainer.model.parameters()):
         raise DivergedError(
             f"A weight is no longer finite after step {trainer.global_step}.\n"
-            "  instead: a smaller optim.lr, or trainer.gradient_clip_val; the last good checkpoint is kept"
+            "  instead: use a smaller optim.lr, or trainer.gradient_clip_val; the last good checkpoint is kept"
         )

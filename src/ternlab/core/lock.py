@@ -96,7 +96,7 @@ class RunLock:
             who = "another process"
         return (
             f"The run in {self.path.parent} is held by {who}.\n"
-            "  instead: wait for it to finish, stop it (its state is saved), or change a setting to start a different run"
+            "  instead: wait for it to finish, stop it (its state is saved), or change a setting for a different run"
         )
 
 

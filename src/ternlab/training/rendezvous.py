@@ -143,7 +143,7 @@ class Leader(_Task):
         return InfrastructureError(
             f"{len(missing)} of {self.nodes} nodes did not join the run within {ARRIVAL_SECONDS:.0f} seconds: "
             f"{', '.join(missing)}.\n"
-            f"  instead: check what their tasks printed, and whether they can see the folder {self.folder.parent.parent}"
+            f"  instead: check what their tasks printed, and whether they see the folder {self.folder.parent.parent}"
         )
 
     def _remove_earlier(self) -> None:
@@ -222,7 +222,7 @@ def check_address(call: Call) -> None:
             "MASTER_ADDR",
             value=call.address,
             rule=f"does not resolve on {socket.gethostname()} ({error})",
-            instead="export MASTER_ADDR=... in the job's script: an address of the first node that the others can reach",
+            instead="export MASTER_ADDR=... in the job's script: an address of the first node that the others reach",
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""From a configuration to settings and back; the only place where configuration becomes typed."""
+"""Conversion between a configuration and typed settings; the only place where configuration becomes typed."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from ternlab.settings.root import Settings
 
 
 def settings_from_config(config: Mapping[str, Any]) -> Settings:
-    """Check a resolved configuration.
+    """Validate a resolved configuration.
 
     Args:
-        config: plain nested values, as Hydra composes them and `config.yaml` holds them.
+        config: plain nested values, as composed by Hydra and stored in `config.yaml`.
 
     Raises:
-        SettingsError: anything that cannot be used; the first problem found.
+        SettingsError: something cannot be used; reports the first problem found.
     """
     _refuse_targets(config)
     import_plugins(config.get("plugins") or ())
@@ -40,7 +40,7 @@ def settings_from_config(config: Mapping[str, Any]) -> Settings:
 
 
 def config_of(settings: Settings) -> dict[str, Any]:
-    """Return the configuration that `settings_from_config` turns into equal settings."""
+    """Return the configuration from which `settings_from_config` builds equal settings."""
     config = settings.model_dump(mode="json")
     rule = config["quant"].pop("rule")
     if settings.quant.network_rule.active:
@@ -52,12 +52,12 @@ def config_of(settings: Settings) -> dict[str, Any]:
 
 
 def twin_of(settings: Settings) -> Settings:
-    """Return the full-precision twin of a quantized run: the same recipe and seed without quantization.
+    """Return the settings of a quantized run's full-precision baseline: same recipe and seed, no quantization.
 
-    The twin is trained on labels alone, whatever the algorithm and the loss terms of the run.
+    The baseline is trained only on labels, whatever the algorithm and loss terms of the run.
 
     Raises:
-        SettingsError: `baseline.overrides` is not a list of `name=value`, or makes bad settings.
+        SettingsError: `baseline.overrides` is not a list of `name=value`, or yields invalid settings.
     """
     config = config_of(settings)
     config["quant"] = {"name": "none"}
@@ -112,14 +112,14 @@ def _refuse_targets(config: Mapping[str, Any]) -> None:
 
 
 def _has_private_key(value: Any) -> bool:
-    """Return whether a key begins with an underscore; without the names, which cost more than the look."""
+    """Return whether any key starts with an underscore; does not build the dotted names, which would cost more."""
     if isinstance(value, dict):
         return any(str(key).rpartition(".")[2].startswith("_") for key in value) or any(
             _has_private_key(inner) for inner in value.values() if isinstance(inner, dict | list | Mapping)
         )
     if isinstance(value, list):
         return any(_has_private_key(inner) for inner in value if isinstance(inner, dict | list | Mapping))
-    # Rarer mappings: the slow way looks closer.
+    # Other mapping types are rare; the slow path checks them.
     return isinstance(value, Mapping)
 
 
@@ -135,10 +135,10 @@ def _keys(value: Any, name: str = "") -> Iterator[str]:
 
 
 def import_plugins(names: Any) -> None:
-    """Import modules that register networks, data sets, rules, algorithms and loss terms.
+    """Import modules that register networks, data sets, rules, algorithms or loss terms.
 
     Raises:
-        SettingsError: not a list, or there is no such module.
+        SettingsError: not a list, or a module cannot be imported.
     """
     if isinstance(names, str):
         raise SettingsError("plugins", value=names, rule="must be a list of modules", instead=f"'plugins=[{names}]'")
@@ -152,7 +152,7 @@ def import_plugins(names: Any) -> None:
 
 
 def _check_pairs(settings: Settings) -> None:
-    """Refuse settings that are fine one by one and wrong together."""
+    """Reject settings that are valid individually but not in combination."""
     settings.algorithm.options.check(settings)
     if settings.quant.sequential and settings.trainer.accumulate_grad_batches > 1:
         raise SettingsError(

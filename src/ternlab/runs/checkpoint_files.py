@@ -35,7 +35,7 @@ def newest_first(folder: Path) -> list[Path]:
 def last_written_first(folder: Path) -> list[Path]:
     """Return the checkpoints in `folder` that have a checksum file, most recently written first.
 
-    The first need not be the latest step: a damaged checkpoint of a later step stays until earlier ones are saved again.
+    The first need not be the latest step: a damaged checkpoint of a later step stays until earlier steps are saved.
     """
     return sorted(newest_first(folder), key=_written, reverse=True)
 

@@ -1,4 +1,4 @@
-"""Where a training starts: at the beginning, at its own newest good checkpoint, or at a given one."""
+"""Where a training starts: from scratch, from its own newest intact checkpoint, or from a given checkpoint."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Start:
-    """A checkpoint to go on from.
+    """A checkpoint to resume from.
 
     Attributes:
         path: the file.
-        batch: the next batch of its epoch; 0 at the end of an epoch.
-        step: optimizer steps done.
+        batch: index of the next batch in its epoch; 0 at the end of an epoch.
+        step: number of completed optimizer steps.
     """
 
     path: Path
@@ -38,10 +38,10 @@ class Start:
 
 
 def recipe_of(settings: Settings) -> dict[str, Any]:
-    """Return what a checkpoint brings back and settings therefore cannot change: the optimizers."""
+    """Return the settings that are fixed because a checkpoint restores their state: those of the optimizers."""
     quant = settings.quant
     rule: Any = quant.rule.model_dump(mode="json") if quant.network_rule.active else {}
-    # Without entries `None`, as in checkpoints from before there were any.
+    # `None` without entries, as in checkpoints written before entries existed.
     rule["layers"] = [entry.typed() for entry in quant.layers] or None
     return {"optim": settings.optim.model_dump(mode="json", exclude={"schedule"}), "rule": rule}
 
@@ -50,15 +50,16 @@ _MARKED = {"run_id", "step", "batch", "precision", "optim", "rule"}
 
 
 def starting_checkpoint(settings: Settings, directory: RunDirectory, module: nn.Module) -> Start | None:
-    """Return where training starts, `None` for the beginning.
+    """Return the checkpoint that training starts from, or `None` to start from scratch.
 
-    The run's own newest good checkpoint goes before `ckpt_path`, which is only where the run began.
+    The run's own newest intact checkpoint takes precedence over `ckpt_path`, which is only where the run started.
 
     Raises:
-        SettingsError: `ckpt_path` cannot be read, is no checkpoint of ternlab, or is of another network.
+        SettingsError: `ckpt_path` cannot be read, is not a ternlab checkpoint, or is of another network.
     """
     for path in readable(directory.checkpoints):
-        # Not from the checksum file, of which only the checksum is checked; mapped, so that no tensor is read.
+        # Read from the checkpoint itself, because the other values in the checksum file are not verified; memory-mapped,
+        # so that no tensor is read.
         mark = torch.load(path, map_location="cpu", weights_only=True, mmap=True)[KEY]
         if mark["run_id"] == directory.run_id:
             return Start(path, mark["batch"], mark["step"], mark["precision"])
@@ -99,7 +100,7 @@ def _given(path: Path, module: nn.Module, settings: Settings) -> Start:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Return a checkpoint given by its path; compared with its checksum where there is one.
+    """Return the checkpoint in `path`; verified if it has a checksum.
 
     Raises:
         SettingsError: it cannot be read.
@@ -119,7 +120,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def load_checkpoint_weights(model: nn.Module, path: Path) -> None:
-    """Load the network of a checkpoint into `model`, all or nothing.
+    """Load a checkpoint's weights into `model`, all or nothing.
 
     Raises:
         SettingsError: the checkpoint cannot be read or is of another network.

@@ -60,7 +60,7 @@ REFUSED: dict[str, tuple[list[str], list[str]]] = {
     "nesterov without momentum": (["optim.momentum=0"], ["nesterov"]),
     "milestones that fall": (
         ["optim.schedule.name=step", "optim.schedule.milestones=[5,3]", "optim.schedule.factors=[0.1]"],
-        ["milestones", "rising"],
+        ["milestones", "increasing"],
     ),
     "factors that do not fit": (
         ["optim.schedule.name=step", "optim.schedule.milestones=[3,5]", "optim.schedule.factors=[0.1,0.1,0.1]"],

@@ -54,9 +54,9 @@ def test_one_missing_byte_is_found(kind: str, files: dict[str, Path]) -> None:
     ("content", "message"),
     [
         (b"", "it is empty"),
-        (b"<!DOCTYPE html>", "written neither by torch.save nor by safetensors: it begins with b'<!DOCTYPE'"),
+        (b"<!DOCTYPE html>", "neither a torch.save nor a safetensors file: it begins with b'<!DOCTYPE'"),
         (b"version https://git-lfs.github.com/spec/v1\n", "it begins with b'version h'"),
-        ((10**12).to_bytes(8, "little") + b"{", "written neither by torch.save nor by safetensors"),
+        ((10**12).to_bytes(8, "little") + b"{", "neither a torch.save nor a safetensors file"),
         ((9).to_bytes(8, "little") + b"{{{{{{{{{", "its safetensors header"),
         ((11).to_bytes(8, "little") + json.dumps({"a": None}).encode() + b" ", "its safetensors header"),
     ],

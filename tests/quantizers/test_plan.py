@@ -329,15 +329,15 @@ def test_impossible_entries_are_refused_with_what_to_type_instead(quant: dict[st
         ),
         (
             {"layers": [{"match": "[03]", "name": "twn"}, {"match": "3", "name": "bwn"}]},
-            r"quant\.layers\.1\.match = 3: has no effect: the entries before it .*\n  instead: this entry before them",
+            r"quant\.layers\.1\.match = 3: has no effect: the entries before it .*\n  instead: move this entry before them",
         ),
         (
             {"exclude": "3", "layers": [{"match": "[03]", "name": "twn"}]},
-            r"quant\.include/exclude = 3: has no effect: quant\.layers says",
+            r"quant\.include/exclude = 3: has no effect: quant\.layers gives the rule",
         ),
         (
             {"layers": [{"match": "[0356]", "name": "twn"}]},
-            r"quant = tga: no layer is left .*\n  instead: quant=none with the same quant\.layers",
+            r"quant = tga: no layer is left .*\n  instead: use quant=none with the same quant\.layers",
         ),
         ({"rule": {"0": "twn"}, "threshold": {"init": 1}}, r"quant\.threshold: does not apply to a mapping"),
         ({"rule": {"0": "twn"}, "exclude": "3"}, r"quant\.exclude: does not apply to a mapping"),

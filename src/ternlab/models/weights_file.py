@@ -109,7 +109,7 @@ def weights_kind(path: Path) -> Kind:
     except OSError as error:
         raise _unusable(path, f"the file cannot be read ({error.strerror})") from error
     what = f"it begins with {head!r}" if head else "it is empty"
-    raise _unusable(path, f"the file was written neither by torch.save nor by safetensors: {what}")
+    raise _unusable(path, f"the file is neither a torch.save nor a safetensors file: {what}")
 
 
 def _check_safetensors(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The entries of `quant.layers`, from what is typed to checked ones; free of torch."""
+"""Validates the entries of `quant.layers`; does not import torch."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _EXAMPLE = "{match: fc, name: uniform, bits: 4}"
 
 
 def layer_entries(typed: Any, rule: LayerRule) -> tuple[LayerEntry, ...]:
-    """Check a list of entries: `{match: PATTERN, name: RULE, ...}`, options of the rule beside its name.
+    """Validate a list of entries: `{match: PATTERN, name: RULE, ...}` with the rule's options next to its name.
 
     Args:
-        typed: the entries. One without `name` has the network's rule and options, with its own in place of some.
-        rule: of the network.
+        typed: the entries. An entry without `name` has the network's rule and options, which its own options override.
+        rule: the network's rule.
 
     Raises:
-        SettingsError: no such rule or option, a value outside its range, or two entries of one pattern.
+        SettingsError: no such rule or option, a value outside its range, or two entries with the same pattern.
     """
     if isinstance(typed, str | Mapping) or not isinstance(typed, Iterable):
         raise SettingsError(
@@ -45,11 +45,11 @@ def entries_of_mapping(rules: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return a mapping from patterns to rules as a list of entries.
 
     Args:
-        rules: by pattern, the first match counts: a rule's name, a mapping of `name` and its options, or `None` for
-            full precision.
+        rules: mapping from patterns, where the first match counts, to a rule's name, a mapping of `name` and options,
+            or `None` for full precision.
 
     Raises:
-        SettingsError: a rule of another type.
+        SettingsError: a rule has another type.
     """
     return [{"match": pattern, **_named(pattern, rule)} for pattern, rule in rules.items()]
 
@@ -89,7 +89,7 @@ def _entry(typed: Any, setting: str, rule: LayerRule) -> LayerEntry:
 
 def _pattern(match: Any, setting: str) -> str:
     if isinstance(match, int) and not isinstance(match, bool):
-        # Layers of a Sequential are called 0, 1, 2.
+        # The layers of a Sequential are named 0, 1, 2.
         return str(match)
     if not isinstance(match, str):
         rule = "is missing" if match is None else "must be the name of a layer, or a pattern of names"
@@ -111,7 +111,7 @@ def _options(name: str, values: dict[str, Any], setting: str) -> Any:
 
 
 def _in_an_entry(error: SettingsError, setting: str) -> SettingsError:
-    """Return an error whose remedy is typed inside of an entry: `bits: 8`, not `quant.layers.0.bits=8`."""
+    """Return the error with its advice in the form of an entry: `bits: 8`, not `quant.layers.0.bits=8`."""
     message, found, remedy = str(error).partition("\n  instead: ")
     if f"{setting}." in remedy:
         remedy = remedy.replace(f"{setting}.", "").replace("=", ": ")

@@ -38,7 +38,7 @@ class Start:
 
 
 def recipe_of(settings: Settings) -> dict[str, Any]:
-    """Return the settings that are fixed because a checkpoint restores their state: the optimizers."""
+    """Return the settings that are fixed because a checkpoint restores their state: the optimizer settings."""
     quant = settings.quant
     rule: Any = quant.rule.model_dump(mode="json") if quant.network_rule.active else {}
     # `None` without entries, as in checkpoints written before entries existed.

@@ -329,7 +329,7 @@ def test_impossible_entries_are_refused_with_what_to_type_instead(quant: dict[st
         ),
         (
             {"layers": [{"match": "[03]", "name": "twn"}, {"match": "3", "name": "bwn"}]},
-            r"quant\.layers\.1\.match = 3: has no effect: the entries before it .*\n  instead: move this entry before them",
+            r"quant\.layers\.1\.match = 3: has no effect: the entries before it .*\n  instead: move this entry before",
         ),
         (
             {"exclude": "3", "layers": [{"match": "[03]", "name": "twn"}]},

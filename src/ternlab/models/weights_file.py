@@ -1,4 +1,4 @@
-"""What can be said of `model.weights` without torch: before anything is spent, and for a run's identity."""
+"""Checks of `model.weights` that do not need torch: early validation, and the fingerprint for the run's identity."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ Kind = Literal["torch", "safetensors"]
 
 
 def check_weights(settings: ModelSettings) -> None:
-    """Check that the weights that `settings` name can be there and look like weights.
+    """Check that the weights named in `settings` can exist and look like weights.
 
-    The file's content is not decoded and nothing is downloaded: that is `load_weights`.
+    The file's contents are not decoded and nothing is downloaded; `load_weights` does that.
 
     Raises:
-        SettingsError: `torchvision` has none for this network; the file is missing, unreadable, cut off
-            or of another kind; or there is something to skip and nothing to load.
+        SettingsError: `torchvision` has none for this network; the file is missing, unreadable, truncated or of another
+            format; or there is something to skip and nothing to load.
     """
     if settings.weights is None:
         if settings.weights_skip:
@@ -45,7 +45,7 @@ def check_weights(settings: ModelSettings) -> None:
 
 
 def weights_fingerprint(settings: ModelSettings) -> str | None:
-    """Return what identifies the first weights: a file's SHA-256, `"torchvision"`, or `None` when unset.
+    """Return what identifies the initial weights: a file's SHA-256, `"torchvision"`, or `None` if unset.
 
     Raises:
         SettingsError: the file cannot be read.
@@ -61,7 +61,7 @@ def weights_fingerprint(settings: ModelSettings) -> str | None:
 
 
 def check_torchvision_name(name: str) -> None:
-    """Raise SettingsError when torchvision has no weights that fit the network `name`."""
+    """Raise SettingsError if torchvision has no weights for the network `name`."""
     having = [other for other, entry in MODELS.items() if entry.torchvision]
     if name not in having:
         raise SettingsError(
@@ -76,7 +76,7 @@ def weights_path(source: str) -> Path:
     """Return the path that `model.weights` names, with `~` expanded.
 
     Raises:
-        SettingsError: it is an address, a folder, or there is no such file.
+        SettingsError: it is a URL or a folder, or there is no such file.
     """
     if "://" in source:
         raise _unusable(source, "this is a URL, not a file", "download it, then model.weights=FILE")
@@ -89,10 +89,10 @@ def weights_path(source: str) -> Path:
 
 
 def weights_kind(path: Path) -> Kind:
-    """Return the format of the file, known by its first bytes and not by its name.
+    """Return the format of the file, detected from its first bytes and not from its name.
 
     Raises:
-        SettingsError: it cannot be read, is of no known format, or its end is missing.
+        SettingsError: it cannot be read, has an unknown format, or is truncated.
     """
     try:
         with path.open("rb") as file:
@@ -113,7 +113,7 @@ def weights_kind(path: Path) -> Kind:
 
 
 def _check_safetensors(path: Path) -> None:
-    """Compare the end of the last tensor, which the header tells, with the file's length."""
+    """Compare the end of the last tensor, according to the header, with the file's length."""
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")

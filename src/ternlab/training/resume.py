@@ -58,7 +58,7 @@ def starting_checkpoint(settings: Settings, directory: RunDirectory, module: nn.
         SettingsError: `ckpt_path` cannot be read, is not a ternlab checkpoint, or is of another network.
     """
     for path in readable(directory.checkpoints):
-        # Read from the checkpoint itself, because the other values in the checksum file are not verified; memory-mapped,
+        # Read from the checkpoint itself, since the checksum file's other values are not verified. Memory-mapped,
         # so that no tensor is read.
         mark = torch.load(path, map_location="cpu", weights_only=True, mmap=True)[KEY]
         if mark["run_id"] == directory.run_id:

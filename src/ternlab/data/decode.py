@@ -1,4 +1,4 @@
-"""Decoding of single image files, by Pillow."""
+"""Decodes single image files with Pillow."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _GREY_MODES = ("1", "L", "I", "F", "I;16", "I;16B", "I;16L", "LA", "La")
 
 
 class CorruptImage(Exception):
-    """The bytes are not an image that can be used; the message says why."""
+    """The bytes are not a usable image; the message says why."""
 
 
 def open_image(data: bytes) -> Image.Image:
-    """Open an image file; the pixels are not decoded yet.
+    """Open an image file without decoding its pixels.
 
     Raises:
         CorruptImage: the header cannot be read.
@@ -31,22 +31,22 @@ def open_image(data: bytes) -> Image.Image:
 
 
 def is_grey(image: Image.Image) -> bool:
-    """Return whether the image has a single colour channel."""
+    """Return whether the image has a single color channel."""
     return image.mode in _GREY_MODES
 
 
 def decode(data: bytes, channels: int) -> Image.Image:
-    """Decode an image file to 8-bit grey (`channels` 1) or RGB (`channels` 3).
+    """Decode an image file to 8-bit grayscale (`channels` 1) or RGB (`channels` 3).
 
     Raises:
-        CorruptImage: the file is damaged, or it is in colour where the set is grey.
+        CorruptImage: the file is damaged, or it is a color image in a grayscale data set.
     """
     image = open_image(data)
     if channels == 1 and not is_grey(image):
         raise CorruptImage(f"its mode is {image.mode}, but the other images are grey")
     try:
         if image.mode.startswith("I;16"):
-            # Pillow clips 16-bit values at 255; the high byte is the picture.
+            # Pillow clips 16-bit values at 255, so use the high byte.
             image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
         mode = "L" if channels == 1 else "RGB"
         image.load()
@@ -59,7 +59,7 @@ def decode(data: bytes, channels: int) -> Image.Image:
 
 def _reason(error: Exception) -> str:
     text = " ".join(str(error).split())
-    # "cannot identify image file <_io.BytesIO object at 0x7f...>" names an address that changes every run.
+    # "cannot identify image file <_io.BytesIO object at 0x7f...>" contains an address that changes with every run.
     return (text.split(" <_io")[0] or type(error).__name__)[:200]
 
 
@@ -70,7 +70,7 @@ def to_tensor(image: Image.Image) -> Tensor:
 
 
 def fit_square(image: Image.Image, resize: int, size: int) -> Image.Image:
-    """Scale the shorter side to `resize` pixels (bilinear, antialiased); cut the central square of `size`."""
+    """Scale the shorter side to `resize` pixels (bilinear, antialiased) and center-crop to `size`."""
     width, height = image.size
     if min(width, height) != resize:
         scale = resize / min(width, height)

@@ -1,4 +1,4 @@
-"""Where the files of local data sets lie; free of torch, so that bad paths are found early."""
+"""File layout of local data sets; does not import torch, so that bad paths are found early."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TEST_NAMES = ("test", "val")
 
 
 def readable_root(root: Path) -> Path:
-    """Return `root` if it is a folder that can be listed and is not empty.
+    """Return `root` if it is a readable folder that is not empty.
 
     Raises:
         SettingsError: it is missing, not a folder, not readable, or empty.
@@ -33,13 +33,13 @@ def readable_root(root: Path) -> Path:
 
 
 def parquet_parts(root: Path) -> tuple[list[Path], list[Path]]:
-    """Return the Parquet files of the training and of the test part, each sorted by name.
+    """Return the Parquet files of the training and the test split, each sorted by name.
 
-    A part is `<part>.parquet` or `<part>-*.parquet`; `validation` stands in for a missing `test`. The files
-    may also lie in `root/data`, as in the repositories of the Hugging Face hub.
+    A split is `<split>.parquet` or `<split>-*.parquet`; `validation` is used if there is no `test`. The files may also
+    be in `root/data`, as in Hugging Face Hub repositories.
 
     Raises:
-        SettingsError: a part has no file.
+        SettingsError: a split has no file.
     """
     readable_root(root)
     train = _named_parquet(root, "train")
@@ -63,10 +63,10 @@ def _named_parquet(root: Path, part: str) -> list[Path]:
 
 
 def folder_parts(root: Path) -> tuple[Path, Path, list[str]]:
-    """Return the training folder, the test folder (`test`, else `val`) and the class names that both hold.
+    """Return the training folder, the test folder (`test`, else `val`) and their common class names.
 
     Raises:
-        SettingsError: a part is missing, has no class folders, or the class folders of the two differ.
+        SettingsError: a split is missing or has no class folders, or the class folders of the two splits differ.
     """
     readable_root(root)
     train = root / "train"
@@ -104,6 +104,6 @@ def image_files(folder: Path) -> Iterator[str]:
 
 
 def no_images(part: Path) -> SettingsError:
-    """Return the error for a part without a single image file."""
+    """Return the error for a folder without any image files."""
     known = " ".join(sorted(IMAGE_SUFFIXES))
     return SettingsError("data.root", value=str(part), rule=f"no images found (looked for {known})")

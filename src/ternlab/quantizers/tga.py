@@ -17,7 +17,7 @@ Backward, where g = dL/d(S t) and c = sum(g t):
     dL/dw     = g                              (without stats_grad)
 
 With `gradient_correction=False` the direct part g becomes S g; a surrogate only multiplies the direct part. The
-paper's text was not at hand; where the formulas leave details open, the rule follows the first author's published code.
+paper's text was not available; where details are open, the rule follows the first author's published code.
 
 Differences from the paper: the scale is kept above `SMALLEST_SCALE` standard deviations (the published formula can
 reach 0 or less if the mean is far below zero), and constant or one-element weights give codes 0 instead of NaN.

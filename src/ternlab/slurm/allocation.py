@@ -109,7 +109,7 @@ def _too_many(here: Allocation) -> SettingsError:
 
 
 def _refused(nodes: int, rule: str) -> SettingsError:
-    instead = f"sbatch slurm/train.sbatch ... trainer.nodes={nodes}, or srun in a script of your own, with\n"
+    instead = f"sbatch slurm/train.sbatch ... trainer.nodes={nodes}, or srun in your own script, with\n"
     return SettingsError("trainer.nodes", value=nodes, rule=rule, instead=instead + _lines(nodes))
 
 

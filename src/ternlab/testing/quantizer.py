@@ -81,7 +81,7 @@ class QuantizerContract:
         found = {"effective weight": effective.detach(), "gradient of the latent weight": latent.grad}
         found |= {f"gradient of {name}": parameter.grad for name, parameter in rule.named_parameters()}
         for name, value in found.items():
-            assert value is not None, f"{self.rule}: there is no {name}; a detach or a no_grad has cut it off"
+            assert value is not None, f"{self.rule}: there is no {name}; it was cut off by a detach or a no_grad"
         return {name: value.clone() for name, value in found.items() if value is not None}
 
     def test_codes_are_int8_integers_of_the_alphabet_in_the_shape_of_the_weight(self) -> None:
@@ -101,14 +101,16 @@ class QuantizerContract:
             effective = rule(weight).detach()
             for group in effective.flatten(1) if by_filter else [effective]:
                 count = len(set(group.flatten().tolist()))
-                assert count <= self.levels, f"{self.rule}: {count} levels under one scale, promised are {self.levels}"
+                assert count <= self.levels, (
+                    f"{self.rule}: {count} levels under one scale, but only {self.levels} are declared"
+                )
 
     def test_negated_weights_give_the_negated_effective_weight(self) -> None:
         """Tested if `symmetric` declares it."""
         for seed in range(3 if self.symmetric else 0):
             weight = self.draw(seed)
             one, other = self.build(weight)(weight), self.build(-weight)(-weight)
-            assert torch.equal(other, -one), f"{self.rule}: f(-w) differs from -f(w); say symmetric = False if meant"
+            assert torch.equal(other, -one), f"{self.rule}: f(-w) differs from -f(w); set symmetric = False if intended"
 
     def test_scaled_weights_give_the_scaled_effective_weight(self) -> None:
         """Tested if `equivariant` declares it; powers of two lose no precision, so the bits are the same."""
@@ -116,7 +118,7 @@ class QuantizerContract:
             weight = self.draw()
             one, other = self.build(weight)(weight), self.build(weight * factor)(weight * factor)
             assert torch.equal(other, one * factor), (
-                f"{self.rule}: f({factor} w) differs from {factor} f(w); say equivariant = False if meant"
+                f"{self.rule}: f({factor} w) differs from {factor} f(w); set equivariant = False if intended"
             )
 
     def test_forward_is_reproduced_by_the_codes_bit_for_bit(self) -> None:
@@ -260,7 +262,9 @@ class QuantizerContract:
         ):
             twin, quantized = copy.deepcopy(layer), self.layer(layer)
             found: Codes = codes(quantized)
-            assert torch.equal(found.effective(), layer.weight), f"{self.rule}: {layer} computes with another weight"
+            assert torch.equal(found.effective(), layer.weight), (
+                f"{self.rule}: {layer} computes with a different weight"
+            )
             with torch.no_grad():
                 twin.weight.copy_(found.effective())
                 assert torch.equal(twin(inputs), quantized(inputs)), f"{self.rule}: {layer} computes something else"

@@ -81,7 +81,7 @@ class TermContract:
         for again in (self.gradients(term, network), self.gradients(self.build(), network)):
             assert first.keys() == again.keys()
             for name, value in first.items():
-                assert torch.equal(value, again[name]), f"{self.term}: another {name} in another call"
+                assert torch.equal(value, again[name]), f"{self.term}: {name} differs from call to call"
 
     def test_the_network_and_random_numbers_are_left_alone(self) -> None:
         """Only the optimizer may change the network, and only dropout may draw random numbers."""

@@ -216,7 +216,7 @@ def test_the_rule_that_the_broken_ones_are_made_from_keeps_the_contract(
         ("CastsUnderAutocast", "test_autocast", "bfloat16 under autocast"),
         ("MultipliesUnderAutocast", "test_autocast", "autocast changes (codes|the thresholds)"),
         ("ElseWhenTraced", "test_compiling", "compiling changes the effective weight"),
-        ("KnowsLayers", "test_attached", "computes with a different weight"),
+        ("KnowsLayers", "test_attached", "has a different weight"),
         ("SumsInTheDtype", "test_bfloat16", "thresholds differ from those of float32"),
         ("NarrowParameter", "test_bfloat16", "raw is torch.bfloat16, not float32"),
     ],

@@ -1,6 +1,6 @@
-"""Hydra's door to the defaults of the settings' classes (see `ternlab.commands.defaults`).
+"""Lets Hydra read the defaults of the settings classes (see `ternlab.commands.defaults`).
 
-Hydra takes plugins from the package `hydra_plugins` alone and imports it at every command: nothing heavy stands here.
+Hydra takes plugins only from the package `hydra_plugins` and imports it in every command, so keep this module light.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from omegaconf import OmegaConf
 
 
 class DefaultsSource(ConfigSource):
-    """Serves the parts that the choices of conf/ are made of; it lists none, since nobody chooses them."""
+    """Serves the parts that the options in conf/ are made of; it lists none, because users do not select them."""
 
     @staticmethod
     def scheme() -> str:
-        """Return how the source is named in a search path."""
+        """Return the name of the source in a search path."""
         return "ternlab"
 
     def load_config(self, config_path: str) -> ConfigResult:
-        """Return a part."""
+        """Return one part."""
         from ternlab.commands.defaults import defaults
 
         values = defaults()[config_path.removesuffix(".yaml")]
         return ConfigResult(self.provider, f"{self.scheme()}://", OmegaConf.create(values), header={"package": None})
 
     def available(self) -> bool:
-        """Return that the defaults are there."""
+        """Return True: the defaults are always available."""
         return True
 
     def is_group(self, config_path: str) -> bool:
-        """Return that parts are in groups of conf/ alone."""
+        """Return False: only conf/ has groups."""
         return False
 
     def is_config(self, config_path: str) -> bool:
@@ -50,7 +50,7 @@ class DefaultsSource(ConfigSource):
 
 
 class DefaultsSearchPath(SearchPathPlugin):
-    """Adds the defaults to every search path, behind all folders."""
+    """Adds the defaults to every search path, after all folders."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Append the source."""

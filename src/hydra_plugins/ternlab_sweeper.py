@@ -1,6 +1,6 @@
-"""Hydra's door to sweeps: a sweeper sees all overrides of `-m` at once, and so the whole plan.
+"""Connects Hydra to sweeps: a sweeper sees all overrides of `-m` at once, hence the whole plan.
 
-Hydra takes plugins from the package `hydra_plugins` alone and imports it at every command: nothing heavy stands here.
+Hydra takes plugins only from the package `hydra_plugins` and imports it in every command, so keep this module light.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from omegaconf import DictConfig
 
 
 class PlanSweeper(Sweeper):
-    """Makes a plan of the overrides and carries it out (see `ternlab.commands.sweep`).
+    """Builds a plan from the overrides and executes it (see `ternlab.commands.sweep`).
 
     Args:
-        params: the space of an experiment, by name; what is typed comes beside it, or in its place.
-        default: the space that is taken when there is no other.
-        max_batch_size: taken from Hydra's own sweeper, whose configuration this one extends; not used.
+        params: search space of an experiment, by setting name; overrides on the command line add to it or replace it.
+        default: search space that is used when there is no other.
+        max_batch_size: not used; the configuration of Hydra's own sweeper, which this one extends, has it.
     """
 
     def __init__(
@@ -33,14 +33,14 @@ class PlanSweeper(Sweeper):
         self._context: HydraContext | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Keep what Hydra gives; the task function is not called, trials are commands of their own."""
+        """Keep what Hydra passes in; the task function is not called, because each trial is its own command."""
         self._config, self._context = config, hydra_context
 
     def sweep(self, arguments: list[str]) -> None:
-        """Plan and carry out.
+        """Build the plan and execute it.
 
         Raises:
-            SystemExit: with the exit code; Hydra drops what a sweeper returns.
+            SystemExit: with the exit code; Hydra discards what a sweeper returns.
         """
         from ternlab.commands.sweep import main
 

@@ -43,7 +43,7 @@ REFUSED: dict[str, tuple[list[str], list[str]]] = {
         ["quant=ttq", "quant.granularity=filter"],
         ["quant.granularity", "quant=absmean,bwn,lsq", "twn,uniform"],
     ),
-    "option that is replaced": (["quant=rel2", "quant.factor=0.1"], ["rel.factors takes the place of factor"]),
+    "option that is replaced": (["quant=rel2", "quant.factor=0.1"], ["rel.factors replaces factor"]),
     "a value for a group": (["quant=twn", "quant.surrogate=stable"], ["quant.surrogate = stable", "surrogate.kind="]),
     "plugins without brackets": (["plugins=my_rule"], ["plugins = my_rule", "'plugins=[my_rule]'"]),
     "no name=value": (["quant", "twn"], ["is not name=value"]),
@@ -60,7 +60,7 @@ REFUSED: dict[str, tuple[list[str], list[str]]] = {
     "nesterov without momentum": (["optim.momentum=0"], ["nesterov"]),
     "milestones that fall": (
         ["optim.schedule.name=step", "optim.schedule.milestones=[5,3]", "optim.schedule.factors=[0.1]"],
-        ["milestones", "rising"],
+        ["milestones", "increasing"],
     ),
     "factors that do not fit": (
         ["optim.schedule.name=step", "optim.schedule.milestones=[3,5]", "optim.schedule.factors=[0.1,0.1,0.1]"],
@@ -72,7 +72,7 @@ REFUSED: dict[str, tuple[list[str], list[str]]] = {
         ["accumulate_grad_batches = 2", "quant.update=joint"],
     ),
     "batch not divisible": (["trainer.devices=3"], ["data.batch_size", "multiple of 3"]),
-    "init file missing": (["quant=tga", "quant.init=file"], ["needs the file", "quant.init_file=PATH"]),
+    "init file missing": (["quant=tga", "quant.init=file"], ["needs a file", "quant.init_file=PATH"]),
     "init file without init": (["quant=tga", "quant.init_file=a.pt"], ["quant.init_file = a.pt"]),
     "target": (["+model._target_=os.system"], ["_target_", "never run code"]),
     "target in a list": (["tags=[{_target_:os.system}]"], ["_target_", "never run code"]),

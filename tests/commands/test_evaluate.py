@@ -122,7 +122,7 @@ def test_a_run_that_is_not_finished_is_refused(tmp_path: Path) -> None:
     settings = tiny_settings(tmp_path, quant={"name": "none"})
     with pytest.raises(RunInterrupted):
         complete(settings, "python src/train.py", stopped)
-    with pytest.raises(SettingsError, match="has no final weights; it is interrupted") as error:
+    with pytest.raises(SettingsError, match=r"has no final weights \(its status is interrupted\)") as error:
         evaluate({"run": run_id(settings), "paths": {"runs": str(tmp_path)}})
     assert error.value.exit_code == ExitCode.BAD_SETTINGS
     assert "instead: " in str(error.value)
@@ -152,12 +152,12 @@ def test_a_damaged_checkpoint_is_refused(copied: RunDirectory) -> None:
 def test_weights_that_are_cut_off_are_refused(copied: RunDirectory, share: float) -> None:
     whole = copied.weights_file.read_bytes()
     copied.weights_file.write_bytes(whole[: int(len(whole) * share)])
-    refused(copied, "is not the weights of this network", run=copied.run_id)
+    refused(copied, "does not hold the weights of this network", run=copied.run_id)
 
 
 def test_weights_of_another_network_are_refused(copied: RunDirectory) -> None:
     save_file({"w": torch.zeros(1)}, copied.weights_file)
-    refused(copied, "is not the weights of this network", run=copied.run_id)
+    refused(copied, "does not hold the weights of this network", run=copied.run_id)
 
 
 def test_a_checkpoint_outside_of_a_run_is_refused(copied: RunDirectory, tmp_path: Path) -> None:

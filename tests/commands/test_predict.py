@@ -389,7 +389,7 @@ REFUSED: dict[str, tuple[list[str], list[str]]] = {
     "a folder": (["model=pictures", "images=pictures"], ["pictures: "]),
     "missing image": (["model=PACKED", "images=nothing.png"], ["images = nothing.png: there is no such file"]),
     "missing among others": (["model=PACKED", "images=[pictures,gone]"], ["images = gone: there is no such file"]),
-    "no fit": (["model=PACKED", "images=pictures/*.gif"], ["no file fits this pattern"]),
+    "no fit": (["model=PACKED", "images=pictures/*.gif"], ["no file matches this pattern"]),
     "empty folder": (["model=PACKED", "images=empty"], ["images = empty: no images found", ".png"]),
     "no name": (["model=PACKED", "images=[]"], ["images"]),
     "empty name": (["model=PACKED", "images=''"], ["images"]),

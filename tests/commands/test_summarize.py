@@ -261,7 +261,7 @@ def test_a_run_without_weights_is_refused(
     (folder / "record.json").write_text(json.dumps({**finished[1], "status": "interrupted"}))
     code, _, err = here(["run=stopped"], capsys, monkeypatch, tmp_path)
     assert code == ExitCode.BAD_SETTINGS
-    assert "run = stopped: has no final weights; it is interrupted" in err
+    assert "run = stopped: has no final weights (its status is interrupted)" in err
     assert "instead: the command of its record" in err
 
 

@@ -136,11 +136,11 @@ def test_a_signal_saves_and_exits_with_5_and_the_same_command_goes_on(
     wait_for(tmp_path, "*/checkpoints/*.json")
     code, _, err = stop(process, number)
     assert code == ExitCode.INTERRUPTED
-    assert "same command again" in err
+    assert "re-run the same command" in err
     assert records(tmp_path)["none"]["status"] == "interrupted"
     code, _, err = run(tmp_path, *FULL)
     assert code == ExitCode.DONE
-    assert "going on from step" in err
+    assert "resuming from step" in err
     assert_same(weights(tmp_path, "none"), weights(finished, "none"))
     assert [attempt["status"] for attempt in records(tmp_path)["none"]["attempts"]] == ["interrupted", "finished"]
 
@@ -161,7 +161,7 @@ def test_force_starts_afresh_and_keeps_the_old(tmp_path: Path) -> None:
     assert run(tmp_path, *FULL)[0] == ExitCode.DONE
     code, _, err = run(tmp_path, *FULL, "force=true")
     assert code == ExitCode.DONE
-    assert "is kept in" in err
+    assert "previous run moved to" in err
     folders = sorted(path.name for path in (tmp_path / "logs" / "runs").iterdir())
     assert len(folders) == 2
     assert ".aside-" in folders[1]
@@ -181,7 +181,7 @@ def test_a_diverging_run_stops_with_4_and_keeps_its_last_good_checkpoint(tmp_pat
         assert all(torch.isfinite(value).all() for value in state.values() if value.is_floating_point())
     code, _, err = run(tmp_path, *arguments)
     assert code == ExitCode.DIVERGED
-    assert "diverged before" in err
+    assert "has already diverged" in err
 
 
 @pytest.mark.slow

@@ -71,7 +71,7 @@ def test_a_disk_that_takes_no_more_is_a_storage_error(
 
     target: Any = files.os if where == "fsync" else Path
     monkeypatch.setattr(target, where, refuse)
-    with pytest.raises(StorageError, match="old contents are kept"):
+    with pytest.raises(StorageError, match="previous contents are kept"):
         write_bytes(old, b"new")
     monkeypatch.undo()
     assert old.read_bytes() == b"old"

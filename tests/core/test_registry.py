@@ -20,7 +20,7 @@ def test_a_wrong_name_is_answered_with_near_ones_and_the_way_to_add_one() -> Non
         things.entry("frist")
     assert str(error.value) == (
         "some.thing = frist: no such thing\n  instead: did you mean first? (known: first, second); "
-        "one of your own: plugins=[the module that registers it]"
+        "for your own: plugins=[the module that registers it]"
     )
 
 

@@ -45,7 +45,7 @@ def test_threads_of_a_run_sleep_while_they_wait_and_the_header_says_why(tmp_path
     assert code == 0, err
     (found,) = threads(tmp_path)
     assert (found["count"], found["waiting"]) == (1, OURS)
-    assert f"CPU threads: 1, waiting: passive ({found['reason']})" in err
+    assert f"CPU threads: 1, wait policy: passive ({found['reason']})" in err
     # It was set before OpenMP was loaded.
     assert spins(err) == {"0"}
 

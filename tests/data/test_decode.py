@@ -48,7 +48,7 @@ def test_twelve_bits_of_a_file_that_says_so_are_scaled_to_its_own_white() -> Non
 @pytest.mark.parametrize(
     ("pixels", "message"),
     [
-        (np.array([[0, 70_000]], dtype=np.int32), "from 0 to 70000, and must be from 0 to 65535"),
+        (np.array([[0, 70_000]], dtype=np.int32), "range from 0 to 70000, but must be between 0 and 65535"),
         (np.array([[-1, 5]], dtype=np.int32), "from -1 to 5"),
         (np.array([[0.0, 1.0]], dtype=np.float32), "floating-point"),
     ],

@@ -166,7 +166,7 @@ def test_corrupt_image_stops_with_its_row_or_is_left_out(ready: Ready, tmp_path:
     write_parquet(tmp_path / "test.parquet", images[:2], [0, 1])
     with pytest.raises(SettingsError, match=r"train.parquet, row 9: is not a readable image"):
         ready(name="parquet", root=str(tmp_path), val_fraction=0.0)
-    with pytest.warns(UserWarning, match=r"1 corrupt image\(s\) left out: .*row 9"):
+    with pytest.warns(UserWarning, match=r"1 corrupt image\(s\) skipped: .*row 9"):
         data = ready(name="parquet", root=str(tmp_path), val_fraction=0.0, on_error="skip", batch_size=11)
     assert data.skipped == 1 and data.train_count == 11
     _, labels = next(iter(data.train_dataloader()))

@@ -60,7 +60,7 @@ def test_size_after_the_convolutions(stem: str, size: int, reaches: int) -> None
 
 @pytest.mark.parametrize(("stem", "size", "least"), [("imagenet", 62, 63), ("small", 7, 8), ("auto", 4, 8)])
 def test_images_too_small_for_the_stem_are_refused(stem: str, size: int, least: int) -> None:
-    with pytest.raises(SettingsError, match=f"at least {least} pixels, and these have {size}"):
+    with pytest.raises(SettingsError, match=f"at least {least} pixels, but these have {size}"):
         alexnet(size, stem=stem)
 
 

@@ -95,7 +95,7 @@ def test_downloads_once_and_loads_every_entry(
 
 def test_other_network_shapes_list_what_differs(server: Server) -> None:
     message = refusal(IMAGENET, classes=10)
-    assert "other shape: fc.weight (given (1000, 512), needed (10, 512)), fc.bias" in message
+    assert "different shape: fc.weight (given (1000, 512), needed (10, 512)), fc.bias" in message
     assert "weights_skip=[fc.*]" in message and "stem" not in message
     message = refusal(IMAGENET.model_copy(update={"stem": "small"}))
     assert "conv1.weight (given (64, 3, 7, 7), needed (64, 3, 3, 3))" in message
@@ -129,12 +129,12 @@ def test_torn_cache_file_is_named(server: Server, published: tuple[Path, object]
     cached = tmp_path / "cache" / "hub" / "checkpoints" / published[0].name
     cached.parent.mkdir(parents=True)
     cached.write_bytes(published[0].read_bytes()[:100_000])
-    assert f"instead: delete {cached} and start again" in refusal(IMAGENET)
+    assert f"instead: delete {cached} and run the command again" in refusal(IMAGENET)
     assert server.requests == []
 
 
 def test_networks_without_published_weights_are_refused_before_a_download(server: Server) -> None:
-    with pytest.raises(SettingsError, match="no weights that fit resnet20"):
+    with pytest.raises(SettingsError, match="no weights for resnet20"):
         load_weights(nn.Conv2d(1, 1, 1), "torchvision", name="resnet20")
     assert server.requests == []
 

@@ -54,9 +54,9 @@ def test_one_missing_byte_is_found(kind: str, files: dict[str, Path]) -> None:
     ("content", "message"),
     [
         (b"", "it is empty"),
-        (b"<!DOCTYPE html>", "neither of torch.save nor safetensors: it begins with b'<!DOCTYPE'"),
+        (b"<!DOCTYPE html>", "neither a torch.save nor a safetensors file: it begins with b'<!DOCTYPE'"),
         (b"version https://git-lfs.github.com/spec/v1\n", "it begins with b'version h'"),
-        ((10**12).to_bytes(8, "little") + b"{", "neither of torch.save nor safetensors"),
+        ((10**12).to_bytes(8, "little") + b"{", "neither a torch.save nor a safetensors file"),
         ((9).to_bytes(8, "little") + b"{{{{{{{{{", "its safetensors header"),
         ((11).to_bytes(8, "little") + json.dumps({"a": None}).encode() + b" ", "its safetensors header"),
     ],
@@ -93,7 +93,7 @@ def test_failing_disk(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("name", ["resnet20", "resnet110", "alexnet"])
 def test_torchvision_has_no_weights_for_some_networks(name: str) -> None:
     message = refusal(settings("torchvision", name))
-    assert f"no weights that fit {name}, only for resnet18, resnet34, resnet50, resnet101" in message
+    assert f"no weights for {name}, only for resnet18, resnet34, resnet50, resnet101" in message
     check_weights(settings("torchvision", "resnet50"))
 
 

@@ -36,8 +36,8 @@ def test_other_classes_name_the_layer_the_shapes_and_the_remedy(network: nn.Modu
     message = refusal(network, saved(tmp_path, state))
     assert message.splitlines() == [
         f"model.weights = {tmp_path / 'a.pt'}: the weights do not fit the network",
-        "  other shape: fc.weight (given (100, 64), needed (10, 64)), fc.bias (given (100,), needed (10,))",
-        "  instead: 'model.weights_skip=[fc.*]' to start these layers at random",
+        "  different shape: fc.weight (given (100, 64), needed (10, 64)), fc.bias (given (100,), needed (10,))",
+        "  instead: 'model.weights_skip=[fc.*]' to initialize these layers randomly",
     ]
 
 
@@ -45,7 +45,7 @@ def test_missing_and_unexpected_entries_are_told_apart(network: nn.Module, tmp_p
     state = network.state_dict()
     state["head.weight"] = state.pop("fc.weight")
     message = refusal(network, saved(tmp_path, state))
-    assert "\n  missing in the file: fc.weight\n" in message
+    assert "\n  missing from the file: fc.weight\n" in message
     assert "\n  unexpected in the file: head.weight\n" in message
     assert "weights_skip=[fc.*, head.*]" in message
 

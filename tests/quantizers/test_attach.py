@@ -135,7 +135,7 @@ def test_a_wrong_pattern_names_near_matches() -> None:
 
 def test_quantizing_twice_is_refused_and_changes_nothing() -> None:
     model = quantize(plain(), include=("6",))
-    with pytest.raises(SettingsError, match="6: this layer's weight is quantized already"):
+    with pytest.raises(SettingsError, match="6: this layer's weight is already quantized"):
         quantize(model)
     assert names(model) == ["6"], "the layers before the refused one were left alone"
     assert len(model[6].parametrizations.weight) == 1

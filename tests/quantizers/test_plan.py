@@ -283,11 +283,17 @@ UNIFORM = {"match": "fc", "name": "uniform"}
         ),
         ({"layers": [{"name": "uniform"}]}, r"quant\.layers\.0\.match: is missing\n  instead: {match: fc, name: "),
         ({"layers": [{"match": 0.5, "name": "bwn"}]}, r"quant\.layers\.0\.match = 0\.5: .*\n  instead: match: '0\.5'"),
-        ({"layers": ["fc"]}, r"quant\.layers\.0 = fc: is no entry .*\n  instead: {match: fc, name: uniform, bits: 4}"),
-        ({"layers": "fc"}, r"quant\.layers = fc: is a list of entries\n  instead: 'quant\.layers=\[{match: fc"),
-        ({"layers": UNIFORM}, r"quant\.layers = .*: is a list of entries"),
+        (
+            {"layers": ["fc"]},
+            r"quant\.layers\.0 = fc: is not an entry .*\n  instead: {match: fc, name: uniform, bits: 4}",
+        ),
+        ({"layers": "fc"}, r"quant\.layers = fc: must be a list of entries\n  instead: 'quant\.layers=\[{match: fc"),
+        ({"layers": UNIFORM}, r"quant\.layers = .*: must be a list of entries"),
         ({"layers": [{**NONE, "match": "fc", "bits": 4}]}, r"quant\.layers\.0\.bits: full precision .*\n.*name: RULE"),
-        ({"layers": [UNIFORM, {**UNIFORM, "bits": 4}]}, r"quant\.layers\.1\.match = fc: is the pattern of .*layers\.0"),
+        (
+            {"layers": [UNIFORM, {**UNIFORM, "bits": 4}]},
+            r"quant\.layers\.1\.match = fc: is already the pattern of .*layers\.0",
+        ),
         ({"layers": [{"match": "*", "name": "bwn"}, UNIFORM]}, r"quant\.layers\.1 = fc: is never reached: .*layers\.0"),
         (
             {"exclude": ["fc"], "layers": [{"match": "*", "name": "bwn"}]},
@@ -301,7 +307,7 @@ UNIFORM = {"match": "fc", "name": "uniform"}
         ({"name": "none", "layers": [{"match": "fc", **NONE}]}, r"quant\.layers: leaves every layer in full precision"),
         (
             {"name": "none", "first_last": "full", "layers": [UNIFORM]},
-            r"quant\.first_last = full: has no effect: without a rule of the network",
+            r"quant\.first_last = full: has no effect: without a rule for the network",
         ),
         (
             {"layers": [{"match": "fc", "update": "sequential"}]},
@@ -323,18 +329,18 @@ def test_impossible_entries_are_refused_with_what_to_type_instead(quant: dict[st
         ),
         (
             {"layers": [{"match": "[03]", "name": "twn"}, {"match": "3", "name": "bwn"}]},
-            r"quant\.layers\.1\.match = 3: has no effect: the entries before it .*\n  instead: this entry before them",
+            r"quant\.layers\.1\.match = 3: has no effect: the entries before it .*\n  instead: move this entry before",
         ),
         (
             {"exclude": "3", "layers": [{"match": "[03]", "name": "twn"}]},
-            r"quant\.include/exclude = 3: has no effect: quant\.layers says",
+            r"quant\.include/exclude = 3: has no effect: quant\.layers gives the rule",
         ),
         (
             {"layers": [{"match": "[0356]", "name": "twn"}]},
-            r"quant = tga: no layer is left .*\n  instead: quant=none with the same quant\.layers",
+            r"quant = tga: no layer is left .*\n  instead: use quant=none with the same quant\.layers",
         ),
-        ({"rule": {"0": "twn"}, "threshold": {"init": 1}}, r"quant\.threshold: is not for a mapping"),
-        ({"rule": {"0": "twn"}, "exclude": "3"}, r"quant\.exclude: is not for a mapping"),
+        ({"rule": {"0": "twn"}, "threshold": {"init": 1}}, r"quant\.threshold: does not apply to a mapping"),
+        ({"rule": {"0": "twn"}, "exclude": "3"}, r"quant\.exclude: does not apply to a mapping"),
         ({"rule": {"0": 3}}, r"0 = 3: must be a rule's name"),
         ({"rule": {}}, r"no convolution or linear layer is left to quantize"),
         ({"rule": "none"}, r"quant = none: no such rule"),

@@ -82,7 +82,7 @@ def test_an_unknown_option_is_refused_and_near_ones_are_named(name: str) -> None
         ("lqs", {}, r"did you mean lsq"),
         ("lsq", {"bits": 5}, r"quant\.bits = 5: must be 'ternary', 2, 3, 4 or 8\n  instead: quant\.bits=ternary"),
         ("lsq", {"bits": "ternry"}, r"quant\.bits = ternry: must be .*\n  instead: quant\.bits=ternary"),
-        ("lsq", {"bits": 2, "rel": {"factors": [1.0]}}, r"sums ternary weights: bits=ternary"),
+        ("lsq", {"bits": 2, "rel": {"factors": [1.0]}}, r"needs ternary weights: give bits=ternary"),
         ("uniform", {"bits": 1}, r"quant\.bits = 1: must be 2, 3, 4, 5, 6, 7 or 8"),
         ("ttq", {"first_scale": "ones"}, r"quant\.first_scale = ones: .*\n  instead: quant\.first_scale=one\b"),
         ("ttq", {"granularity": "filter"}, r"quant\.granularity: there is no such setting"),

@@ -73,7 +73,7 @@ def test_three_attempts_of_a_job_without_a_step_are_the_end(settings: Settings) 
     train = Preempted(7, None, None, None)
     for _ in range(4):
         attempt(settings, train)
-    with pytest.raises(NoProgressError, match="requeued 3 times without a step") as error:
+    with pytest.raises(NoProgressError, match="requeued 3 times without progress") as error:
         complete(settings, "command", train)
     assert error.value.exit_code == ExitCode.FAILED
     assert "step 7" in str(error.value)

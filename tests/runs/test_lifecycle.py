@@ -192,7 +192,7 @@ def test_a_diverged_run_stays_diverged_until_it_is_forced(tmp_path: Path) -> Non
     before = record_of(settings)
     assert before["status"] == "diverged"
     train = FakeTrain()
-    with pytest.raises(DivergedError, match="diverged before: loss is nan") as error:
+    with pytest.raises(DivergedError, match="has already diverged: loss is nan") as error:
         finish(settings, train)
     assert error.value.exit_code == ExitCode.DIVERGED
     assert "force=true" in str(error.value)
@@ -323,7 +323,7 @@ def test_a_baseline_that_ends_ends_its_run_which_says_that_it_was_the_baseline(
     assert (twin["status"], run["status"]) == (expected, expected)
     assert twin["error"]["message"] == str(error)
     assert str(error) in run["error"]["message"]
-    assert f"this happened in the baseline, {twin['run_id']}" in run["error"]["message"]
+    assert f"this happened in the baseline run {twin['run_id']}" in run["error"]["message"]
     assert run["seconds"] == 0
     # Both go on.
     assert finish(settings, train)["status"] == "finished"

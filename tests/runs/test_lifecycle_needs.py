@@ -71,7 +71,7 @@ def test_a_needed_run_that_diverged_is_named_and_nothing_above_it_is_tried(tmp_p
     said = record_of(settings)["error"]["message"]
     for role in ("left", "baseline"):
         assert (folders[role].record() or {})["status"] == "failed"
-        assert f"this happened in the {role}, {folders[role].run_id}" in said
+        assert f"this happened in the {role} run {folders[role].run_id}" in said
     assert folders["right"].record() is None
 
 

@@ -123,7 +123,7 @@ def test_one_with_a_garbled_checksum_file_is_not_used(
     with caplog.at_level(logging.WARNING):
         assert next(readable(tmp_path)) == older
     assert str(newer) in caplog.text
-    assert "The one before it is used" in caplog.text
+    assert "Falling back to the checkpoint before it" in caplog.text
 
 
 def test_one_without_a_checksum_file_does_not_exist(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def test_a_node_that_does_not_come_is_named(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(rendezvous, "ENDING_SECONDS", 0.1)
     monkeypatch.setattr(rendezvous, "_host_names", lambda nodelist: ["n1", "n2"])
     with (
-        pytest.raises(InfrastructureError, match=r"1 of 2 nodes did not come .*: n2"),
+        pytest.raises(InfrastructureError, match=r"1 of 2 nodes did not join .*: n2"),
         Leader(tmp_path, place(0)) as one,
     ):
         one.call(tmp_path / "run", StopRequest())

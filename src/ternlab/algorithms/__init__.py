@@ -1,1 +1,1 @@
-"""Trainings by name: what is minimised, how, and what it needs from other runs."""
+"""Training algorithms by name: the objective, the procedure, and what they need from other runs."""

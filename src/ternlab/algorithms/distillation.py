@@ -1,8 +1,8 @@
-"""Distillation: a trained network's answers are a second target beside the labels.
+"""Distillation: a trained network's outputs are a second target in addition to the labels.
 
-The loss is (1 - weight) x cross entropy + weight x distance to the teacher's logits, plus what `objectives` adds; see
-`ternlab.objectives.distillation` for the distance. The teacher is in full precision and in evaluation mode, sees the
-same augmented images, and costs one forward pass a batch; the two passes of a sequential update share it.
+The loss is (1 - weight) x cross entropy + weight x distance to the teacher's logits, plus the terms of `objectives`;
+`ternlab.objectives.distillation` defines the distance. The teacher is in full precision and in evaluation mode, sees
+the same augmented images, and costs one forward pass per batch, which the two passes of a sequential update share.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from ternlab.training.setup import Setup
 
 
 def build(setup: Setup) -> Classifier:
-    """Return what Lightning trains.
+    """Return the LightningModule to train.
 
     Raises:
         SettingsError: the teacher's weights cannot be read, or are of another network or of other classes.
@@ -50,7 +50,7 @@ def build(setup: Setup) -> Classifier:
 
 
 def check(settings: Settings) -> None:
-    """Load a teacher that is a file into its network, where the data need not be read for that.
+    """Load the teacher's file into its network, if that is possible without reading the data.
 
     Raises:
         SettingsError: it cannot be read, or is of another network or of other classes.
@@ -84,7 +84,7 @@ def _of_teacher(error: SettingsError, file: Path, name: str) -> SettingsError:
         "algorithm.teacher",
         value=str(file),
         rule=rule,
-        instead=f"weights of {name} in full precision for these images and classes, or algorithm.teacher_model=NAME",
+        instead=f"give full-precision weights of {name} for these images and classes, or algorithm.teacher_model=NAME",
     )
 
 

@@ -1,4 +1,4 @@
-"""Options of the trainings, and the files that a training needs; free of torch."""
+"""Options of the training algorithms, and the files that a training needs; does not import torch."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Input:
     """A file with weights that a training reads.
 
     Attributes:
-        name: what the training calls it.
-        source: `baseline` (the final weights of the run's baseline), or the path of a file, whose content counts in
-            the run's id.
-        setting: dotted name of the setting that names the source; a file takes its place in the id.
+        name: the training's name for the file.
+        source: `baseline` (the final weights of the run's baseline), or a file path. The file's contents are part of
+            the run id.
+        setting: dotted name of the setting that names the source; in the id, the file's contents replace it.
     """
 
     name: str
@@ -34,23 +34,23 @@ class Input:
 
 
 class AlgorithmOptions(Section):
-    """Base of every algorithm's options."""
+    """Base class of every algorithm's options."""
 
     def inputs(self, settings: Settings) -> tuple[Input, ...]:
-        """Return the files that the training needs, beside the first weights."""
+        """Return the files that the training needs in addition to the initial weights."""
         return ()
 
     def check(self, settings: Settings) -> None:
-        """Refuse options that do not go with other settings; reads no files.
+        """Reject options that are incompatible with other settings; reads no files.
 
         Raises:
-            SettingsError: what to type instead is in the message.
+            SettingsError: the options are incompatible; the message says what to type instead.
         """
         return
 
 
 class SupervisedOptions(AlgorithmOptions):
-    """Options of training on labels (see `ternlab.algorithms.supervised`): none."""
+    """Options of training on labels (see `ternlab.algorithms.supervised`); it has none."""
 
 
 _TEMPERATURE = 4.0
@@ -60,12 +60,12 @@ class DistillationOptions(AlgorithmOptions):
     """Options of distillation (see `ternlab.algorithms.distillation`).
 
     Attributes:
-        teacher: `baseline`, or a file with the weights of a network in full precision.
-        teacher_model: the network of the file, a name registered in `ternlab.models.registry` (`None`: the run's own,
-            with its settings).
-        weight: share of the distillation term; the cross entropy has the rest.
-        loss: `kl` (Kullback-Leibler divergence at `temperature`) or `mse` (mean square of the logits' difference).
-        temperature: by which both networks' logits are divided; of `kl`.
+        teacher: `baseline`, or a file with full-precision weights.
+        teacher_model: the network of the file, a name registered in `ternlab.models.registry` (`None`: the run's own
+            network, with its settings).
+        weight: weight of the distillation term; the cross entropy has the remaining weight.
+        loss: `kl` (Kullback-Leibler divergence at `temperature`) or `mse` (mean squared difference of the logits).
+        temperature: for `kl`: the divisor of both networks' logits.
     """
 
     teacher: str = Field(BASELINE, min_length=1)
@@ -83,11 +83,11 @@ class DistillationOptions(AlgorithmOptions):
 
     @model_validator(mode="after")
     def _goes_together(self) -> DistillationOptions:
-        """Refuse options that would be ignored: two runs would differ in name and not in result."""
+        """Reject options that would be ignored: two runs would differ in their ids but not in their results."""
         if self.loss == "mse" and self.temperature != _TEMPERATURE:
-            raise ValueError("temperature goes with loss=kl; leave it out, or give algorithm.loss=kl")
+            raise ValueError("temperature only applies to loss=kl; leave it out, or give algorithm.loss=kl")
         if self.teacher == BASELINE and self.teacher_model is not None:
-            raise ValueError("the baseline is of the run's own network; leave teacher_model out, or give teacher=FILE")
+            raise ValueError("the baseline uses the run's own network; leave teacher_model out, or give teacher=FILE")
         return self
 
     def inputs(self, settings: Settings) -> tuple[Input, ...]:
@@ -95,7 +95,7 @@ class DistillationOptions(AlgorithmOptions):
         return (Input("teacher", self.teacher, "algorithm.teacher"),)
 
     def check(self, settings: Settings) -> None:
-        """Refuse the baseline as the teacher of a run that has none."""
+        """Reject the baseline as teacher of a run that has no baseline."""
         if self.teacher == BASELINE and not settings.quant.active:
             raise SettingsError(
                 "algorithm.teacher",

@@ -1,7 +1,7 @@
-"""Names of the trainings, their options, and where their modules are; free of torch.
+"""Registry of the training algorithms: names, options and modules; does not import torch.
 
-A training is a function `build(setup: Setup) -> Classifier` (see `ternlab.training.setup`). Its options are an
-`AlgorithmOptions` class, so that a wrong option is answered, and the files that it needs are known, without torch.
+An algorithm is a function `build(setup: Setup) -> Classifier` (see `ternlab.training.setup`). Its options are an
+`AlgorithmOptions` class, so that wrong options are reported and the needed files are known without importing torch.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ DEFAULT = "supervised"
 
 @dataclass(frozen=True)
 class AlgorithmEntry:
-    """What the registry knows of a training.
+    """What the registry knows about an algorithm.
 
     Attributes:
-        options: the class that checks its options and knows the files that it needs.
-        build: `"package.module:function"` of a function that returns what Lightning trains.
-        metrics: names of the columns that it can add to `metrics.csv`; `loss/NAME` for the term NAME of a sum.
+        options: the class that validates its options and knows the files that it needs.
+        build: `"package.module:function"` of a function that returns the LightningModule to train.
+        metrics: names of the columns that it can add to `metrics.csv`; `loss/NAME` for the loss term NAME.
         check: `"package.module:function"` of a function `check(settings) -> None` that raises SettingsError; it may
-            import torch, and is called before the runs that this one needs are trained.
+            import torch, and is called before the needed runs are trained.
     """
 
     options: type[AlgorithmOptions]
@@ -63,14 +63,14 @@ def register_algorithm(
     metrics: tuple[str, ...] = ("loss/cross_entropy",),
     check: str | None = None,
 ) -> None:
-    """Add a training under `name`; `algorithm.name=NAME` chooses it.
+    """Register an algorithm under `name`; `algorithm.name=NAME` selects it.
 
     Args:
-        name: of the training.
+        name: name of the algorithm.
         build, options, metrics, check: see `AlgorithmEntry`.
 
     Raises:
-        ValueError: the name is taken by another training, or a reference to a function has no colon.
+        ValueError: the name is taken by another algorithm, or a function reference has no colon.
     """
     if check is not None:
         checked_reference("check", check)
@@ -78,16 +78,16 @@ def register_algorithm(
 
 
 def algorithm_entry(name: str) -> AlgorithmEntry:
-    """Return the entry of the training `name`.
+    """Return the entry of the algorithm `name`.
 
     Raises:
-        SettingsError: there is no such training; near matches are named.
+        SettingsError: there is no such algorithm; near matches are listed.
     """
     return ALGORITHMS.entry(name)
 
 
 def algorithm_builder(name: str) -> Callable[..., Any]:
-    """Import and return the function that builds what Lightning trains."""
+    """Import and return the function that builds the LightningModule to train."""
     build: Callable[..., Any] = imported(algorithm_entry(name).build)
     return build
 
@@ -104,7 +104,7 @@ def check_with_torch(settings: Settings) -> None:
 
 
 def inputs_of(settings: Settings) -> tuple[Input, ...]:
-    """Return the files with weights that the training of `settings` needs, beside its first weights."""
+    """Return the weight files that the training of `settings` needs in addition to its initial weights."""
     return settings.algorithm.options.inputs(settings)
 
 

@@ -1,4 +1,4 @@
-"""Training on labels: the loss is the cross entropy, and what `objectives` adds."""
+"""Training on labels: the loss is the cross entropy plus the terms of `objectives`."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from ternlab.training.setup import Setup
 
 
 def build(setup: Setup) -> Classifier:
-    """Return what Lightning trains."""
+    """Return the LightningModule to train."""
     settings = setup.settings
     return Classifier(setup.network(), objective(settings), settings, setup.data.steps_per_epoch, setup.channels_last)
 
 
 def cross_entropy(settings: Settings, weight: float = 1.0) -> Weighted:
-    """Return the term of the labels, as `loss/cross_entropy`, with the run's label smoothing."""
+    """Return the cross entropy term, logged as `loss/cross_entropy`, with the run's label smoothing."""
     return Weighted("cross_entropy", weight, CrossEntropy(settings.optim.label_smoothing))
 
 
 def objective(settings: Settings) -> Objective:
-    """Return what is minimised."""
+    """Return the objective."""
     return build_objective(settings, cross_entropy(settings))

@@ -1,1 +1,1 @@
-"""What every part stands on: errors, files, locks, signals, random streams, registries, checked sections."""
+"""Shared foundations: errors, files, locks, signals, random streams, registries, validated sections."""

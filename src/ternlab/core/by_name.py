@@ -1,4 +1,4 @@
-"""Sections of the settings whose options depend on a name: each registered part checks its own."""
+"""Sections of the settings whose options depend on a name: each registered part validates its own options."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ S = TypeVar("S", bound=Section)
 
 
 class HasSettings(Protocol):
-    """An entry of a registry whose part has settings of its own."""
+    """A registry entry whose part has its own settings."""
 
     @property
     def settings(self) -> type[Section]:
-        """The class that checks them; a subclass of the section's base class."""
+        """The class that validates them; a subclass of the section's base class."""
         ...
 
 
@@ -28,20 +28,20 @@ E = TypeVar("E", bound=HasSettings)
 def checked_by_name(
     registry: Registry[E], base: type[S], values: Mapping[str, Any] | S, prefix: str, by: str = "name"
 ) -> S:
-    """Check a section with the class that the part registered which its setting `by` names.
+    """Validate a section with the class registered by the part that its setting `by` names.
 
-    An option that the part does not have is left out when it is at the default of a part that has it: another part
-    may be chosen by its name alone (`model.name=alexnet`), and what runs have frozen stays readable.
+    An option that the part does not have is dropped if it is at the default of a part that has it. So you can select
+    another part by name only (`model.name=alexnet`), and the frozen settings of earlier runs stay readable.
 
     Args:
-        registry: of the parts.
-        base: what all parts have.
-        values: plain values, or a section, also of the base class.
-        prefix: name of the section, for messages; empty at the top.
+        registry: registry of the parts.
+        base: base class of all parts' settings.
+        values: plain values, or a section (the base class is allowed too).
+        prefix: name of the section, for messages; empty at the top level.
         by: the setting that names the part.
 
     Raises:
-        SettingsError: no such part, an option that it does not have, or a value outside its range.
+        SettingsError: there is no such part, it does not have an option, or a value is outside its range.
     """
     if isinstance(values, Section):
         if type(values) is registry.entry(getattr(values, by)).settings:
@@ -55,7 +55,7 @@ def checked_by_name(
     for key in own:
         having = _parts_with(registry, key)
         if having and key not in section.model_fields:
-            instead = f"leave it out, or take {' or '.join(f'{prefix or by}={other}' for other in having)}"
+            instead = f"leave it out, or use {' or '.join(f'{prefix or by}={other}' for other in having)}"
             setting = f"{prefix}.{key}" if prefix else key
             raise SettingsError(setting, value=own[key], rule=f"{name} has no such option", instead=instead)
     found: S = checked(section, own, prefix=prefix)
@@ -63,7 +63,7 @@ def checked_by_name(
 
 
 def option_defaults(registry: Registry[E], name: str | None) -> dict[str, Any]:
-    """Return the defaults of the settings of all parts, as plain JSON values; where they differ, those of `name`."""
+    """Return the default settings of all parts, as plain JSON values; where parts differ, those of `name`."""
     first = [registry[name]] if name is not None and name in registry else []
     defaults: dict[str, Any] = {}
     for entry in (*first, *registry.values()):
@@ -76,7 +76,7 @@ def _parts_with(registry: Registry[E], key: str) -> list[str]:
 
 
 def _says_nothing(registry: Registry[E], section: type[Section], key: str, value: Any) -> bool:
-    """Return whether an option belongs to other parts and is at its default there."""
+    """Return whether an option belongs only to other parts and is at its default there."""
     if key in section.model_fields:
         return False
     fields = [registry[name].settings.model_fields[key] for name in _parts_with(registry, key)]

@@ -1,4 +1,4 @@
-"""From plain values to a checked section, with errors that say what to type instead."""
+"""Turn plain values into a validated section, with errors that say what to type instead."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def checked(section: type[S], values: Mapping[str, Any], *, prefix: str = "") ->
 
     Args:
         section: the class to build.
-        values: plain values, nested as the sections are.
+        values: plain values, nested like the sections.
         prefix: dotted name of the section, for messages.
 
     Raises:
-        SettingsError: an unknown key (near matches are named), a wrong type, a value outside its range.
+        SettingsError: an unknown key (near matches are listed), a wrong type, or a value outside its range.
     """
     try:
         return section.model_validate(values)
@@ -60,7 +60,7 @@ def _plain(rule: str) -> str:
 
 
 def _near_choice(error: Any) -> str | None:
-    """Return the choice that a wrong word looks like most, or the first one."""
+    """Return the choice closest to a wrong word, or the first choice."""
     if error["type"] != "literal_error" or not isinstance(error["input"], str):
         return None
     choices = [part.strip("' ") for part in error["ctx"]["expected"].replace(" or ", ", ").split(",")]
@@ -69,7 +69,7 @@ def _near_choice(error: Any) -> str | None:
 
 
 def _default(holder: type[BaseModel] | None, key: str) -> Any:
-    """Return the default of a setting that one word can give; `None` for others."""
+    """Return the default of a setting that can be given as a single word; `None` for others."""
     field = holder.model_fields.get(key) if holder else None
     if field is None or field.is_required():
         return None
@@ -78,7 +78,7 @@ def _default(holder: type[BaseModel] | None, key: str) -> Any:
 
 
 def _section_at(section: type[BaseModel], location: list[str]) -> type[BaseModel] | None:
-    """Follow `location` through nested sections; `None` when it leaves them (lists, unions)."""
+    """Follow `location` through nested sections; `None` if it leaves them (lists, unions)."""
     for part in location:
         field = section.model_fields.get(part)
         if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):

@@ -1,4 +1,4 @@
-"""The time of day, as files have it."""
+"""The current time, as it is written to files."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import time
 
 
 def now() -> str:
-    """Return the time of day with its zone, in ISO 8601, to the second."""
+    """Return the current date and time with time zone, in ISO 8601, to the second."""
     return time.strftime("%Y-%m-%dT%H:%M:%S%z")

@@ -1,4 +1,4 @@
-"""The CPU, on which timings and rounding depend: its model, the instruction sets that matter, what limits their use."""
+"""The CPU, which timings and rounding depend on: its model, relevant instruction sets and limits on their use."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-# Named as Linux names them, from the narrowest to the widest; the second row is of ARM.
+# With Linux's names, from narrowest to widest; the second row is for ARM.
 INSTRUCTIONS = (
     *("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_int8", "amx_bf16"),
     *("asimd", "asimddp", "i8mm", "bf16", "sve"),
 )
-# Each lets a library use less than the CPU has: of torch, oneDNN (also by its former name) and MKL.
+# Each makes a library use less than the CPU offers: torch, oneDNN (also under its former name) and MKL.
 LIMITS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS")
 
-# Names of macOS.
+# macOS names.
 _SYSCTL = {
     "hw.optional.avx2_0": "avx2",
     "hw.optional.avx512f": "avx512f",
@@ -36,9 +36,9 @@ class Cpu:
     """A CPU.
 
     Attributes:
-        model: its name; the architecture where the system tells no name.
-        flags: those of `INSTRUCTIONS` that it has.
-        limits: variables of the environment that let libraries use less than that, with their values.
+        model: its name, or the architecture if the system reports no name.
+        flags: the entries of `INSTRUCTIONS` that it supports.
+        limits: environment variables that make libraries use less than that, with their values.
     """
 
     model: str
@@ -51,7 +51,7 @@ class Cpu:
 
 
 def cpu_of_record(host: Any) -> Cpu | None:
-    """Return the CPU in the `host` of a record; `None` where it is not there or not readable, as in older records."""
+    """Return the CPU in the `host` of a record; `None` if it is missing or unreadable, as in older records."""
     found = host.get("cpu") if isinstance(host, dict) else None
     if not isinstance(found, dict) or not isinstance(found.get("model"), str):
         return None
@@ -64,7 +64,7 @@ def cpu_of_record(host: Any) -> Cpu | None:
 
 
 def this_cpu() -> Cpu:
-    """Return the CPU of this machine, as far as the system tells; never raises."""
+    """Return the CPU of this machine, as far as the system reports it; never raises."""
     model, flags = _found(platform.system())
     limits = {name: os.environ[name] for name in LIMITS if os.environ.get(name)}
     return Cpu(model or platform.machine() or "unknown", flags, limits)
@@ -83,17 +83,17 @@ def _found(system: str) -> tuple[str, tuple[str, ...]]:
 
 
 def from_cpuinfo(text: str) -> tuple[str, tuple[str, ...]]:
-    """Return model (empty: not told) and flags from the text of Linux's `/proc/cpuinfo`.
+    """Return model (empty if unknown) and flags from the text of Linux's `/proc/cpuinfo`.
 
-    Linux shows the same flags for all cores: those that any program may use on each of them.
+    Linux reports the same flags for all cores: those that a program can use on every core.
     """
     values = _values(text)
-    # x86 has "flags", ARM has "Features" and mostly no name.
+    # x86 has "flags"; ARM has "Features" and usually no model name.
     return values.get("model name", ""), _known(values.get("flags", values.get("Features", "")).split())
 
 
 def from_sysctl(text: str) -> tuple[str, tuple[str, ...]]:
-    """Return model (empty: not told) and flags from what macOS prints for `sysctl machdep.cpu hw.optional`."""
+    """Return model (empty if unknown) and flags from the macOS output of `sysctl machdep.cpu hw.optional`."""
     values = _values(text)
     return values.get("machdep.cpu.brand_string", ""), _known(
         [flag for name, flag in _SYSCTL.items() if values.get(name) == "1"]
@@ -108,7 +108,7 @@ def _sysctl() -> str:
 
 
 def _values(text: str) -> dict[str, str]:
-    """Return the values of lines such as `name : value`; of a name that is there often, the first."""
+    """Return the values of lines like `name : value`; for a repeated name, the first value."""
     found: dict[str, str] = {}
     for line in text.splitlines():
         name, _, value = line.partition(":")

@@ -1,4 +1,4 @@
-"""Errors that a user can act on, and the exit code that each one ends the process with."""
+"""Errors that a user can act on, and their exit codes."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ class ExitCode(IntEnum):
 
 
 class TernlabError(Exception):
-    """Base of all errors that end a command with one message and no traceback."""
+    """Base class of errors that end a command with a message and no traceback."""
 
     exit_code = ExitCode.FAILED
 
 
 class SettingsError(TernlabError):
-    """A setting, or something that a setting names, cannot be used.
+    """A setting, or something a setting refers to, cannot be used.
 
     Args:
         what: the setting's dotted name, or the thing that is wrong.
-        value: what was given; left out of the message when it is `None`.
-        rule: the rule that the value breaks.
-        instead: what to type or to do instead.
-        default: in place of `instead`: the setting's default, which is proposed.
+        value: the given value; not shown in the message if it is `None`.
+        rule: the rule that the value violates.
+        instead: what to type or do instead.
+        default: instead of `instead`: the setting's default, which the message suggests.
     """
 
     exit_code = ExitCode.BAD_SETTINGS
@@ -53,92 +53,92 @@ class SettingsError(TernlabError):
         return f"{self.what}={shown} (the default)"
 
     def with_default(self, default: object) -> SettingsError:
-        """Return the same error where the setting has another default, as choices and recipes have."""
+        """Return the same error for a different default of the setting, as config options and recipes set it."""
         error = SettingsError(self.what, rule="", default=default)
         error.args = (str(self).replace(self._proposed(), error._proposed()),)
         return error
 
     def about(self, setting: str, instead_of: str) -> SettingsError:
-        """Return the same error about another setting, for checks that several settings share."""
+        """Return the same error for another setting, for checks that several settings share."""
         error = SettingsError(setting, rule="")
         error.args = (str(self).replace(instead_of, setting),)
         return error
 
 
 class RunHeldError(TernlabError):
-    """Another live process works in the run's folder."""
+    """Another live process is working in the run directory."""
 
     exit_code = ExitCode.HELD
 
 
 class DivergedError(TernlabError):
-    """The loss, or a weight, is no longer a finite number."""
+    """The loss or a weight is no longer finite."""
 
     exit_code = ExitCode.DIVERGED
 
 
 class NeedDivergedError(TernlabError):
-    """A run that another one needs diverged, so that one was not tried.
+    """A run that another run needs diverged, so the other run was not started.
 
     Args:
-        role: what it is to that run ("baseline").
-        run_id: of the run that diverged.
+        role: its role for that run ("baseline").
+        run_id: id of the run that diverged.
         cause: how it ended.
-        command: that trains it alone.
-        advice: how its recipe can be changed.
+        command: command that trains only this run.
+        advice: how to change its recipe.
     """
 
     exit_code = ExitCode.DIVERGED
 
     def __init__(
-        self, role: str, run_id: str, cause: DivergedError, command: str, advice: str = "another recipe"
+        self, role: str, run_id: str, cause: DivergedError, command: str, advice: str = "change the recipe"
     ) -> None:
         super().__init__(
             f"The {role} {run_id} diverged: {str(cause).splitlines()[0]}\n"
-            f"  instead: {advice}, or to try the same again:\n"
+            f"  instead: {advice}, or retry with the same settings:\n"
             f"  {command} force=true"
         )
 
 
 class BaselineDivergedError(NeedDivergedError):
-    """The full-precision twin of a run diverged, so the run itself was not tried."""
+    """The full-precision baseline of a run diverged, so the run itself was not started."""
 
     def __init__(self, run_id: str, cause: DivergedError, command: str) -> None:
-        advice = "another recipe (for the baseline alone: baseline.overrides)"
+        advice = "change the recipe (baseline.overrides changes only the baseline's)"
         super().__init__("baseline", run_id, cause, command, advice)
 
 
 class RunInterrupted(TernlabError):
-    """A signal asked the run to stop; its state is saved and the same command goes on."""
+    """A signal asked the run to stop; its state is saved, and re-running the same command resumes it."""
 
     exit_code = ExitCode.INTERRUPTED
 
 
 class StorageError(TernlabError):
-    """The disk is full, over quota, or stopped accepting writes."""
+    """The disk is full, over quota, or no longer accepts writes."""
 
     exit_code = ExitCode.STORAGE
 
 
 class InfrastructureError(TernlabError):
-    """What carries trials out (SLURM, Ray) does not answer any more; what was trained is kept."""
+    """The backend that executes trials (SLURM, Ray) stopped responding; finished training is kept."""
 
 
 class CheckpointCorruptError(TernlabError):
-    """A checkpoint's bytes are not the ones that were written."""
+    """A checkpoint's bytes differ from those that were written."""
 
 
-# Names that a message lists; settings and choices are fewer, runs may be thousands.
+# Most names that a message lists; there are fewer settings and choices, but there may be thousands of runs.
 _SHOWN = 20
 
 
 def near_matches(word: str, choices: Iterable[str], most: int = 3) -> list[str]:
-    """Return up to `most` of `choices` that look like `word`, best first."""
+    """Return up to `most` of `choices` that resemble `word`, best match first."""
     return difflib.get_close_matches(word, list(choices), n=most, cutoff=0.5)
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """Return a sentence for error messages: the near matches of `word`, and the choices, all where they are few."""
+    """Return a hint for error messages: the near matches of `word`, and the choices (all of them if they are few)."""
     known = sorted(choices)
     near = near_matches(word, known)
     more = f", and {len(known) - _SHOWN} more" if len(known) > _SHOWN else ""

@@ -1,4 +1,4 @@
-"""Building blocks of the settings: a strict base class and the marks that fields carry."""
+"""Building blocks of the settings: a strict base class and field markers."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ _LEFT_OUT_AT = "left_out_at"
 
 
 class Section(BaseModel):
-    """A group of settings: immutable, and an unknown key is an error."""
+    """A group of settings: immutable; an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
 
 
 def free(default: Any, **constraints: Any) -> Any:
-    """Declare a field that cannot change the result and so is left out of the run's identity."""
+    """Declare a field that cannot change the result and is therefore not part of the run's identity."""
     return Field(default, json_schema_extra={_OUTSIDE_IDENTITY: True}, **constraints)
 
 
 def free_fields(section: type[BaseModel]) -> set[str]:
-    """Return the names of the fields of `section` that are outside the run's identity."""
+    """Return the names of the fields of `section` that are not part of the run's identity."""
     return {
         name
         for name, field in section.model_fields.items()
@@ -32,18 +32,18 @@ def free_fields(section: type[BaseModel]) -> set[str]:
 
 
 def changed_default(default: Any, *, left_out_at: Any, **constraints: Any) -> Any:
-    """Declare a field whose default has changed since runs were trained: their ids stay what they are.
+    """Declare a field whose default has changed, so that the ids of earlier runs stay the same.
 
     Args:
-        default: of today.
-        left_out_at: the first default; a run's identity leaves the field out at this value.
-        constraints: as pydantic's `Field` takes them.
+        default: the current default.
+        left_out_at: the original default; at this value the field is not part of the run's identity.
+        constraints: as for pydantic's `Field`.
     """
     return Field(default, json_schema_extra={_LEFT_OUT_AT: left_out_at}, **constraints)
 
 
 def identity_defaults(section: type[BaseModel]) -> dict[str, Any]:
-    """Return the fields of `section` that are part of the run's identity, and the value at which each is left out."""
+    """Return the fields of `section` that are part of the run's identity, with the value at which each is omitted."""
     free = free_fields(section)
     return {name: _left_out_at(field) for name, field in section.model_fields.items() if name not in free}
 

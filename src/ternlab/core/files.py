@@ -1,4 +1,4 @@
-"""Writing files so that a reader sees the old contents or the new, never a part."""
+"""Atomic file writes: a reader sees the old or the new contents, never a partial file."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _TEMPORARY = ".tmp-"
 
 @contextlib.contextmanager
 def atomic_writer(path: Path) -> Iterator[BinaryIO]:
-    """Open a new file that takes the place of `path` when the block ends without an error.
+    """Open a new file that replaces `path` when the block ends without an error.
 
-    The new file is written beside `path`, because a rename is atomic only inside a file system.
+    The new file is written next to `path`, because a rename is atomic only within one file system.
 
     Raises:
-        StorageError: the disk is full, over quota or read-only; `path` keeps its old contents.
+        StorageError: the disk is full, over quota or read-only; `path` keeps its previous contents.
     """
     temporary = path.with_name(f"{_TEMPORARY}{uuid.uuid4().hex[:12]}-{path.name}")
     try:
@@ -36,7 +36,9 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
         _sync_folder(path.parent)
     except OSError as error:
         if error.errno in _NO_SPACE:
-            raise StorageError(f"{path}: cannot be written ({error.strerror}); its old contents are kept.") from error
+            raise StorageError(
+                f"{path}: cannot be written ({error.strerror}); its previous contents are kept."
+            ) from error
         raise
     finally:
         with contextlib.suppress(OSError):
@@ -55,18 +57,18 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Replace the contents of `path` atomically; non-finite numbers are refused, they are not JSON."""
+    """Replace the contents of `path` atomically; non-finite numbers raise an error, because JSON has none."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete what writers that were killed left in `folder`."""
+    """Delete temporary files that killed writers left in `folder`."""
     for path in folder.glob(f"{_TEMPORARY}*"):
         path.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the rename itself durable; not every file system can."""
+    """Make the rename itself durable; not every file system supports this."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""One process at a time works in a run's folder."""
+"""A lock that lets only one process at a time work in a run directory."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _FLOCK = "hhqqi4x"
 
 
 class RunLock:
-    """Hold a run's folder for this process while the block runs.
+    """Hold the lock of a run directory while the block runs.
 
-    It is a POSIX record lock: the kernel lets go of it when its process dies, however it dies, so a stale
-    lock cannot exist on one machine; child processes do not inherit it; and it works over NFS version 4.
+    This is a POSIX record lock. The kernel releases it when the process dies, however it dies, so there are no stale
+    locks on one machine. Child processes do not inherit it, and it works over NFSv4.
 
     Args:
-        path: the lock file; it stays afterwards, only the lock on it counts.
+        path: the lock file; it is not deleted, because only the lock on it counts.
 
     Raises:
-        RunHeldError: on entry, when another process holds the lock; the message says which.
-        StorageError: on entry, when the file system has no locks.
+        RunHeldError: on entry, if another process holds the lock; the message says which.
+        StorageError: on entry, if the file system does not support locks.
     """
 
     def __init__(self, path: Path) -> None:
@@ -48,7 +48,7 @@ class RunLock:
             holder = os.read(descriptor, 4096).decode(errors="replace")
             os.close(descriptor)
             raise RunHeldError(self._held_by(holder)) from None
-        # Who holds it is only for messages; a full disk is reported by what is written next.
+        # The holder is only used in messages; a full disk is reported by the next write.
         with contextlib.suppress(OSError):
             os.ftruncate(descriptor, 0)
             os.write(descriptor, json.dumps(_this_process()).encode())
@@ -56,17 +56,17 @@ class RunLock:
         return self
 
     def held(self) -> bool:
-        """Return whether another process holds the lock; takes nothing, so that it disturbs nobody."""
+        """Return whether another process holds the lock, without taking it."""
         return self.holder() is not None
 
     def holder(self) -> dict[str, str | int] | None:
-        """Return `pid`, `host` and `since` of the process that holds the lock, `None` when nobody does."""
+        """Return `pid`, `host` and `since` of the process that holds the lock, or `None` if it is free."""
         try:
             descriptor = os.open(self.path, os.O_RDWR)
         except OSError:
             return None
         try:
-            # The kernel answers with the lock that is in the way, or with "unlocked" in its place.
+            # The kernel returns the conflicting lock, or "unlocked" if there is none.
             asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
             kind = struct.unpack(_FLOCK, fcntl.fcntl(descriptor, fcntl.F_GETLK, asked))[0]
             if kind == fcntl.F_UNLCK:
@@ -76,7 +76,7 @@ class RunLock:
         except OSError:
             return None
         except ValueError:
-            # It has the lock and has not written yet who it is.
+            # The holder has the lock but has not written its identity yet.
             return {"pid": 0, "host": "", "since": ""}
         finally:
             os.close(descriptor)
@@ -96,7 +96,7 @@ class RunLock:
             who = "another process"
         return (
             f"The run in {self.path.parent} is held by {who}.\n"
-            "  instead: wait for it, stop it (its state is saved), or change a setting to make another run"
+            "  instead: wait for it to finish, stop it (its state is saved), or change a setting for a different run"
         )
 
 

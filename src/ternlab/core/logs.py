@@ -1,4 +1,4 @@
-"""Where lines go: a person's to the terminal, everything to the run's log file."""
+"""Logging: lines for the user go to the terminal, everything goes to the run's log file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-# Not below "ternlab", so that tracebacks reach the log file and not the terminal.
+# Not a child of "ternlab", so that tracebacks go to the log file and not to the terminal.
 tracebacks = logging.getLogger("tracebacks")
 
 FOR_A_PERSON = "\x1e"
@@ -17,7 +17,7 @@ _LIBRARIES = ("pytorch_lightning", "lightning_fabric", "lightning.pytorch")
 
 
 class _Terminal(logging.Handler):
-    """Writes to whatever `sys.stderr` is at the moment, so that a progress bar can keep lines above itself."""
+    """Writes to the current `sys.stderr`, so that a progress bar can keep lines above itself."""
 
     def __init__(self, mark: str) -> None:
         super().__init__()
@@ -25,17 +25,17 @@ class _Terminal(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         prefix = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
-        # Who reads the terminal may leave (head, less); the run goes on, its lines are in the log file.
+        # The reader of a pipe may quit (head, less); the run continues, and its lines are in the log file.
         with contextlib.suppress(OSError):
             for line in (prefix + self.format(record)).splitlines():
                 print(self._mark + line, file=sys.stderr, flush=True)
 
 
 def log_to_terminal(mark: str = "") -> None:
-    """Send the lines of ternlab to the terminal, and nothing of the libraries, whose lines are in the log file.
+    """Send ternlab's log lines to the terminal; those of libraries go only to the log file.
 
     Args:
-        mark: goes before every line; a parent process passes on the lines with `FOR_A_PERSON`.
+        mark: prefix of every line; a parent process forwards the lines that start with `FOR_A_PERSON`.
     """
     ours = logging.getLogger("ternlab")
     if not any(isinstance(handler, _Terminal) for handler in ours.handlers):
@@ -43,12 +43,12 @@ def log_to_terminal(mark: str = "") -> None:
     ours.setLevel(logging.INFO)
     logging.captureWarnings(capture=True)
     logging.getLogger("py.warnings").propagate = True
-    # Without a handler, the root logger would print warnings of libraries to the terminal.
+    # Without a handler, the root logger would print library warnings to the terminal.
     logging.getLogger().addHandler(logging.NullHandler())
 
 
 def quiet_libraries() -> None:
-    """Take away the terminal handlers that Lightning gives itself; to be called once it is imported."""
+    """Remove the terminal handlers that Lightning installs; call this after importing Lightning."""
     for name in _LIBRARIES:
         logger = logging.getLogger(name)
         logger.handlers.clear()

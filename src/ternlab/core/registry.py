@@ -1,7 +1,7 @@
-"""Parts by name: what rules, networks, data sets, launchers, optimizers, metrics and export targets share.
+"""Registries of parts by name, for rules, networks, data sets, launchers, optimizers, metrics and export targets.
 
-Free of torch: an entry names the code that does the work as `"package.module:function"`, and it is imported when it
-is used. So a typo is answered at once, and a part whose packages are not installed costs nothing.
+Does not import torch: an entry names its code as `"package.module:function"`, which is imported on first use. So a
+typo is reported immediately, and a part whose packages are not installed costs nothing.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ class Registry(dict[str, E]):
     """The parts of one kind, by name.
 
     Args:
-        kind: what an entry is called in messages (`network`).
-        setting: the setting that chooses one, for messages (`model.name`).
-        entries: those that ternlab brings; plugins add theirs with `register`.
+        kind: name of an entry in messages (`network`).
+        setting: the setting that selects an entry, for messages (`model.name`).
+        entries: the built-in entries; plugins add theirs with `register`.
     """
 
     def __init__(self, kind: str, setting: str, entries: Mapping[str, E]) -> None:
@@ -30,7 +30,7 @@ class Registry(dict[str, E]):
         self.setting = setting
 
     def register(self, name: str, entry: E) -> None:
-        """Add an entry; the same entry again changes nothing, so that a module may be imported twice.
+        """Add an entry; adding the same entry again has no effect, so a module may be imported twice.
 
         Raises:
             ValueError: the name is taken by another entry.
@@ -43,24 +43,24 @@ class Registry(dict[str, E]):
         """Return the entry of `name`.
 
         Args:
-            name: of the part.
-            setting: where it was typed, for messages (`None`: `self.setting`).
+            name: name of the part.
+            setting: the setting it was given in, for messages (`None`: `self.setting`).
 
         Raises:
-            SettingsError: there is none; near matches are named.
+            SettingsError: there is no such entry; near matches are listed.
         """
         if name not in self:
-            instead = f"{did_you_mean(name, self)}; one of your own: plugins=[the module that registers it]"
+            instead = f"{did_you_mean(name, self)}; for your own: plugins=[the module that registers it]"
             raise SettingsError(setting or self.setting, value=name, rule=f"no such {self.kind}", instead=instead)
         return self[name]
 
 
 def checked_reference(argument: str, reference: str) -> str:
-    """Return `reference` when it has the form `"package.module:name"`.
+    """Return `reference` if it has the form `"package.module:name"`.
 
     Args:
-        argument: what it was given as, for the message.
-        reference: where a function or a class is.
+        argument: name of the argument it was passed as, for the message.
+        reference: location of a function or class.
 
     Raises:
         ValueError: it has another form.

@@ -1,4 +1,4 @@
-"""Roles of the runs that another run needs."""
+"""Roles of runs that other runs need."""
 
-# The full-precision twin of a quantized run.
+# The full-precision baseline of a quantized run.
 BASELINE = "baseline"

@@ -1,4 +1,4 @@
-"""Signals that ask a run to stop: they set a flag, and the step in progress ends first."""
+"""Signals that ask a run to stop: they set a flag, and the current step finishes first."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Any
 from ternlab.core.errors import RunInterrupted
 
 _PR_SET_PDEATHSIG = 1
-# USR1 and USR2 announce preemption or the end of the time limit on clusters; TERM and INT mean the same here.
+# On clusters, USR1 and USR2 announce preemption or the time limit; TERM and INT are handled the same way.
 ASKING_TO_STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class StopRequest:
-    """While the block runs, catches the signals that ask to stop.
+    """Catch the signals that ask to stop while the block runs.
 
-    A second SIGINT ends the run at once, for the person who does not want to wait.
+    A second SIGINT ends the run immediately, for a user who does not want to wait.
 
     Attributes:
-        signal: name of the first signal that came; `None` so far.
+        signal: name of the first signal received; `None` until then.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class StopRequest:
         return self
 
     def listen_again(self) -> None:
-        """Take the signals back from Lightning, whose own handler of SIGTERM would end a run unsaved."""
+        """Reinstall the handlers after Lightning, whose SIGTERM handler would end a run without saving it."""
         for number in self._before:
             signal.signal(number, self._asked)
 
@@ -45,20 +45,22 @@ class StopRequest:
             signal.signal(number, handler)
 
     def leave_if_asked(self) -> None:
-        """Leave before training has begun.
+        """Stop before training has started.
 
         Raises:
-            RunInterrupted: a signal has come.
+            RunInterrupted: a signal was received.
         """
         if self.signal is not None:
-            raise RunInterrupted(f"Stopped by {self.signal}.\n  instead: type the same command again to go on")
+            raise RunInterrupted(f"Stopped by {self.signal}.\n  instead: re-run the same command to resume")
 
     def _asked(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None and number == signal.SIGINT:
-            raise RunInterrupted("Stopped at once.\n  instead: the same command goes on from the last checkpoint")
+            raise RunInterrupted(
+                "Stopped immediately.\n  instead: re-run the same command to resume from the last checkpoint"
+            )
         self.signal = self.signal or signal.Signals(number).name
 
 
 def die_with_parent() -> None:
-    """Ask the kernel for SIGTERM when the parent dies, so that no process trains on without its run's lock."""
+    """Have the kernel send SIGTERM when the parent dies, so that no process keeps training without the run's lock."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,19 +1,19 @@
-"""Tables as plain lines, whatever the width of the terminal: in a pipe no cell is broken."""
+"""Tables as plain lines of any width, so that cells are never wrapped in a pipe."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 
-# Also nothing, a dash, a share and a ratio.
+# Also matches an empty cell, a dash, a percentage and a ratio.
 _NUMBER = re.compile(r"[-+\d.,e]*( %|x)?")
 
 
 def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Return lines in which words stand to the left and columns of numbers to the right.
+    """Return lines with text columns left-aligned and number columns right-aligned.
 
     Args:
-        rows: of equal length; the first is the head.
+        rows: rows of equal length; the first is the header.
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     right = [all(_is_number(cell) for cell in column[1:]) for column in zip(*rows, strict=True)]

@@ -1,8 +1,8 @@
-"""How OpenMP's threads wait for one another: asleep, so that a busy machine does not make every step wait for them.
+"""How OpenMP threads wait for each other: they sleep, so that steps do not stall on a busy machine.
 
-Threads that spin keep their core while the thread that they wait for has none. The figures are in docs/benchmarks.md.
-The number of threads stays as it is: sums are rounded by it, so a run that goes on under another load would get other
-bits. How threads wait changes no bits.
+Spinning threads keep their core while the thread that they wait for has none. Measurements are in docs/benchmarks.md.
+The number of threads is not changed: it affects how sums are rounded, so a run resumed under a different load would
+get different bits. How threads wait does not change any bits.
 """
 
 from __future__ import annotations
@@ -11,26 +11,26 @@ import os
 from collections.abc import Mapping
 
 POLICY = "OMP_WAIT_POLICY"
-# GNU's library (in torch's wheels for Linux) spins no more with it, Intel's and LLVM's sleep at once.
+# With it, GNU's library (in torch's Linux wheels) no longer spins; Intel's and LLVM's sleep immediately.
 OURS = "passive"
-# Whoever sets one of these has decided how threads wait.
+# If the user sets one of these, the user has decided how threads wait.
 VARIABLES = (POLICY, "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
 
 
 def set_wait_policy() -> None:
-    """Let OpenMP's threads sleep while they wait, in this process and in those that it starts, unless a user decided.
+    """Make OpenMP threads sleep while they wait, in this process and its children, unless the user decided.
 
-    For processes that are ternlab's own, before torch is imported: OpenMP reads the environment when it is loaded.
+    Only for ternlab's own processes, and before torch is imported: OpenMP reads the environment when it is loaded.
     """
     if not _decided(os.environ):
         os.environ[POLICY] = OURS
 
 
 def wait_policy(environment: Mapping[str, str]) -> tuple[str, str]:
-    """Return how the threads of a process with this environment wait, and why."""
+    """Return how threads wait in a process with this environment, and why."""
     decided = _decided(environment)
     if decided == {POLICY: OURS}:
-        return OURS, "threads that spin take the cores from those they wait for when a machine is shared"
+        return OURS, "on a shared machine, spinning threads take cores from the threads they wait for"
     if not decided:
         return "default", f"{POLICY} was not set before torch was imported"
     return ", ".join(f"{name}={value}" for name, value in decided.items()), "as set in the environment"

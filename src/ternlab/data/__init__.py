@@ -1,1 +1,1 @@
-"""Data sets in a fixed, resumable order; augmentation drawn from (seed, epoch, step)."""
+"""Data sets in a fixed, resumable order; augmentation is a function of (seed, epoch, step)."""

@@ -1,4 +1,4 @@
-"""Batched augmentation of images in memory, and the normalisation that all images share."""
+"""Batched augmentation of in-memory images, and the normalization of all images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Normalise:
     std: tuple[float, ...]
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Return float32 images of the shape of `images` (count, channels, height, width)."""
+        """Return float32 images in the shape of `images` (count, channels, height, width)."""
         mean, std = (torch.tensor(values, dtype=torch.float32)[:, None, None] for values in (self.mean, self.std))
         return images.float().div_(255).sub_(mean).div_(std)
 
@@ -29,8 +29,8 @@ class Draws:
     """The random choices of one global batch.
 
     Attributes:
-        flips: whether to mirror each image, bool, shape (count,).
-        corners: row and column of each crop's corner in the padded image, int64, shape (count, 2).
+        flips: whether to flip each image, bool, shape (count,).
+        corners: row and column of each crop's top-left corner in the padded image, int64, shape (count, 2).
     """
 
     flips: Tensor
@@ -38,7 +38,7 @@ class Draws:
 
 
 def draw(count: int, *, flip: bool, padding: int, key: tuple[int, int, int]) -> Draws:
-    """Draw the choices of a global batch of `count` images; `key` is (seed, epoch, step)."""
+    """Draw the random choices for a global batch of `count` images; `key` is (seed, epoch, step)."""
     source = generator("augment", *key)
     corners = torch.randint(0, 2 * padding + 1, (count, 2), generator=source)
     flips = torch.rand(count, generator=source) < 0.5 if flip else torch.zeros(count, dtype=torch.bool)
@@ -46,13 +46,13 @@ def draw(count: int, *, flip: bool, padding: int, key: tuple[int, int, int]) -> 
 
 
 def augment(images: Tensor, draws: Draws, padding: int, own: slice) -> Tensor:
-    """Mirror and crop the images of one rank.
+    """Flip and crop the images of one rank.
 
     Args:
         images: the rank's images, uint8, shape (count, channels, size, size).
-        draws: the choices of the whole global batch.
-        padding: pixels of zeros (black) added to each side before the crop.
-        own: the rank's place in the global batch.
+        draws: the random choices for the whole global batch.
+        padding: zero (black) pixels added on each side before the crop.
+        own: the rank's slice of the global batch.
     """
     flips, corners = draws.flips[own], draws.corners[own]
     if flips.any():
@@ -60,7 +60,7 @@ def augment(images: Tensor, draws: Draws, padding: int, own: slice) -> Tensor:
     if padding:
         size = images.shape[-1]
         padded = functional.pad(images, (padding,) * 4)
-        # Every possible crop as a view; the indexing then copies one crop per image.
+        # A view of every possible crop; indexing then copies one crop per image.
         crops = padded.unfold(2, size, 1).unfold(3, size, 1)
         images = crops[torch.arange(len(images)), :, corners[:, 0], corners[:, 1]]
     return images

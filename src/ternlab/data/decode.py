@@ -1,4 +1,4 @@
-"""Decoding of single image files, by Pillow."""
+"""Decodes single image files with Pillow."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _GREY_MODES = ("1", "L", "I", "F", "I;16", "I;16B", "I;16L", "LA", "La")
 
 
 class CorruptImage(Exception):
-    """The bytes are not an image that can be used; the message says why."""
+    """The bytes are not a usable image; the message says why."""
 
 
 def open_image(data: bytes) -> Image.Image:
-    """Open an image file; the pixels are not decoded yet.
+    """Open an image file without decoding its pixels.
 
     Raises:
         CorruptImage: the header cannot be read.
@@ -31,15 +31,15 @@ def open_image(data: bytes) -> Image.Image:
 
 
 def is_grey(image: Image.Image) -> bool:
-    """Return whether the image has a single colour channel."""
+    """Return whether the image has a single color channel."""
     return image.mode in _GREY_MODES
 
 
 def decode(data: bytes, channels: int) -> Image.Image:
-    """Decode an image file to 8-bit grey (`channels` 1) or RGB (`channels` 3).
+    """Decode an image file to 8-bit grayscale (`channels` 1) or RGB (`channels` 3).
 
     Raises:
-        CorruptImage: the file is damaged, or it is in colour where the set is grey.
+        CorruptImage: the file is damaged, or it is a color image in a grayscale data set.
     """
     image = open_image(data)
     if channels == 1 and not is_grey(image):
@@ -48,7 +48,7 @@ def decode(data: bytes, channels: int) -> Image.Image:
         if image.mode.startswith("I"):
             image = _high_byte(image)
         if image.mode == "F":
-            raise CorruptImage("its pixels are floating-point numbers, and which of them is white is not known")
+            raise CorruptImage("its pixels are floating-point numbers, so it is not known which value is white")
         mode = "L" if channels == 1 else "RGB"
         image.load()
         return image if image.mode == mode else image.convert(mode)
@@ -59,22 +59,22 @@ def decode(data: bytes, channels: int) -> Image.Image:
 
 
 def _high_byte(image: Image.Image) -> Image.Image:
-    """Return a grey image of 16 bits with 8: Pillow itself would clip its pixels at 255.
+    """Reduce a 16-bit grey image to 8 bits; Pillow itself would clip the pixels at 255.
 
     Raises:
-        CorruptImage: the pixels do not fit into 16 bits.
+        CorruptImage: a pixel does not fit into 16 bits.
     """
     pixels = np.asarray(image)
     if image.mode == "I" and pixels.size and (pixels.min() < 0 or pixels.max() > 65_535):
         raise CorruptImage(
-            f"its pixels are whole numbers from {pixels.min()} to {pixels.max()}, and must be from 0 to 65535"
+            f"its pixels range from {pixels.min()} to {pixels.max()}, but must be between 0 and 65535"
         )
     return Image.fromarray((pixels >> 8).astype(np.uint8))
 
 
 def _reason(error: Exception) -> str:
     text = " ".join(str(error).split())
-    # "cannot identify image file <_io.BytesIO object at 0x7f...>" names an address that changes every run.
+    # "cannot identify image file <_io.BytesIO object at 0x7f...>" contains an address that changes with every run.
     return (text.split(" <_io")[0] or type(error).__name__)[:200]
 
 
@@ -85,7 +85,7 @@ def to_tensor(image: Image.Image) -> Tensor:
 
 
 def fit_square(image: Image.Image, resize: int, size: int) -> Image.Image:
-    """Scale the shorter side to `resize` pixels (bilinear, antialiased); cut the central square of `size`."""
+    """Scale the shorter side to `resize` pixels (bilinear, antialiased) and center-crop to `size`."""
     width, height = image.size
     if min(width, height) != resize:
         scale = resize / min(width, height)

@@ -1,4 +1,4 @@
-"""The digits that ship with scikit-learn: 1,797 grey images of 8x8 pixels, there without any download."""
+"""The digits that ship with scikit-learn: 1,797 grayscale images of 8x8 pixels, available without a download."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 TEST_FRACTION = 0.2
 TEST_SEED = 20_200_101
-"""The set has no official test part; this constant fixes one (359 images), whatever the settings."""
+"""The data set has no official test split; this constant fixes one (359 images), independent of the settings."""
 
 MEAN, STD = (0.3059,), (0.3760,)
 
@@ -24,7 +24,7 @@ MEAN, STD = (0.3059,), (0.3760,)
 def load(settings: DataSettings, folder: Path) -> DataSource:
     """Return the digits; `folder` is not used.
 
-    Values 0..16 become 0..255, rounded. The test part is a fifth of the images, stratified and fixed.
+    Values 0..16 are scaled to 0..255 and rounded. The test split is a fixed, stratified fifth of the images.
     """
     from sklearn.datasets import load_digits
 

@@ -1,4 +1,4 @@
-"""From encoded image files to a data source: channels, size, and memory or stream."""
+"""Builds a data source from encoded image files: channels, size, and memory or stream."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ternlab.data.source import IMAGENET_MEAN, IMAGENET_STD, DataSource, Encoded
 from ternlab.data.stream import corrupt_error, warn_skipped
 
 MEMORY_LIMIT = 2**30
-"""Bytes of decoded images up to which `storage=auto` holds them in memory."""
+"""Maximum bytes of decoded images that `storage=auto` keeps in memory."""
 _PEEK = 64
 _THREADS = 4
 _LARGE = 96
@@ -26,7 +26,7 @@ _LARGE = 96
 
 @dataclass(frozen=True)
 class Shape:
-    """Channels and side, in pixels, of the images given to the network."""
+    """Channels and side in pixels of the images given to the network."""
 
     channels: int
     size: int
@@ -41,18 +41,18 @@ def assemble(
     size: int | None = None,
     statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
 ) -> DataSource:
-    """Decide how the images are held, and decode them if that is in memory.
+    """Decide how the images are stored, and decode them if they are kept in memory.
 
     Args:
         train, test: the encoded images.
-        classes: their names.
-        size: side of the network's input when `data.image_size` is not given; `None` is the images' own.
-        statistics: mean and deviation of each channel; `None` computes them, or takes
-            ImageNet's for streamed images.
+        classes: the class names.
+        size: side of the network's input if `data.image_size` is not given; `None`: the images' own size.
+        statistics: mean and standard deviation of each channel; `None`: compute them, or use ImageNet's for streamed
+            images.
 
     Raises:
-        SettingsError: the images differ in size and no size is given; a corrupt image; settings
-            that contradict each other.
+        SettingsError: the images differ in size and no size is given, an image is corrupt, or settings contradict each
+            other.
     """
     shape = _shape(settings, train, size)
     storage = settings.storage if settings.storage != "auto" else DATA_SETS[settings.name].storage
@@ -86,25 +86,25 @@ def _streamed(
 
 
 def _default_resize(settings: DataSettings, size: int) -> int:
-    """Return the usual 256 for 224 in proportion; images that come in the network's size are not scaled."""
+    """Return the usual ratio of 256 for 224; images that already have the network's size are not scaled."""
     own_size = settings.image_size is None and DATA_SETS[settings.name].storage != "stream"
     return size if own_size else round(size * 256 / 224)
 
 
 def _shape(settings: DataSettings, files: Encoded, size: int | None) -> Shape:
-    """Find out channels and side from images spread over the training part; only their headers are read."""
+    """Determine channels and side from images spread over the training set; only their headers are read."""
     count = len(files.labels)
     sides, grey = set(), []
     for row in sorted({position * count // _PEEK for position in range(_PEEK)}):
         try:
             image = open_image(files.read(row))
         except (CorruptImage, OSError):
-            continue  # counted, or fatal, when all are read
+            continue  # skipped or fatal later, when all images are read
         sides.add(image.size)
         grey.append(is_grey(image))
     if not grey:
         rule = "none of the training images that were tried can be read"
-        raise SettingsError("data", value=files.name(0), rule=rule, instead="data.root=PATH of image files")
+        raise SettingsError("data", value=files.name(0), rule=rule, instead="data.root=PATH with image files")
     channels = 1 if all(grey) and DATA_SETS[settings.name].storage != "stream" else 3
     return Shape(channels, settings.image_size or size or _common_side(sides))
 
@@ -122,11 +122,11 @@ def _size_error(sides: set[tuple[int, int]]) -> SettingsError:
     shown += ", ..." if len(sides) > 5 else ""
     side = min(min(pair) for pair in sides)
     rule = f"the images must be square and of one size, but are {shown} (width x height)"
-    return SettingsError("data", rule=rule, instead=f"data.image_size={side} scales them and cuts the centre")
+    return SettingsError("data", rule=rule, instead=f"data.image_size={side} to scale and center-crop them")
 
 
 def _decoded(settings: DataSettings, files: Encoded, shape: Shape, skipped: list[str]) -> MemoryPart:
-    """Decode every image into one tensor; the names of corrupt ones are added to `skipped`."""
+    """Decode all images into one tensor; the names of corrupt ones are added to `skipped`."""
     count = len(files.labels)
     images = np.empty((count, shape.channels, shape.size, shape.size), dtype=np.uint8)
     fixed = settings.image_size is not None or settings.name == "imagenet"
@@ -164,8 +164,8 @@ def _run(one: Callable[[int], str], count: int, *, parallel: bool) -> Iterator[s
 
 
 def _is_large(files: Encoded, shape: Shape) -> bool:
-    """Return whether threads pay: below about 100 pixels they wait for the interpreter, not for the decoder.
+    """Return whether threads pay off: below about 100 pixels they wait for the interpreter, not for the decoder.
 
-    Measured on two cores for 32x32 JPEG files: 0.08 ms an image with one thread, 0.12 ms with two.
+    Measured on two cores with 32x32 JPEG files: 0.08 ms per image with one thread, 0.12 ms with two.
     """
     return shape.size >= _LARGE or len(files.read(0)) > 20_000

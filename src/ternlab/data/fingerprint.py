@@ -1,4 +1,4 @@
-"""Checks and the identity of the data that need no torch."""
+"""Data checks and the data fingerprint; does not import torch."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 def data_folder(settings: DataSettings, data_dir: Path) -> Path:
-    """Return the folder of the set's files: `data.root`, or `data_dir/<name>`."""
+    """Return the folder of the data set: `data.root`, or `data_dir/<name>`."""
     return Path(settings.root).expanduser() if settings.root is not None else data_dir / settings.name
 
 
 def known_shape(settings: DataSettings) -> tuple[int, int, int] | None:
-    """Return channels, side in pixels and classes of the network's images; `None` when only the files can tell.
+    """Return channels, side in pixels and number of classes of the images; `None` if they depend on the files.
 
-    Files under a given `data.root` can: a part of ImageNet has fewer classes.
+    They do for a given `data.root`: a subset of ImageNet has fewer classes.
     """
     entry = DATA_SETS[settings.name]
     if entry.shape is None or (entry.needs_root and settings.root is not None):
@@ -34,10 +34,10 @@ def known_shape(settings: DataSettings) -> tuple[int, int, int] | None:
 
 
 def data_fingerprint(settings: DataSettings) -> str | None:
-    """Return what tells the user's own files apart in the run's identity; `None` for the public sets.
+    """Return what identifies the user's own files in the run's identity; `None` for public data sets.
 
-    It is a SHA-256 over the sorted (relative path, size in bytes) of the files under `data.root`, hidden ones
-    left out: unchanged when the folder is copied or moved. Cached per process.
+    This is a SHA-256 over the sorted (relative path, size in bytes) pairs of the files under `data.root`, without
+    hidden files; it does not change if the folder is copied or moved. Cached per process.
 
     Raises:
         SettingsError: `data.root` is missing, unreadable or empty.
@@ -67,11 +67,11 @@ def _sizes(root: str) -> list[tuple[bytes, int]]:
 
 
 def check_data(settings: DataSettings, data_dir: Path) -> None:
-    """Check that the files are there and that the settings fit the set; reads no image and imports no torch.
+    """Check that the files exist and that the settings suit the data set; reads no images and does not import torch.
 
     Raises:
-        SettingsError: the root is missing, unreadable, empty or wrongly laid out; a public set is missing and
-            `download` is off; two settings contradict each other.
+        SettingsError: the root is missing, unreadable, empty or has the wrong layout; a public data set is missing and
+            `download` is off; or two settings contradict each other.
     """
     entry = DATA_SETS[settings.name]
     check_pairs(settings, entry.storage if settings.storage == "auto" else settings.storage)
@@ -98,26 +98,26 @@ def _check_layout(entry: DataEntry, folder: Path) -> None:
 
 
 def missing_files(settings: DataSettings, folder: Path) -> list[str]:
-    """Return the files of a public set that are not in `folder`."""
+    """Return the files of a public data set that are not in `folder`."""
     return [name for name in DATA_SETS[settings.name].files if not (folder / name).is_file()]
 
 
 def check_fetched(settings: DataSettings, folder: Path, cause: str = "data.download is false") -> None:
-    """Raise SettingsError, with `cause`, when files of a public set are missing from `folder`."""
+    """Raise SettingsError, with `cause`, if files of a public data set are missing from `folder`."""
     if missing := missing_files(settings, folder):
         shown = ", ".join(missing[:3]) + (", ..." if missing[3:] else "")
         rule = f"is not in {folder} (missing: {shown}) and {cause}"
-        instead = f"data.download=true with a network, or data.root=FOLDER that holds {missing[0]}"
+        instead = f"data.download=true with network access, or data.root=FOLDER that contains {missing[0]}"
         raise SettingsError(f"data={settings.name}", rule=rule, instead=instead)
 
 
 def check_pairs(settings: DataSettings, storage: str | None) -> None:
     """Raise SettingsError for settings that contradict each other; `storage` is `None` while undecided."""
     if DATA_SETS[settings.name].storage == "memory" and storage == "stream":
-        rule = f"data={settings.name} is always held in memory"
+        rule = f"data={settings.name} is always kept in memory"
         raise SettingsError("data.storage", value="stream", rule=rule, instead="data.storage=auto")
     if storage == "memory" and settings.random_resized_crop:
-        rule = "images in memory are augmented by data.flip and data.crop_padding only"
+        rule = "in-memory images are only augmented by data.flip and data.crop_padding"
         instead = "data.random_resized_crop=false, or data.storage=stream"
         raise SettingsError("data.random_resized_crop", value=True, rule=rule, instead=instead)
     if storage == "stream" and settings.crop_padding:

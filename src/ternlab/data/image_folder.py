@@ -22,17 +22,17 @@ _log = logging.getLogger(__name__)
 
 
 class FolderImages:
-    """The image files of one part, in the sorted order of class and file name.
+    """The image files of one split, sorted by class and file name.
 
-    The paths are one array of bytes, not a list of strings: a million Python objects would be copied
-    page by page into every worker as soon as their reference counts change.
+    The paths are one array of bytes instead of a list of strings: a million Python objects would be copied page by page
+    into every worker as soon as their reference counts change.
 
     Args:
-        folder: the part's folder.
-        classes: names of its class folders; their order gives the labels.
+        folder: the folder of the split.
+        classes: names of its class folders; their order defines the labels.
 
     Raises:
-        SettingsError: there is no image.
+        SettingsError: there are no images.
     """
 
     def __init__(self, folder: Path, classes: list[str]) -> None:

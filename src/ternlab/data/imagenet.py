@@ -17,7 +17,7 @@ SIZE = 224
 
 
 def load(settings: DataSettings, folder: Path) -> DataSource:
-    """Return the images under `folder`; the official validation images are the test part.
+    """Return the images under `folder`; the official validation images are the test set.
 
     Raises:
         SettingsError: as `ternlab.data.layout.folder_parts` and `ternlab.data.encoded.assemble`.

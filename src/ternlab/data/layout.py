@@ -1,4 +1,4 @@
-"""Where the files of local data sets lie; free of torch, so that bad paths are found early."""
+"""File layout of local data sets; does not import torch, so that bad paths are found early."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SHARD = re.compile(r"(?P<number>\d+)-of-(?P<total>\d+)(-[0-9a-f]+)?")
 
 
 def readable_root(root: Path) -> Path:
-    """Return `root` if it is a folder that can be listed and is not empty.
+    """Return `root` if it is a readable folder that is not empty.
 
     Raises:
         SettingsError: it is missing, not a folder, not readable, or empty.
@@ -26,7 +26,7 @@ def readable_root(root: Path) -> Path:
         if not root.exists():
             raise SettingsError("data.root", value=str(root), rule="does not exist", instead="data.root=PATH")
         if not root.is_dir():
-            rule = "is a file, but must be the folder that holds the data"
+            rule = "is a file, but must be the folder that contains the data"
             raise SettingsError("data.root", value=str(root), rule=rule, instead=f"data.root={root.parent}")
         if not any(True for _ in os.scandir(root)):
             raise SettingsError("data.root", value=str(root), rule="is an empty folder")
@@ -37,13 +37,13 @@ def readable_root(root: Path) -> Path:
 
 
 def parquet_parts(root: Path) -> tuple[list[Path], list[Path]]:
-    """Return the Parquet files of the training and of the test part, each sorted by name.
+    """Return the Parquet files of the training and the test split, each sorted by name.
 
-    A part is `<part>.parquet` or `<part>-*.parquet`; `validation` stands in for a missing `test`. The files
-    may also lie in `root/data`, as in the repositories of the Hugging Face hub.
+    A split is `<split>.parquet` or `<split>-*.parquet`; `validation` is used if there is no `test`. The files may also
+    be in `root/data`, as in Hugging Face Hub repositories.
 
     Raises:
-        SettingsError: a part has no file.
+        SettingsError: a split has no file.
     """
     readable_root(root)
     train = _named_parquet(root, "train")
@@ -101,10 +101,10 @@ def _check_shards(folder: Path, part: str, shards: list[Path]) -> None:
 
 
 def folder_parts(root: Path) -> tuple[Path, Path, list[str]]:
-    """Return the training folder, the test folder (`test`, else `val`) and the class names that both hold.
+    """Return the training folder, the test folder (`test`, else `val`) and their common class names.
 
     Raises:
-        SettingsError: a part is missing, has no class folders, or the class folders of the two differ.
+        SettingsError: a split is missing or has no class folders, or the class folders of the two splits differ.
     """
     readable_root(root)
     train = root / "train"
@@ -114,7 +114,7 @@ def folder_parts(root: Path) -> tuple[Path, Path, list[str]]:
         names[part] = _class_names(part) if part.is_dir() else []
         if not names[part]:
             what = "has no class folders" if part.is_dir() else "is missing"
-            rule = f"{part.name}/ {what}; images must lie in {part.name}/<class>/"
+            rule = f"{part.name}/ {what}; images must be in {part.name}/<class>/"
             raise SettingsError("data.root", value=str(root), rule=rule)
     odd = sorted(set(names[train]) ^ set(names[test]))
     if odd:
@@ -183,6 +183,6 @@ def empty_class(part: Path, name: str) -> SettingsError:
 
 
 def no_images(part: Path) -> SettingsError:
-    """Return the error for a part without a single image file."""
+    """Return the error for a folder without any image files."""
     known = " ".join(sorted(IMAGE_SUFFIXES))
     return SettingsError("data.root", value=str(part), rule=f"no images found (looked for {known})")

@@ -1,4 +1,4 @@
-"""Names of image files from what a person types; free of torch, and never a list of all of them."""
+"""Names of image files from command-line arguments; lazy, and does not import torch."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ STANDARD_INPUT = "-"
 
 
 def listed(wanted: Sequence[str]) -> Iterator[str]:
-    """Return the names of image files, in the order of `wanted`, each as it was typed or found.
+    """Return the names of image files, in the order of `wanted`, as typed or found.
 
-    A folder gives the images below it, a pattern (`*`, `?`, `[...]`, `**`) what it fits, both sorted by name; `-` the
-    lines of standard input. Files that are named are taken whatever their suffix.
+    A folder yields the images below it and a pattern (`*`, `?`, `[...]`, `**`) its matches, both sorted by name; `-`
+    yields the lines of standard input. Files that are named explicitly may have any suffix.
 
     Raises:
-        SettingsError: a name is not there, a pattern fits nothing, or there is no image.
+        SettingsError: a file does not exist, a pattern matches nothing, or there are no images.
     """
     for entry in wanted:
         _check(entry)
@@ -41,7 +41,7 @@ def _check(entry: str) -> None:
             "images", value=entry, rule="there is no such file or folder", instead="images=FILE, FOLDER or -"
         )
     if not _fitting(entry):
-        raise SettingsError("images", value=entry, rule="no file fits this pattern", instead="images=FOLDER")
+        raise SettingsError("images", value=entry, rule="no file matches this pattern", instead="images=FOLDER")
 
 
 def _names(entry: str) -> Iterator[str]:
@@ -56,13 +56,13 @@ def _names(entry: str) -> Iterator[str]:
 
 
 def _fitting(pattern: str) -> list[str]:
-    # Unlike Path.glob, it takes a pattern from the root and leaves names as they are typed.
+    # Unlike Path.glob, this accepts absolute patterns and leaves names as typed.
     found = glob.glob(pattern, recursive=True)  # noqa: PTH207
     return sorted(name for name in found if os.path.isfile(name))
 
 
 def _lines(stream: Iterable[bytes]) -> Iterator[str]:
-    """Yield the lines that are not empty, decoded as the file system decodes names."""
+    """Yield the non-empty lines, decoded like file names."""
     for line in stream:
         if name := line.rstrip(b"\r\n"):
             yield os.fsdecode(name)

@@ -1,4 +1,4 @@
-"""Batches in a fixed order: the part that does not depend on where the images live."""
+"""Batches in a fixed order: the code that does not depend on where the images are stored."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ternlab.data.augment import Normalise, augment, draw
 from ternlab.data.source import MemoryPart
 
 Batch = tuple[Tensor, Tensor]
-"""Images, float32 (count, channels, size, size), normalised; and labels, int64 (count,)."""
+"""Normalized images, float32 (count, channels, size, size), and labels, int64 (count,)."""
 
 
 class EpochSampler:
@@ -25,7 +25,7 @@ class EpochSampler:
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order the next iteration takes."""
+        """Set the epoch whose order the next iteration uses."""
         self.epoch = epoch
 
 
@@ -34,8 +34,8 @@ class Share:
     """One rank's part of every global batch.
 
     Attributes:
-        batch_size: images of a global batch, over all ranks.
-        rank, world_size: this process among all.
+        batch_size: images in a global batch, over all ranks.
+        rank, world_size: rank of this process, and number of processes.
     """
 
     batch_size: int
@@ -43,7 +43,7 @@ class Share:
     world_size: int = 1
 
     def __post_init__(self) -> None:
-        """Refuse a batch that cannot be divided equally: gradients are averaged over ranks."""
+        """Reject a batch that cannot be divided equally, because gradients are averaged over ranks."""
         if self.batch_size % self.world_size:
             size = self.world_size * max(1, round(self.batch_size / self.world_size))
             rule = f"must be divisible by the {self.world_size} processes that share it"
@@ -51,21 +51,21 @@ class Share:
 
     @property
     def own(self) -> slice:
-        """Return the rank's place in the global batch."""
+        """Return the rank's slice of the global batch."""
         each = self.batch_size // self.world_size
         return slice(self.rank * each, (self.rank + 1) * each)
 
 
 class TrainLoader(ABC):
-    """Training batches, where step k of epoch e is a pure function of (seed, e, k).
+    """Training batches; step k of epoch e is a pure function of (seed, e, k).
 
     Args:
         indices: rows of the training images, int64, shape (count,).
-        share: the rank's part of the global batch; shrunk when there are fewer images than one batch.
+        share: the rank's part of the global batch; reduced if there are fewer images than one batch.
         seed: the run's seed.
 
     Attributes:
-        sampler: holds the epoch; `sampler.set_epoch(e)` counts until the first batch is asked for.
+        sampler: holds the epoch; `sampler.set_epoch(e)` takes effect if called before the first batch is requested.
     """
 
     def __init__(self, indices: Tensor, share: Share, seed: int) -> None:
@@ -76,11 +76,11 @@ class TrainLoader(ABC):
         self._start = 0
 
     def __len__(self) -> int:
-        """Return the steps of an epoch; a last incomplete batch is dropped."""
+        """Return the number of steps per epoch; an incomplete last batch is dropped."""
         return len(self.indices) // self.share.batch_size
 
     def start_at(self, step: int) -> None:
-        """Let the next iteration, and only that one, begin at batch `step` of its epoch.
+        """Make the next iteration, and only that one, start at batch `step` of its epoch.
 
         Raises:
             ValueError: `step` is not in 0..len(self).
@@ -92,15 +92,15 @@ class TrainLoader(ABC):
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches of the sampler's epoch.
 
-        A generator on purpose: Lightning calls `iter()` before it sets the epoch, and throws some results
-        away; so the epoch and the start are read, and worker processes started, at the first `next()`.
+        This is a generator on purpose: Lightning calls `iter()` before it sets the epoch, and discards some of the
+        iterators. So the epoch and the start are read, and worker processes started, at the first `next()`.
         """
         epoch, start = self.sampler.epoch, self._start
         self._start = 0
         yield from self._batches(epoch, start)
 
     def rows(self, epoch: int) -> Tensor:
-        """Return the places in `indices` in an epoch's order, int64, shape (steps, global batch size)."""
+        """Return positions in `indices` in the epoch's order, int64, shape (steps, global batch size)."""
         order = epoch_order(len(self.indices), self.seed, epoch)
         return order[: len(self) * self.share.batch_size].view(len(self), self.share.batch_size)
 
@@ -110,12 +110,12 @@ class TrainLoader(ABC):
 
 
 class MemoryTrainLoader(TrainLoader):
-    """Training batches of images in memory, augmented by tensor operations.
+    """Training batches of in-memory images, augmented with tensor operations.
 
     Args:
         part: the images.
         normalise: maps uint8 images to the network's input.
-        flip: mirror at random.
+        flip: flip images at random.
         padding: pixels of zero padding before a random crop of the original size.
     """
 
@@ -139,14 +139,14 @@ class MemoryTrainLoader(TrainLoader):
         own = self.share.own
         for step, places in enumerate(self.rows(epoch)[start:], start):
             rows = self.indices[places[own]]
-            # Drawn for the global batch and then cut, so that the number of ranks does not change any image.
+            # Drawn for the global batch and then sliced, so that images do not depend on the number of ranks.
             draws = draw(len(places), flip=self.flip, padding=self.padding, key=(self.seed, epoch, step))
             images = augment(self.part.images[rows], draws, self.padding, own)
             yield self.normalise(images), self.part.labels[rows]
 
 
 class MemoryEvalLoader:
-    """Evaluation batches of images in memory: rows `rank::world_size` in order, none repeated or left out."""
+    """Evaluation batches of in-memory images: rows `rank::world_size` in order, none repeated or omitted."""
 
     def __init__(self, part: MemoryPart, indices: Tensor, batch_size: int, normalise: Normalise) -> None:
         self.part = part
@@ -155,7 +155,7 @@ class MemoryEvalLoader:
         self.normalise = normalise
 
     def __len__(self) -> int:
-        """Return the number of batches, the last of which may be smaller."""
+        """Return the number of batches; the last one may be smaller."""
         return -(-len(self.indices) // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:

@@ -1,4 +1,4 @@
-"""The LightningDataModule over any registered data set."""
+"""The LightningDataModule for any registered data set."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EvalLoader = MemoryEvalLoader | StreamEvalLoader
 
 
 def open_data(settings: DataSettings, data_dir: Path, seed: int) -> ImageDataModule:
-    """Return the images for one process, fetched where needed and ready for loaders; the arguments are `build_data`'s.
+    """Return the data module of one process, downloaded if needed and set up; for the arguments see `build_data`.
 
     Raises:
         SettingsError: the data cannot be used.
@@ -40,17 +40,17 @@ def open_data(settings: DataSettings, data_dir: Path, seed: int) -> ImageDataMod
 def build_data(
     settings: DataSettings, *, data_dir: Path, seed: int, rank: int = 0, world_size: int = 1
 ) -> ImageDataModule:
-    """Return the data module of `settings`; files are read by its `prepare_data` and `setup`.
+    """Return the data module of `settings`; its `prepare_data` and `setup` read the files.
 
     Args:
-        settings: the checked settings.
-        data_dir: folder in which each public set has a folder of its name.
-        seed: the run's seed; it decides order and augmentation, not the split.
-        rank: this process, 0 <= rank < `world_size`.
-        world_size: processes that share every global batch.
+        settings: the validated settings.
+        data_dir: folder with one subfolder per public data set.
+        seed: the run's seed; it determines order and augmentation, not the split.
+        rank: rank of this process, 0 <= rank < `world_size`.
+        world_size: number of processes that share each global batch.
 
     Raises:
-        SettingsError: as `ternlab.data.fingerprint.check_data`; the batch is not divisible by `world_size`.
+        SettingsError: as for `ternlab.data.fingerprint.check_data`, or the batch is not divisible by `world_size`.
         ValueError: `rank` is not below `world_size`.
     """
     return ImageDataModule(settings, data_dir, seed, rank, world_size)
@@ -59,11 +59,11 @@ def build_data(
 class ImageDataModule(pl.LightningDataModule):
     """Images and labels in a fixed, resumable order; see `build_data`.
 
-    Batches are images, float32 (count, channels, size, size), normalised, and labels, int64 (count,). The
-    attributes below are there after `setup()`.
+    Batches are normalized images, float32 (count, channels, size, size), and labels, int64 (count,). The attributes
+    below are set by `setup()`.
 
     Attributes:
-        train_count, val_count, test_count: images of each part, over all ranks.
+        train_count, val_count, test_count: images in each split, over all ranks.
     """
 
     def __init__(self, settings: DataSettings, data_dir: Path, seed: int, rank: int, world_size: int) -> None:
@@ -80,19 +80,19 @@ class ImageDataModule(pl.LightningDataModule):
         check_data(settings, data_dir)
 
     def prepare_data(self) -> None:
-        """Fetch what is missing; does nothing the second time.
+        """Download missing files; a second call has no effect.
 
         Raises:
-            SettingsError: the set is missing and cannot be fetched.
+            SettingsError: the data set is missing and cannot be downloaded.
         """
         if prepare := DATA_SETS[self.settings.name].prepare:
             _function(prepare)(self.settings, data_folder(self.settings, self.data_dir))
 
     def setup(self, stage: str | None = None) -> None:
-        """Load the images and split them; does nothing the second time, whatever the stage.
+        """Load the images and split them; a second call has no effect, whatever the stage.
 
         Raises:
-            SettingsError: the files cannot be used, or the settings leave no training or validation image.
+            SettingsError: the files cannot be used, or the settings leave no training or validation images.
         """
         if self._loaded is not None:
             return
@@ -112,15 +112,15 @@ class ImageDataModule(pl.LightningDataModule):
 
     def _check_counts(self) -> None:
         if self.settings.val_fraction and not len(self._val_rows):
-            rule = f"leaves no validation image among {len(self._train_rows)} training images"
+            rule = f"leaves no validation images out of {len(self._train_rows)} training images"
             raise SettingsError(
                 "data.val_fraction",
                 value=self.settings.val_fraction,
                 rule=rule,
-                instead="a larger fraction, or 0",
+                instead="use a larger fraction, or 0",
             )
         if not len(self._train_rows):
-            raise SettingsError("data", value=self.settings.name, rule="there is no training image")
+            raise SettingsError("data", value=self.settings.name, rule="there are no training images")
 
     def _statistics(self, source: DataSource) -> tuple[tuple[float, ...], tuple[float, ...]]:
         if source.mean is not None and source.std is not None:
@@ -156,13 +156,13 @@ class ImageDataModule(pl.LightningDataModule):
         return self._loaded
 
     def train_dataloader(self) -> TrainLoader:
-        """Return the training loader: the same object each time, so that `start_at` reaches Lightning's."""
+        """Return the training loader; always the same object, so that `start_at` affects Lightning's loader."""
         assert self._source and self._train_loader is not None
         self._check_trainer()
         return self._train_loader
 
     def val_dataloader(self) -> EvalLoader | list[EvalLoader]:
-        """Return the validation loader; an empty list, Lightning's word for none, without validation."""
+        """Return the validation loader; without validation an empty list, which tells Lightning that there is none."""
         return self._make_eval_loader(self._source.train, self._val_rows) if self.settings.val_fraction else []
 
     def test_dataloader(self) -> EvalLoader:
@@ -170,7 +170,7 @@ class ImageDataModule(pl.LightningDataModule):
         return self._make_eval_loader(self._source.test, None)
 
     def _check_trainer(self) -> None:
-        """Refuse a trainer with other ranks: every process would train on the same images without a word."""
+        """Reject a trainer with other ranks: all processes would silently train on the same images."""
         if self.trainer is None:
             return
         given = self._share.rank, self._share.world_size
@@ -182,19 +182,19 @@ class ImageDataModule(pl.LightningDataModule):
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimizer steps of one epoch without gradient accumulation."""
+        """Optimizer steps per epoch without gradient accumulation."""
         return len(self.train_dataloader())
 
     @property
     def skipped(self) -> int:
-        """Corrupt images left out so far, each counted once."""
+        """Number of corrupt images skipped so far, each counted once."""
         return len(self._source.skipped) + len(self._skips.names)
 
     def preprocessing(self) -> dict[str, Any]:
-        """Return what an image file must go through before the network, as plain JSON values.
+        """Return the preprocessing that an image file needs before the network, as plain JSON values.
 
-        Convert to `channels` (1: grey, 3: RGB), scale the shorter side to `resize` pixels with `interpolation`, cut
-        the central square of `crop`, divide by 255, subtract `mean` and divide by `std`.
+        Convert to `channels` (1: grayscale, 3: RGB), scale the shorter side to `resize` pixels with `interpolation`,
+        center-crop to `crop`, divide by 255, subtract `mean` and divide by `std`.
         """
         source = self._source
         resize = source.size if isinstance(source.train, MemoryPart) else source.train.resize

@@ -1,4 +1,4 @@
-"""Images in Parquet files, as on the Hugging Face hub: a column of image files and a column of labels."""
+"""Images in Parquet files, as on the Hugging Face Hub: a column of image files and a column of labels."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
 
 
 class ParquetImages:
-    """The encoded images of one part, held in memory as one block of bytes.
+    """The encoded images of one split, kept in memory as one block of bytes.
 
-    Parquet cannot be read at a random row cheaply, so the encoded bytes stay in memory (shared with the
-    workers); a set whose bytes exceed half of the machine's memory belongs in an image folder.
+    Reading a random row of a Parquet file is expensive, so the encoded bytes stay in memory (shared with the workers).
+    A data set that exceeds half of the machine's memory should be an image folder instead.
 
     Args:
-        files: the part's files; rows are numbered through them in order.
-        settings: names of the columns.
-        class_names: the classes, whose order gives the labels; a file with the same names in another order is read
-            accordingly. Default: those of the first file that has names.
+        files: the files of the split; rows are numbered consecutively across them.
+        settings: the names of the columns.
+        class_names: the classes, in the order of the labels. Files that list the same names in a different order are
+            remapped. Default: the names in the first file that has any.
 
     Raises:
-        SettingsError: a file is not Parquet, a column is missing or of the wrong type, a value is missing, a class of
-            a file is not among the classes.
+        SettingsError: a file is not Parquet, a column is missing or has the wrong type, a value is missing, or a file
+            has an unknown class.
     """
 
     def __init__(self, files: Sequence[Path], settings: DataSettings, class_names: tuple[str, ...] = ()) -> None:
@@ -81,18 +81,18 @@ class ParquetImages:
 
     def read(self, index: int) -> bytes:
         """Return the bytes of image `index`."""
-        # The block is a tensor because torch hands tensors, not arrays, to spawned workers without a copy.
+        # The block is a tensor because torch passes tensors, but not arrays, to spawned workers without copying.
         return self._block.numpy()[self._edges[index] : self._edges[index + 1]].tobytes()
 
 
 def load(settings: DataSettings, folder: Path) -> DataSource:
     """Return the images of `folder`'s train and test (or validation) files.
 
-    Class names come from the Hugging Face metadata of the schema, else they are the numbers from 0. Files may name the
-    classes in different orders.
+    Class names come from the schema's Hugging Face metadata; without it they are numbers starting at 0. Files may list
+    the classes in different orders.
 
     Raises:
-        SettingsError: as `ParquetImages` and `ternlab.data.encoded.assemble`; a label is out of range.
+        SettingsError: as for `ParquetImages` and `ternlab.data.encoded.assemble`, or a label is out of range.
     """
     of_train, of_test = parquet_parts(folder)
     train = ParquetImages(of_train, settings)
@@ -134,12 +134,12 @@ def _check_columns(path: Path, schema: pa.Schema, settings: DataSettings) -> Non
 
 
 def _encoded(column: pa.Array) -> pa.Array:
-    """Return the image files of a column that holds them bare, or in the field `bytes` of a struct."""
+    """Return the image files of a column, which contains them directly or in the field `bytes` of a struct."""
     return pc.struct_field(column, "bytes") if pa.types.is_struct(column.type) else column
 
 
 def _bytes_of(column: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-    """Return the bytes of all values of a binary column, joined, and the length of each."""
+    """Return the concatenated values of a binary column, and the length of each value."""
     wide = column.cast(pa.large_binary())
     _, offsets, data = wide.buffers()
     edges = np.frombuffer(offsets, dtype=np.int64)[wide.offset : wide.offset + len(wide) + 1]

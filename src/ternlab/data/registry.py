@@ -1,7 +1,7 @@
-"""Names of the data sets and what can be known of them without reading them; free of torch.
+"""Registry of the data sets, with what is known about them without reading files; does not import torch.
 
 A loader is a function `load(settings: DataSettings, folder: Path) -> DataSource` (see `ternlab.data.source`);
-`folder` is `data.root`, or `paths.data/<name>` when no root is given.
+`folder` is `data.root`, or `paths.data/<name>` if no root is given.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ _MNIST_FILES = tuple(f"{part}-{kind}-ubyte" for part in ("train", "t10k") for ki
 
 @dataclass(frozen=True)
 class DataEntry:
-    """What the registry knows of a data set.
+    """What the registry knows about a data set.
 
     Attributes:
         loader: `"package.module:function"`.
         needs_root: `data.root` must be given, and its contents are part of the run's identity.
-        prepare: `"package.module:function"` of a function `prepare(settings, folder) -> None` that fetches
-            what is missing; called by one process before the loader.
-        files: files inside the folder that exist once the set has been fetched.
-        layout: how the files under `data.root` are arranged, for the checks without torch.
-        storage: where the images live when `data.storage` is `auto`; `None` decides by size.
-        shape: channels, side in pixels and classes, where they can be told without the files.
+        prepare: `"package.module:function"` of a function `prepare(settings, folder) -> None` that downloads missing
+            files; called by one process before the loader.
+        files: files in the folder that exist once the data set has been downloaded.
+        layout: layout of the files under `data.root`, for checks without torch.
+        storage: how the images are stored if `data.storage` is `auto`; `None` decides by size.
+        shape: channels, side in pixels and number of classes, if they are known without the files.
     """
 
     loader: str
@@ -69,7 +69,7 @@ DATA_SETS: Registry[DataEntry] = Registry("data set", "data.name", _DATA_SETS)
 
 
 def register_data(name: str, loader: str, *, needs_root: bool = False) -> None:
-    """Add a data set under `name`.
+    """Register a data set under `name`.
 
     Raises:
         ValueError: the name is taken by another loader, or `loader` has no colon.

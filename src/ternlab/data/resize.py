@@ -1,4 +1,4 @@
-"""Resizing of images that are already decoded."""
+"""Resizing of decoded images."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from ternlab.data.decode import fit_square, to_tensor
 
 
 def resized(images: Tensor, size: int | None) -> Tensor:
-    """Scale square uint8 images (count, channels, side, side) to `size`; `None` leaves them alone.
+    """Scale square uint8 images (count, channels, side, side) to `size`; `None` leaves them unchanged.
 
-    Pillow does the work, as it does for image files, so that a file and its decoded copy agree.
+    This uses Pillow, as for image files, so that a file and its decoded copy give the same result.
     """
     if size is None or images.shape[-1] == size:
         return images

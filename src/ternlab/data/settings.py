@@ -11,26 +11,26 @@ from ternlab.data.registry import DATA_SETS
 
 
 class DataSettings(Section):
-    """Which images, how they are split, and how batches are made from them.
+    """Which images to use, how they are split, and how batches are made from them.
 
     Attributes:
         name: a name registered in `ternlab.data.registry`.
-        root: folder of the data; `None` is `paths.data` for sets that can be downloaded.
-        download: fetch what is missing from the set's public address.
-        batch_size: images of one batch, over all devices together.
-        eval_batch_size: images of one evaluation batch on one device.
-        val_fraction: share of the training images held out for choices, stratified by class.
-        split_seed: seed of the validation split; apart from `seed`, so that repeats share the split.
-        limit_train: use only the first N training images of the split's seeded order (`None`: all).
-        image_size: side of the square image given to the network (`None`: the set's own, 224 for imagenet).
-        resize: for streamed evaluation: shorter side before the centre crop (`None`: `image_size` * 256 / 224, or
-            unscaled when `image_size` is `None` and the images have a size of their own).
-        flip: mirror training images left-right at random.
-        crop_padding: pixels of zero padding before a random crop of the original size (in-memory sets).
-        random_resized_crop: train on random crops of random area (streamed sets).
+        root: folder of the data; `None` uses `paths.data` for data sets that can be downloaded.
+        download: download missing files of public data sets.
+        batch_size: images per batch, over all devices together.
+        eval_batch_size: images per evaluation batch on one device.
+        val_fraction: fraction of the training images held out for validation, stratified by class.
+        split_seed: seed of the validation split; separate from `seed`, so that repeated runs share the split.
+        limit_train: use only the first N training images in the split's seeded order (`None`: all).
+        image_size: side of the square image given to the network (`None`: the data set's own, 224 for imagenet).
+        resize: for streamed evaluation: shorter side before the center crop (`None`: `image_size` * 256 / 224, or
+            unscaled if `image_size` is `None` and the images have their own size).
+        flip: flip training images horizontally at random.
+        crop_padding: pixels of zero padding before a random crop of the original size (in-memory data sets).
+        random_resized_crop: train on random crops of random area (streamed data sets).
         storage: `memory` (decoded once, augmented in batches), `stream` (worker processes) or `auto`.
-        workers: loader processes of streamed sets.
-        on_error: what a corrupt image does: `fail` stops with its name, `skip` leaves it out and counts it.
+        workers: loader processes of streamed data sets.
+        on_error: what to do with a corrupt image: `fail` stops and names it, `skip` skips and counts it.
         label_column, image_column: names of the Parquet columns.
     """
 

@@ -1,4 +1,4 @@
-"""What a loader hands over: the decoded images, or the means to read them one at a time."""
+"""The result of a data loader function: decoded images, or a way to read them one at a time."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Encoded(Protocol):
-    """Image files that are still encoded; must be picklable, since worker processes read from it.
+    """Encoded image files; must be picklable, because worker processes read from it.
 
     Attributes:
-        labels: class numbers, int64, shape (count,).
+        labels: class indices, int64, shape (count,).
     """
 
     labels: Tensor
@@ -26,7 +26,7 @@ class Encoded(Protocol):
         ...
 
     def name(self, index: int) -> str:
-        """Return what a person needs to find image `index`: the file, or the file and the row."""
+        """Return what the user needs to find image `index`: the file, or the file and the row."""
         ...
 
 
@@ -43,7 +43,7 @@ class MemoryPart:
     labels: Tensor
 
     def __post_init__(self) -> None:
-        """Check shapes and types, which loaders written by third parties may get wrong."""
+        """Check shapes and types, which third-party loaders may get wrong."""
         if self.images.dtype != torch.uint8 or self.images.ndim != 4 or len(self.images) != len(self.labels):
             shapes = f"{self.images.dtype} {tuple(self.images.shape)} with {len(self.labels)} labels"
             raise ValueError(f"The value of `images` is {shapes}, but must be uint8 (count, channels, size, size).")
@@ -51,11 +51,11 @@ class MemoryPart:
 
 @dataclass(frozen=True)
 class StreamPart:
-    """Images that are read and decoded when a batch needs them.
+    """Images that are read and decoded on demand.
 
     Attributes:
         files: the encoded images.
-        resize: in evaluation the shorter side is scaled to this many pixels before the centre crop.
+        resize: in evaluation, the shorter side is scaled to this many pixels before the center crop.
     """
 
     files: Encoded
@@ -63,19 +63,20 @@ class StreamPart:
 
     @property
     def labels(self) -> Tensor:
-        """Class numbers, int64, shape (count,)."""
+        """Class indices, int64, shape (count,)."""
         return self.files.labels
 
 
 @dataclass(frozen=True)
 class DataSource:
-    """A data set before it is split; `train` and `test` are both in memory or both streamed.
+    """A data set before the validation split; `train` and `test` are either both in memory or both streamed.
 
     Attributes:
-        channels: 1 (grey) or 3 (RGB).
+        channels: 1 (grayscale) or 3 (RGB).
         size: side of the square image given to the network, in pixels.
-        mean, std: of each channel on the scale 0..1; `None` is computed from the training images.
-        skipped: names of the corrupt images that were left out (`on_error=skip`).
+        mean, std: mean and standard deviation per channel on the scale 0..1; `None`: computed from the training
+            images.
+        skipped: names of the corrupt images that were skipped (`on_error=skip`).
     """
 
     train: MemoryPart | StreamPart

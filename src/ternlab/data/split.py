@@ -1,4 +1,4 @@
-"""The validation split: stratified by class, seeded, and with a prefix property."""
+"""The validation split: stratified by class and seeded; smaller training sets are prefixes of larger ones."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from ternlab.core.rng import generator
 
 
 def split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Divide the indices of `labels` into training and validation.
+    """Split the indices of `labels` into training and validation.
 
-    One seeded permutation decides both: the first images of each class become validation images, the rest
-    keep their order. The first N training indices are therefore a prefix of the first N + 1.
+    One seeded permutation determines both: the first images of each class become validation images, and the rest keep
+    their order. Therefore the first N training indices are a prefix of the first N + 1.
 
     Args:
-        labels: class numbers, int64, shape (count,).
-        fraction: share of validation images, 0 <= fraction < 1; the total is rounded to the nearest image.
+        labels: class indices, int64, shape (count,).
+        fraction: fraction of validation images, 0 <= fraction < 1; the total is rounded to the nearest image.
         seed: seed of the permutation.
 
     Returns:
-        Training indices in the seeded order and validation indices in ascending order, both int64. Each class
-        gives its share rounded down or up, and keeps at least one training image.
+        Training indices in seeded order and validation indices in ascending order, both int64. Each class contributes
+        its share rounded down or up, and keeps at least one training image.
     """
     order = torch.randperm(len(labels), generator=generator("split", seed))
     held = torch.zeros(len(labels), dtype=torch.bool)
@@ -33,7 +33,7 @@ def split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def _quotas(labels: Tensor, fraction: float) -> dict[int, int]:
-    """Return the number of validation images of each class, by the method of largest remainders."""
+    """Return the number of validation images of each class, by the largest remainder method."""
     counts = {label: count for label, count in enumerate(torch.bincount(labels).tolist()) if count}
     shares = {label: count * fraction for label, count in counts.items()}
     quotas = {label: math.floor(share) for label, share in shares.items()}

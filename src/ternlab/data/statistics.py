@@ -12,8 +12,8 @@ _CHUNK = 500
 def channel_statistics(images: Tensor, indices: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and standard deviation of each channel on the scale 0..1.
 
-    The sums are of integers and so exact, whatever their order; the first 10,000 indices are enough for four
-    digits. A channel that never varies gets the deviation 1, since it would otherwise be divided by zero.
+    The sums are over integers and therefore exact in any order; the first 10,000 indices suffice for four digits. A
+    constant channel gets the standard deviation 1, to avoid division by zero.
 
     Args:
         images: uint8, shape (count, channels, size, size).

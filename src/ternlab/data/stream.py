@@ -1,4 +1,4 @@
-"""Batches of images that worker processes read and decode."""
+"""Batches of images that are read and decoded by worker processes."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from ternlab.data.source import Encoded
 from ternlab.data.transforms import View
 
 Key = tuple[int, int]
-"""Epoch, and place in the loader's indices."""
+"""Epoch, and position in the loader's indices."""
 Found = dict[int, str]
-"""Rows of corrupt images, and what is wrong with each."""
+"""Rows of corrupt images, with the reason for each."""
 Sample = tuple[Tensor | None, int, Found]
 RawBatch = tuple[Tensor | None, Tensor, Found]
 
@@ -32,25 +32,25 @@ def corrupt_error(name: str, reason: str) -> SettingsError:
 
 
 def warn_skipped(names: Sequence[str]) -> None:
-    """Warn once of the corrupt images that are left out."""
+    """Warn once about skipped corrupt images."""
     shown = ", ".join(names[:5]) + (", ..." if names[5:] else "")
-    warnings.warn(f"{len(names)} corrupt image(s) left out: {shown}", UserWarning, stacklevel=2)
+    warnings.warn(f"{len(names)} corrupt image(s) skipped: {shown}", UserWarning, stacklevel=2)
 
 
 @dataclass
 class Skips:
-    """The corrupt images met so far, counted in the main process.
+    """The corrupt images found so far, counted in the main process.
 
     Attributes:
-        allowed: whether corrupt images are left out (`on_error=skip`) rather than fatal.
-        names: what was left out, each once, in the order met.
+        allowed: whether corrupt images are skipped (`on_error=skip`) rather than fatal.
+        names: the skipped images, each once, in the order found.
     """
 
     allowed: bool
     names: dict[str, str] = field(default_factory=dict)
 
     def note(self, files: Encoded, found: Found) -> None:
-        """Count what a batch reports; stop at it unless it may be left out."""
+        """Count the corrupt images of a batch; raise an error unless they may be skipped."""
         for row, reason in found.items():
             name = files.name(row)
             if not self.allowed:
@@ -61,16 +61,16 @@ class Skips:
 
 
 class ImageStream(Dataset[Sample]):
-    """Reads one image per key; runs in worker processes and must stay picklable.
+    """Reads one image per key; runs in worker processes and must be picklable.
 
-    A corrupt image is reported, not raised, since an exception loses its type on the way out of a worker.
+    A corrupt image is reported, not raised, because an exception loses its type when it leaves a worker.
 
     Args:
         files: the encoded images.
-        indices: the rows used, int64, shape (count,).
-        channels: 1 (grey) or 3 (RGB).
-        view: makes the network's input of a decoded image.
-        replace: put the next readable image in the place of a corrupt one.
+        indices: the rows to use, int64, shape (count,).
+        channels: 1 (grayscale) or 3 (RGB).
+        view: turns a decoded image into the network's input.
+        replace: replace a corrupt image with the next readable one.
     """
 
     def __init__(self, files: Encoded, indices: Tensor, channels: int, view: View, replace: bool) -> None:
@@ -81,7 +81,7 @@ class ImageStream(Dataset[Sample]):
         self.replace = replace
 
     def __getitem__(self, key: Key) -> Sample:
-        """Return pixels (uint8 or `None`), label and the corrupt images that were met."""
+        """Return pixels (uint8 or `None`), label, and the corrupt images that were found."""
         place = key[1]
         found: Found = {}
         for step in range(len(self.indices) if self.replace else 1):
@@ -98,7 +98,7 @@ class ImageStream(Dataset[Sample]):
 
 
 def collate(samples: Sequence[Sample]) -> RawBatch:
-    """Join the samples that hold pixels; the images are `None` when there are none."""
+    """Stack the samples that have pixels; the images are `None` if there are none."""
     good = [(pixels, label) for pixels, label, _ in samples if pixels is not None]
     found = {row: reason for *_, part in samples for row, reason in part.items()}
     images = torch.stack([pixels for pixels, _ in good]) if good else None
@@ -107,7 +107,7 @@ def collate(samples: Sequence[Sample]) -> RawBatch:
 
 @dataclass(frozen=True)
 class Reading:
-    """What the streamed loaders share: images, workers, and what becomes of a batch in the main process."""
+    """What the streamed loaders share: images, workers, and the processing of batches in the main process."""
 
     stream: ImageStream
     workers: int
@@ -115,8 +115,8 @@ class Reading:
     skips: Skips
 
     def batches(self, keys: list[list[Key]]) -> Iterator[Batch]:
-        """Yield one batch for every list of keys; without readable images a batch is left out."""
-        # Without a generator of its own the loader would draw its workers' seed from the global one.
+        """Yield one batch for every list of keys; a batch without readable images is skipped."""
+        # Without its own generator, the loader would draw its workers' seed from the global one.
         loader = DataLoader(
             self.stream,
             batch_sampler=keys,
@@ -143,7 +143,7 @@ class StreamTrainLoader(TrainLoader):
 
 
 class StreamEvalLoader:
-    """Evaluation batches from worker processes; a corrupt image that is skipped makes its batch smaller."""
+    """Evaluation batches from worker processes; a skipped corrupt image makes its batch smaller."""
 
     def __init__(self, reading: Reading, batch_size: int) -> None:
         self.reading = reading

@@ -1,4 +1,4 @@
-"""Public sets that torchvision can fetch and read: CIFAR-10, CIFAR-100, MNIST, Fashion-MNIST, SVHN."""
+"""Public data sets that torchvision can download and read: CIFAR-10, CIFAR-100, MNIST, Fashion-MNIST, SVHN."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from ternlab.data.settings import DataSettings
 
 TIMEOUT = 60.0
-"""Seconds without a byte after which a download counts as failed."""
+"""Seconds without data after which a download counts as failed."""
 _ARCHIVES = (".gz", ".mat")
 
 
 @dataclass(frozen=True)
 class _Set:
-    """How torchvision calls a set; mean and deviation are the published ones of its training images."""
+    """How torchvision opens a data set, with the published mean and standard deviation of its training images."""
 
     open: Callable[..., Any]
     mean: tuple[float, ...]
@@ -53,11 +53,11 @@ _SETS = {
 
 
 def prepare(settings: DataSettings, folder: Path) -> None:
-    """Fetch the set into `folder` unless it is there.
+    """Download the data set into `folder` if it is not there.
 
-    Everything is fetched, checked against its MD5 and unpacked in a folder beside, and moved into place when
-    whole; an interrupted download leaves nothing that a later run would trust. Archives that already lie in
-    `folder` are used rather than fetched.
+    Files are downloaded, verified against their MD5 and unpacked in a temporary folder next to `folder`, and moved into
+    place once complete. An interrupted download leaves nothing that a later run would trust. Archives that are already
+    in `folder` are used instead of being downloaded.
 
     Raises:
         SettingsError: files are missing and `data.download` is false, or the download failed.
@@ -79,7 +79,7 @@ def prepare(settings: DataSettings, folder: Path) -> None:
 
 def _fetch(name: str, folder: Path) -> None:
     before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(TIMEOUT)  # torchvision sets none and would wait for ever
+    socket.setdefaulttimeout(TIMEOUT)  # torchvision sets none and would wait forever
     try:
         for part in ("train", "test"):
             _SETS[name].open(folder, part, True)
@@ -96,7 +96,7 @@ def _take_archives(folder: Path, beside: Path) -> None:
 
 
 def _move(beside: Path, folder: Path) -> None:
-    """Move every file into place by renaming, which is atomic for each."""
+    """Move every file into place by renaming it, which is atomic per file."""
     for path in sorted(beside.rglob("*")):
         if path.is_file():
             target = folder / path.relative_to(beside)
@@ -105,12 +105,14 @@ def _move(beside: Path, folder: Path) -> None:
 
 
 def load(settings: DataSettings, folder: Path) -> DataSource:
-    """Return the set in `folder`, fetched by `prepare`.
+    """Return the data set in `folder`, downloaded by `prepare`.
 
     Raises:
         SettingsError: files are missing or damaged.
     """
-    check_fetched(settings, folder, cause="nothing has fetched it" if settings.download else "data.download is false")
+    check_fetched(
+        settings, folder, cause="it has not been downloaded" if settings.download else "data.download is false"
+    )
     known = _SETS[settings.name]
     try:
         train, test = (known.open(folder, part, False) for part in ("train", "test"))
@@ -118,7 +120,9 @@ def load(settings: DataSettings, folder: Path) -> DataSource:
         raise SettingsError(f"data={settings.name}", rule=str(error), instead="pip install scipy") from error
     except Exception as error:  # damaged files raise RuntimeError, ValueError, EOFError, UnpicklingError, ...
         rule = f"its files in {folder} are damaged ({error})"
-        raise SettingsError(f"data={settings.name}", rule=rule, instead=f"remove {folder} and start again") from error
+        raise SettingsError(
+            f"data={settings.name}", rule=rule, instead=f"remove {folder} and run the command again"
+        ) from error
     parts = [_part(opened, settings.image_size) for opened in (train, test)]
     classes = tuple(str(name) for name in getattr(train, "classes", None) or range(10))
     channels, size = parts[0].images.shape[1:3]
@@ -126,7 +130,7 @@ def load(settings: DataSettings, folder: Path) -> DataSource:
 
 
 def _part(opened: Any, size: int | None) -> MemoryPart:
-    """Bring the arrays of a torchvision set to uint8 (count, channels, side, side) and int64 (count,)."""
+    """Convert the arrays of a torchvision data set to uint8 (count, channels, side, side) and int64 (count,)."""
     images = torch.as_tensor(opened.data)
     if images.ndim == 3:
         images = images[:, None]

@@ -1,4 +1,4 @@
-"""How one streamed image becomes the network's input: a random crop in training, the centre in evaluation."""
+"""Turns one streamed image into the network's input: a random crop in training, the center crop in evaluation."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ ASPECT = (3 / 4, 4 / 3)
 
 
 class View(Protocol):
-    """A function of the decoded image and of the draw's key; picklable."""
+    """A picklable function of the decoded image and the key of its random draw."""
 
     def __call__(self, image: Image.Image, key: tuple[int, int]) -> Image.Image:
-        """Return a square image; `key` is (epoch, place in the training order)."""
+        """Return a square image; `key` is (epoch, position in the loader's indices)."""
         ...
 
 
 class CentreView:
-    """Scale the shorter side to `resize`, cut the centre of side `size`."""
+    """Scale the shorter side to `resize` and center-crop to `size`."""
 
     def __init__(self, resize: int, size: int) -> None:
         self.resize = resize
         self.size = size
 
     def __call__(self, image: Image.Image, key: tuple[int, int]) -> Image.Image:
-        """Return the centre; the key is not used."""
+        """Return the center crop; the key is not used."""
         return fit_square(image, self.resize, self.size)
 
 
 class TrainView:
-    """The training view: a random resized crop or the centre, mirrored at random.
+    """The training view: a random resized crop or the center crop, flipped at random.
 
-    torchvision's classes draw from the global generator, so their draws are made here from a generator of
-    (seed, epoch, place) and only the operations on pixels are theirs.
+    torchvision's classes draw from the global generator. So the draws are made here, from a generator keyed by (seed,
+    epoch, position), and only the pixel operations are torchvision's.
     """
 
     def __init__(self, resize: int, size: int, seed: int, random_crop: bool, flip: bool) -> None:
@@ -51,7 +51,7 @@ class TrainView:
         self.flip = flip
 
     def __call__(self, image: Image.Image, key: tuple[int, int]) -> Image.Image:
-        """Return the view of (epoch, place)."""
+        """Return the view for (epoch, position)."""
         source = generator("view", self.seed, *key)
         mirror = torch.rand(1, generator=source).item() < 0.5
         if self.random_crop:
@@ -63,10 +63,10 @@ class TrainView:
 
 
 def crop_box(height: int, width: int, source: torch.Generator) -> tuple[int, int, int, int]:
-    """Draw a crop of 8..100 % of the area and an aspect of 3:4..4:3; return top, left, height, width.
+    """Draw a crop with 8..100 % of the area and an aspect ratio of 3:4..4:3; return top, left, height, width.
 
-    The rule of `torchvision.transforms.RandomResizedCrop`: ten tries, then the largest centre crop with
-    an allowed aspect.
+    As in `torchvision.transforms.RandomResizedCrop`: ten tries, then the largest center crop with an allowed aspect
+    ratio.
     """
     low, high = math.log(ASPECT[0]), math.log(ASPECT[1])
     for _ in range(10):

@@ -1,1 +1,1 @@
-"""What is measured on images: definition, unit, computation."""
+"""Metrics on images: definition, unit, computation."""

@@ -1,4 +1,4 @@
-"""What metrics are computed from."""
+"""The input of metrics."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _RANKS = 5
 
 @dataclass(frozen=True)
 class Batch:
-    """The outputs of a network for a batch of images.
+    """A network's output for a batch of images.
 
     Attributes:
         logits: (images, classes).
-        labels: (images,), class numbers.
+        labels: (images,), class indices.
     """
 
     logits: Tensor
@@ -24,9 +24,9 @@ class Batch:
 
     @cached_property
     def hits(self) -> Tensor:
-        """Whether the class at each rank is the right one: bool (images, ranks), the most probable class first.
+        """Whether the class at each rank is correct: bool (images, ranks), most probable class first.
 
-        There are five ranks; with fewer classes, as many as there are classes.
+        There are five ranks, or as many as there are classes if fewer.
         """
         ranks = min(_RANKS, self.logits.shape[1])
         return self.logits.topk(ranks, dim=1).indices == self.labels[:, None]

@@ -1,4 +1,4 @@
-"""Accuracy: sums over the images of a batch."""
+"""Classification accuracy, as sums over the images of a batch."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from ternlab.metrics.batch import Batch
 
 
 def top1(batch: Batch) -> Tensor:
-    """Return how many images have their most probable class right."""
+    """Return the number of images whose most probable class is correct."""
     return batch.hits[:, 0].sum()
 
 
 def top5(batch: Batch) -> Tensor:
-    """Return how many images have the right class among the five most probable ones; all of fewer classes."""
+    """Return the number of images whose correct class is among the five most probable (or all, if there are fewer)."""
     return batch.hits.sum()

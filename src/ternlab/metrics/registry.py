@@ -1,7 +1,7 @@
-"""The metrics of a network on images, each defined once; free of torch.
+"""Registry of the metrics of a network on images, each defined once; does not import torch.
 
-A metric is counted over the training, validation and test images and stands in records, CSV files, W&B and reports as
-`train/NAME`, `val/NAME` and `test/NAME`; one that is paired also as `baseline/NAME` and `degradation/NAME`.
+A metric is computed over the training, validation and test images. In records, CSV files, W&B and reports it is named
+`train/NAME`, `val/NAME` and `test/NAME`; a paired metric also appears as `baseline/NAME` and `degradation/NAME`.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ Better = Literal["higher", "lower", ""]
 
 @dataclass(frozen=True)
 class MetricEntry:
-    """What the registry knows of a metric.
+    """What the registry knows about a metric.
 
     Attributes:
-        title: what it is called in sentences and tables (`top-1`).
+        title: its name in sentences and tables (`top-1`).
         meaning: a phrase for `docs/metrics.md` and W&B.
-        compute: `"package.module:function"` of `compute(batch: Batch) -> Tensor`, the sum over the images of a batch,
-            no dimensions (`ternlab.metrics.batch`); the metric is the mean over all images, times 100 for `percent`.
-            `None` for the loss, which the training itself computes.
-        unit: as in tables.
-        better: `higher`, `lower`, or empty where neither is.
-        digits: behind the point, in tables.
-        paired: whether a quantized run is compared in it with its baseline.
-        searchable: whether a search may choose settings by it.
-        in_training: meaning on the training batches, where it is another one.
+        compute: `"package.module:function"` of `compute(batch: Batch) -> Tensor`, the sum over the images of a batch
+            as a scalar (`ternlab.metrics.batch`); the metric is the mean over all images, times 100 for `percent`.
+            `None` for the loss, which training itself computes.
+        unit: the unit in tables.
+        better: `higher`, `lower`, or empty if neither is better.
+        digits: decimal places in tables.
+        paired: whether a quantized run is compared with its baseline on this metric.
+        searchable: whether a search may optimize this metric.
+        in_training: the meaning on training batches, if it differs.
     """
 
     title: str
@@ -47,13 +47,13 @@ class MetricEntry:
         return self.compute or self.title
 
     def degradation(self, baseline: float, quantized: float) -> float:
-        """Return what the quantization costs: positive where the quantized network is worse."""
+        """Return the degradation by quantization: positive if the quantized network is worse."""
         return quantized - baseline if self.better == "lower" else baseline - quantized
 
 
 LOSS = "loss"
 HEADLINE = "top1"
-"""The accuracy by which networks are compared and settings chosen, where nothing else is asked for."""
+"""The default metric for comparing networks and choosing settings."""
 
 VAL, TEST, TRAIN = f"val/{HEADLINE}", f"test/{HEADLINE}", f"train/{HEADLINE}"
 BASELINE, DEGRADATION = f"baseline/{HEADLINE}", f"degradation/{HEADLINE}"
@@ -91,14 +91,16 @@ def register_metric(
     paired: bool = False,
     searchable: bool = False,
 ) -> None:
-    """Add a metric under `name`; the arguments are those of `MetricEntry`.
+    """Register a metric under `name`; for the arguments see `MetricEntry`.
 
     Raises:
-        ValueError: the name is taken by another metric or has a slash, `compute` has no colon, or a metric of which
-            neither way is better shall be paired or searched by.
+        ValueError: the name is taken by another metric or contains a slash, `compute` has no colon, or the metric is
+            paired or searchable although neither direction is better.
     """
     if "/" in name:
-        raise ValueError(f"The metric name is {name!r}, but must have no slash: `val/` and the like are put before it.")
+        raise ValueError(
+            f"The metric name is {name!r}, but must not contain a slash: prefixes such as `val/` are added to it."
+        )
     if not better and (paired or searchable):
         raise ValueError(f"The metric {name!r} is paired or searchable, so `better` must be 'higher' or 'lower'.")
     METRICS.register(
@@ -111,21 +113,21 @@ def register_metric(
 
 
 def counted() -> dict[str, MetricEntry]:
-    """Return the metrics that are counted over batches, by name, in the order of the registry; the loss is not."""
+    """Return the metrics that are summed over batches, by name and in registry order; the loss is not among them."""
     return {name: entry for name, entry in METRICS.items() if entry.compute is not None}
 
 
 def paired() -> dict[str, MetricEntry]:
-    """Return the metrics in which a quantized run is compared with its baseline."""
+    """Return the metrics on which a quantized run is compared with its baseline."""
     return {name: entry for name, entry in METRICS.items() if entry.paired}
 
 
 def search_metrics() -> list[str]:
-    """Return the names of the validation metrics that a search may use, the headline first."""
+    """Return the names of the validation metrics that a search may use, the default first."""
     return [f"val/{name}" for name, entry in METRICS.items() if entry.searchable]
 
 
 def lower_is_better(name: str) -> bool:
-    """Return whether less of `val/NAME`, or of `NAME` on other images, is better."""
+    """Return whether lower is better for a metric, given as `val/NAME` or with another prefix."""
     entry = METRICS.get(name.rpartition("/")[2])
     return entry is not None and entry.better == "lower"

@@ -1,1 +1,1 @@
-"""Ordinary networks that know nothing of quantization; weights from files."""
+"""Ordinary networks that know nothing about quantization, and loading of weights."""

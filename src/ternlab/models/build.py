@@ -1,4 +1,4 @@
-"""From settings to a network."""
+"""Builds a network from settings."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ternlab.models.weights import load_weights
 
 
 def build_model(settings: ModelSettings, *, channels: int, size: int, classes: int) -> nn.Module:
-    """Build the network that `settings` name and load its first weights.
+    """Build the network that `settings` name and load its initial weights.
 
-    Initialization draws from torch's global generator, also when weights are loaded afterwards.
+    Initialization draws from torch's global generator, even if weights are loaded afterwards.
 
     Args:
-        settings: of the network; options that are not given are at their defaults.
-        channels: channels of the images.
+        settings: settings of the network; omitted options have their defaults.
+        channels: image channels.
         size: height and width of the images.
         classes: number of classes.
 

@@ -1,4 +1,4 @@
-"""What a registered network is."""
+"""The registry entry of a network."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from ternlab.models.settings import ModelSettings
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """What the registry knows of a network; free of torch.
+    """What the registry knows about a network; does not import torch.
 
     Attributes:
         builder: `"package.module:function"` of `build(settings, channels, size, classes) -> nn.Module`.
-        settings: the class that checks `model.*`, with the options of the family.
-        adapter: `"package.module:function"` of `adapt(state, network) -> state`, which translates names and order of
-            published checkpoints into those of the network; a state that it does not know it returns as it is.
+        settings: the class that validates `model.*`, with the options of the family.
+        adapter: `"package.module:function"` of `adapt(state, network) -> state`, which converts the names and channel
+            order of published checkpoints to those of the network; unknown states are returned unchanged.
         torchvision: whether torchvision has weights for a network of this name.
     """
 

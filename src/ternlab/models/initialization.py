@@ -1,4 +1,4 @@
-"""The first values of weights, drawn from torch's global generator (seed it before)."""
+"""Weight initialization, drawn from torch's global generator (seed it first)."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from torch import nn
 
 
 def he_convolution(layer: nn.Conv2d) -> None:
-    """Draw a convolution's weight from N(0, 2 / (kernel area * output channels)), its bias becomes 0.
+    """Draw a convolution's weight from N(0, 2 / (kernel area * output channels)) and set its bias to 0.
 
-    He et al. 2015, "Delving Deep into Rectifiers", section 2.2, backward case ("fan out"): the rule of
-    torchvision's residual networks and of the authors' CIFAR networks.
+    He et al. 2015, "Delving Deep into Rectifiers", section 2.2, backward case ("fan out"), as in torchvision's residual
+    networks and in the authors' CIFAR networks.
     """
     nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
     if layer.bias is not None:

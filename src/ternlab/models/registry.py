@@ -1,4 +1,4 @@
-"""The networks by name, with their settings; free of torch, so that a typo is answered at once."""
+"""Registry of the networks and their settings; does not import torch, so that typos are reported immediately."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def register_model(
     adapter: str | None = None,
     torchvision: bool = False,
 ) -> None:
-    """Add a network under `name`; the arguments are those of `ModelEntry`.
+    """Register a network under `name`; for the arguments see `ModelEntry`.
 
-    Without `settings` the network takes `model.stem` and `model.dropout`, used or not.
+    Without `settings`, the network accepts `model.stem` and `model.dropout`, whether or not it uses them.
 
     Raises:
         ValueError: the name is taken by another network, or `builder` or `adapter` has no colon.
@@ -40,9 +40,9 @@ def register_model(
 
 
 def model_settings(values: Mapping[str, Any] | ModelSettings) -> ModelSettings:
-    """Check `model.*` with the class that the network registered (see `checked_by_name`).
+    """Validate `model.*` with the class that the network registered (see `checked_by_name`).
 
     Raises:
-        SettingsError: no such network, an option that it does not have, or a value outside its range.
+        SettingsError: unknown network, an option that it does not have, or a value outside its range.
     """
     return checked_by_name(MODELS, ModelSettings, values, "model")

@@ -1,4 +1,4 @@
-"""Settings that every network has."""
+"""Settings common to all networks."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from ternlab.core.fields import Section
 
 
 class ModelSettings(Section):
-    """Which network, and where its first weights come from.
+    """Which network to use, and where its initial weights come from.
 
     A family of networks adds its own options in a subclass, which it registers with its builder
-    (`ternlab.models.registry`). In the configuration all of them stand side by side in `model`.
+    (`ternlab.models.registry`). In the configuration all options are at the same level, in `model`.
 
     Attributes:
         name: a name registered in `ternlab.models.registry`.
-        weights: `None` (initialized from the seed), `torchvision` (its ImageNet weights), or a file.
+        weights: `None` (random initialization from the seed), `torchvision` (its ImageNet weights), or a file.
         weights_skip: name patterns (`fc.*`) of entries of `weights` that are not loaded.
-        training_options: options that change the training and not the trained network; a baseline may differ in them.
+        training_options: options that affect only training, not the trained network; a baseline may differ in them.
     """
 
     training_options: ClassVar[frozenset[str]] = frozenset()

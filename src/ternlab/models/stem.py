@@ -1,4 +1,4 @@
-"""Options of the networks for ImageNet: which first layers they get, and dropout."""
+"""Options of the networks for ImageNet: the stem (first layers) and dropout."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ LARGEST_SMALL_IMAGE = 64
 
 
 class StemSettings(ModelSettings):
-    """Settings of networks that can be built for large and for small images.
+    """Settings of networks that can be built for large or small images.
 
     Attributes:
-        stem: the first layers. `imagenet` is the published one (stride 2 and pooling); `small` keeps the resolution
-            of small images; `auto` takes `small` up to 64 pixels.
+        stem: the first layers. `imagenet` is the published stem (stride 2 and pooling); `small` keeps the resolution
+            of small images; `auto` uses `small` for images up to 64 pixels.
     """
 
     stem: Literal["auto", "small", "imagenet"] = "auto"
 
 
 class StemDropoutSettings(StemSettings):
-    """Settings of networks with dropout as well.
+    """Settings of networks that also have dropout.
 
     Attributes:
-        dropout: probability of the dropout layers.
+        dropout: dropout probability.
     """
 
     training_options: ClassVar[frozenset[str]] = frozenset({"dropout"})
@@ -34,5 +34,5 @@ class StemDropoutSettings(StemSettings):
 
 
 def has_small_stem(settings: StemSettings, size: int) -> bool:
-    """Tell whether images of `size` pixels keep their resolution in the first layers."""
+    """Return whether images of `size` pixels keep their resolution in the first layers."""
     return settings.stem == "small" or (settings.stem == "auto" and size <= LARGEST_SMALL_IMAGE)

@@ -1,4 +1,4 @@
-"""Loading first weights into a network, or saying exactly why they do not fit."""
+"""Loads initial weights into a network, or reports exactly why they do not fit."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ State = dict[str, Tensor]
 def load_weights(model: nn.Module, source: str, *, name: str, skip: Sequence[str] = ()) -> None:
     """Copy weights into `model`, all or nothing: on an error it is unchanged.
 
-    Prefixes that all entries share (`module.`, `model.`, `net.`) are taken off, and published checkpoints are
-    translated by the adapter of the network's family.
+    Prefixes shared by all entries (`module.`, `model.`, `net.`) are removed, and published checkpoints are converted by
+    the adapter of the network's family.
 
     Args:
         model: an ordinary network, not yet quantized.
-        source: `torchvision` (its ImageNet weights), or a file: a saved state dict, a Lightning checkpoint
-            or safetensors.
+        source: `torchvision` (its ImageNet weights), or a file: a saved state dict, a Lightning checkpoint or
+            safetensors.
         name: the network's name in the registry.
         skip: name patterns (`fc.*`) of entries that are not loaded and keep their initialization.
 
     Raises:
-        SettingsError: the weights cannot be had or read, a pattern matches nothing, or names or shapes
-            do not fit.
+        SettingsError: the weights are not available or cannot be read, a pattern matches nothing, or names or shapes do
+            not match.
     """
     given = read_torchvision(name) if source == TORCHVISION else read_file(source)
     wanted = {key: value for key, value in model.state_dict().items() if isinstance(value, Tensor)}
     names = set(given) | set(wanted)
-    # Twice: what lies beside the network (`criterion.weight`) would hide the prefix that the rest shares.
+    # Skip before and after: entries outside the network (`criterion.weight`) would hide the shared prefix.
     given = _without_prefix(_unskipped(given, skip), wanted)
     if name in MODELS and (adapter := MODELS[name].adapter):
         given = imported(adapter)(given, model)
@@ -50,7 +50,7 @@ def load_weights(model: nn.Module, source: str, *, name: str, skip: Sequence[str
 
 
 def _without_prefix(given: State, wanted: State) -> State:
-    """Take off first parts of names that all entries of the file share and the network's do not."""
+    """Remove leading name parts that all entries of the file share and the network does not have."""
     while given:
         heads = {key.partition(".")[0] for key in given}
         shared = heads != {key.partition(".")[0] for key in wanted} and all("." in key for key in given)
@@ -84,7 +84,7 @@ def _check_patterns(skip: Sequence[str], names: set[str]) -> None:
 
 
 def _check_fit(given: State, wanted: State, source: str) -> None:
-    """Compare names and shapes; raise SettingsError with all differences at once."""
+    """Compare names and shapes; raise one SettingsError that lists all differences."""
     differing, description = describe_mismatch(given, wanted)
     if differing:
         raise SettingsError(
@@ -99,20 +99,20 @@ def _check_fit(given: State, wanted: State, source: str) -> None:
 
 
 def describe_mismatch(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> tuple[list[str], str]:
-    """Return the names in which two states differ, and a text that lists the differences; both empty if none.
+    """Return the names in which two states differ, and a description of the differences; both empty if there are none.
 
     Args:
-        given: names and tensors of a file.
-        wanted: those of the network.
+        given: names and tensors of the file.
+        wanted: names and tensors of the network.
     """
-    # Files from before torch 0.4.1 have no batch counter, and nothing is computed from it.
+    # Files written before torch 0.4.1 have no batch counter, and nothing is computed from it.
     missing = [key for key in wanted if key not in given and not key.endswith(".num_batches_tracked")]
     unexpected = [key for key in given if key not in wanted]
     shapes = [key for key in wanted if key in given and given[key].shape != wanted[key].shape]
     lines = (
-        _listed("missing in the file", missing),
+        _listed("missing from the file", missing),
         _listed("unexpected in the file", unexpected),
-        _listed("other shape", [_shapes(key, given[key], wanted[key]) for key in shapes]),
+        _listed("different shape", [_shapes(key, given[key], wanted[key]) for key in shapes]),
     )
     return [*shapes, *missing, *unexpected], "".join(lines)
 
@@ -130,12 +130,12 @@ def _shapes(key: str, given: Tensor, wanted: Tensor) -> str:
 
 
 def _remedy(keys: list[str], source: str) -> str:
-    """Suggest what to skip when few layers differ; many mean that it is another network."""
+    """Suggest what to skip if few layers differ; many differences mean that it is another network."""
     modules = list(dict.fromkeys(_module(key) for key in keys))
     if len(modules) > _MOST_SKIPS:
-        return "model.name=NAME, the network that the file was made from"
+        return "model.name=NAME, the network that the file was saved from"
     skips = ", ".join(f"{module}.*" for module in modules)
-    advice = f"'model.weights_skip=[{skips}]' to start these layers at random"
+    advice = f"'model.weights_skip=[{skips}]' to initialize these layers randomly"
     if source == TORCHVISION and "conv1" in modules:
         advice += ", or model.stem=imagenet (with three-channel images) for the published first layer"
     return advice

@@ -1,4 +1,4 @@
-"""What can be said of `model.weights` without torch: before anything is spent, and for a run's identity."""
+"""Checks of `model.weights` that do not need torch: early validation, and the fingerprint for the run's identity."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ Kind = Literal["torch", "safetensors"]
 
 
 def check_weights(settings: ModelSettings) -> None:
-    """Check that the weights that `settings` name can be there and look like weights.
+    """Check that the weights named in `settings` can exist and look like weights.
 
-    The file's content is not decoded and nothing is downloaded: that is `load_weights`.
+    The file's contents are not decoded and nothing is downloaded; `load_weights` does that.
 
     Raises:
-        SettingsError: `torchvision` has none for this network; the file is missing, unreadable, cut off
-            or of another kind; or there is something to skip and nothing to load.
+        SettingsError: `torchvision` has none for this network; the file is missing, unreadable, truncated or of another
+            format; or there is something to skip and nothing to load.
     """
     if settings.weights is None:
         if settings.weights_skip:
@@ -45,7 +45,7 @@ def check_weights(settings: ModelSettings) -> None:
 
 
 def weights_fingerprint(settings: ModelSettings) -> str | None:
-    """Return what identifies the first weights: a file's SHA-256, `"torchvision"`, or `None` when unset.
+    """Return what identifies the initial weights: a file's SHA-256, `"torchvision"`, or `None` if unset.
 
     Raises:
         SettingsError: the file cannot be read.
@@ -61,14 +61,14 @@ def weights_fingerprint(settings: ModelSettings) -> str | None:
 
 
 def check_torchvision_name(name: str) -> None:
-    """Raise SettingsError when torchvision has no weights that fit the network `name`."""
+    """Raise SettingsError if torchvision has no weights for the network `name`."""
     having = [other for other, entry in MODELS.items() if entry.torchvision]
     if name not in having:
         raise SettingsError(
             "model.weights",
             value=TORCHVISION,
-            rule=f"torchvision has no weights that fit {name}, only for {', '.join(having)}",
-            instead="model.weights=FILE, or model.weights=null for a random start",
+            rule=f"torchvision has no weights for {name}, only for {', '.join(having)}",
+            instead="model.weights=FILE, or model.weights=null for random initialization",
         )
 
 
@@ -76,10 +76,10 @@ def weights_path(source: str) -> Path:
     """Return the path that `model.weights` names, with `~` expanded.
 
     Raises:
-        SettingsError: it is an address, a folder, or there is no such file.
+        SettingsError: it is a URL or a folder, or there is no such file.
     """
     if "://" in source:
-        raise _unusable(source, "this is an address, not a file", "download it, then model.weights=FILE")
+        raise _unusable(source, "this is a URL, not a file", "download it, then model.weights=FILE")
     path = Path(source).expanduser()
     if path.is_dir():
         raise _unusable(path, "this is a folder, not a file", "model.weights=FOLDER/FILE")
@@ -89,10 +89,10 @@ def weights_path(source: str) -> Path:
 
 
 def weights_kind(path: Path) -> Kind:
-    """Return the format of the file, known by its first bytes and not by its name.
+    """Return the format of the file, detected from its first bytes and not from its name.
 
     Raises:
-        SettingsError: it cannot be read, is of no known format, or its end is missing.
+        SettingsError: it cannot be read, has an unknown format, or is truncated.
     """
     try:
         with path.open("rb") as file:
@@ -109,11 +109,11 @@ def weights_kind(path: Path) -> Kind:
     except OSError as error:
         raise _unusable(path, f"the file cannot be read ({error.strerror})") from error
     what = f"it begins with {head!r}" if head else "it is empty"
-    raise _unusable(path, f"the file is neither of torch.save nor safetensors: {what}")
+    raise _unusable(path, f"the file is neither a torch.save nor a safetensors file: {what}")
 
 
 def _check_safetensors(path: Path) -> None:
-    """Compare the end of the last tensor, which the header tells, with the file's length."""
+    """Compare the end of the last tensor, according to the header, with the file's length."""
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
@@ -137,4 +137,4 @@ def _neighbours(path: Path) -> str:
     near = near_matches(path.name, (other.name for other in path.parent.iterdir()))
     if near:
         return " or ".join(f"model.weights={path.parent / name}" for name in near)
-    return f"model.weights=FILE, an existing one; relative paths start at {Path.cwd()}"
+    return f"model.weights=FILE, with an existing file; relative paths start at {Path.cwd()}"

@@ -1,4 +1,4 @@
-"""Weights from a file or a download as plain names and tensors; nothing in a file is ever executed."""
+"""Reads weights from a file or a download as plain names and tensors; nothing in a file is ever executed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def read_file(source: str) -> dict[str, Tensor]:
     """Return the entries of a state dict, Lightning checkpoint or safetensors file, on the CPU.
 
     Raises:
-        SettingsError: the file is missing, damaged, holds other Python objects, or no tensors.
+        SettingsError: the file is missing or damaged, or contains other Python objects or no tensors.
     """
     path = weights_path(source)
     if weights_kind(path) == "torch":
@@ -33,14 +33,14 @@ def read_file(source: str) -> dict[str, Tensor]:
     try:
         tensors: dict[str, Tensor] = load_file(path)
         return tensors
-    except Exception as error:  # a damaged file can fail in any way, and all of them mean the same
+    except Exception as error:  # a damaged file can fail in any way; every failure means the same
         raise _damaged(path, error) from error
 
 
 def read_torchvision(name: str) -> dict[str, Tensor]:
-    """Return torchvision's ImageNet weights (V1: those of the published accuracies) of network `name`.
+    """Return torchvision's ImageNet weights of network `name` (V1, those of the published accuracies).
 
-    Kept in torch's cache (`$TORCH_HOME/hub/checkpoints`); the download is compared with its hash.
+    They are kept in torch's cache (`$TORCH_HOME/hub/checkpoints`); the download is verified against its hash.
 
     Raises:
         SettingsError: torchvision has none for this network, or they cannot be downloaded or read.
@@ -57,7 +57,7 @@ def read_torchvision(name: str) -> dict[str, Tensor]:
             )
     except (OSError, HTTPException, RuntimeError, pickle.UnpicklingError, EOFError) as error:
         if cache.exists():
-            raise _damaged(cache, error, f"delete {cache} and start again") from error
+            raise _damaged(cache, error, f"delete {cache} and run the command again") from error
         raise SettingsError(
             "model.weights",
             value="torchvision",
@@ -74,16 +74,16 @@ def _load_torch(path: Path) -> object:
         raise SettingsError(
             "model.weights",
             value=str(path),
-            rule="the file is damaged, or holds Python objects beside tensors, which are never loaded "
+            rule="the file is damaged, or holds Python objects other than tensors, which are never loaded "
             f"({_first_line(error)})",
-            instead="save its state dict alone: safetensors.torch.save_file(model.state_dict(), FILE)",
+            instead="save only its state dict: safetensors.torch.save_file(model.state_dict(), FILE)",
         ) from error
-    except Exception as error:  # a damaged file can fail in any way, and all of them mean the same
+    except Exception as error:  # a damaged file can fail in any way; every failure means the same
         raise _damaged(path, error) from error
 
 
 def _tensors(content: object, path: Path) -> dict[str, Tensor]:
-    """Take the state dict out of a checkpoint and make sure that it holds tensors and nothing else."""
+    """Extract the state dict from a checkpoint and make sure that it contains only tensors."""
     if isinstance(content, Mapping):
         inner = next((content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)), content)
         tensors = {name: value for name, value in inner.items() if isinstance(value, Tensor)}
@@ -103,7 +103,7 @@ def _tensors(content: object, path: Path) -> dict[str, Tensor]:
 
 @contextlib.contextmanager
 def _network_timeout() -> Iterator[None]:
-    """Let a network that swallows packets, as on many compute nodes, fail rather than hang."""
+    """Make a network that drops packets, as on many compute nodes, fail instead of hang."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_SECONDS_WITHOUT_ANSWER)
     try:

@@ -1,1 +1,1 @@
-"""What a training minimises: a sum of named, weighted loss terms."""
+"""Training objectives: a sum of named, weighted loss terms."""

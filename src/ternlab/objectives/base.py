@@ -14,12 +14,12 @@ from ternlab.objectives.registry import TermOptions
 
 @dataclass(frozen=True)
 class ForwardPass:
-    """One batch and what the network made of it.
+    """One batch and the network's output for it.
 
     Attributes:
-        network: that is trained; quantized layers are found by `ternlab.quantizers.attach.quantized_layers`.
-        images: (batch, channels, height, width), as the network saw them.
-        labels: (batch,), class numbers.
+        network: the network in training; `ternlab.quantizers.attach.quantized_layers` finds its quantized layers.
+        images: (batch, channels, height, width), as passed to the network.
+        labels: (batch,), class indices.
         logits: (batch, classes), float32 or wider.
     """
 
@@ -30,14 +30,14 @@ class ForwardPass:
 
 
 class Term(ABC):
-    """One summand of what is minimised.
+    """One summand of the objective.
 
-    It is an ordinary object and no torch module: what it holds is neither trained nor saved, and a resumed run must be
-    able to make it anew from the settings. It must not draw random numbers unless every process and every resumed run
-    draws the same.
+    It is an ordinary object, not a torch module: its contents are neither trained nor saved, and a resumed run must be
+    able to create it again from the settings. It must not draw random numbers unless every process and every resumed
+    run draws the same numbers.
 
     Args:
-        options: of the term.
+        options: the term's options.
     """
 
     def __init__(self, options: TermOptions | None = None) -> None:
@@ -45,23 +45,23 @@ class Term(ABC):
 
     @abstractmethod
     def __call__(self, forward: ForwardPass) -> Tensor:
-        """Return the value for one batch: a scalar with a gradient, the mean over the images where it depends on them.
+        """Return the value for one batch: a scalar with a gradient; the mean over the images if it depends on them.
 
-        With several processes each sees its share of the batch, and gradients are averaged over the processes.
+        With several processes, each sees its share of the batch, and gradients are averaged over the processes.
         """
 
     def to(self, device: torch.device) -> None:
-        """Move what the term holds to the device that trains; called once before the first batch."""
+        """Move the term's contents to the training device; called once before the first batch."""
         return
 
 
 @dataclass(frozen=True)
 class Weighted:
-    """A term in a sum.
+    """A term with its weight.
 
     Attributes:
-        name: it is logged as `loss/NAME`.
-        weight: its factor in the sum, at least 0. A term of weight 0 is not computed.
+        name: the term is logged as `loss/NAME`.
+        weight: its factor in the sum, at least 0. A term with weight 0 is not computed.
         term: see `Term`.
     """
 
@@ -72,12 +72,12 @@ class Weighted:
 
 @dataclass(frozen=True)
 class Loss:
-    """The value of a sum for one batch.
+    """The value of an objective for one batch.
 
     Attributes:
-        total: scalar; what backward starts from.
-        terms: the value of each term by its name, before its weight, without gradient; empty where the total is a
-            single term of weight 1.
+        total: scalar, from which backward starts.
+        terms: the unweighted value of each term by name, without gradient; empty if the total is a single term with
+            weight 1.
     """
 
     total: Tensor
@@ -88,10 +88,10 @@ class Objective:
     """A sum of weighted terms.
 
     Args:
-        terms: in the order in which they are added; those of weight 0 are left out.
+        terms: the terms, in the order in which they are added; those with weight 0 are dropped.
 
     Raises:
-        ValueError: two terms have the same name, or no term has a weight.
+        ValueError: two terms have the same name, or no term has a weight above 0.
     """
 
     def __init__(self, terms: Iterable[Weighted]) -> None:
@@ -105,7 +105,7 @@ class Objective:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of the terms that are computed and logged; none for a single term of weight 1: it is the total."""
+        """The names of the terms that are computed and logged; none for a single term with weight 1 (the total)."""
         if len(self._terms) == 1 and self._terms[0].weight == 1:
             return ()
         return tuple(one.name for one in self._terms)
@@ -120,7 +120,7 @@ class Objective:
         return Loss(total, {name: value.detach() for name, value in zip(logged, values, strict=True)} if logged else {})
 
     def to(self, device: torch.device) -> None:
-        """Move what the terms hold to the device that trains."""
+        """Move the terms to the training device."""
         for one in self._terms:
             one.term.to(device)
 

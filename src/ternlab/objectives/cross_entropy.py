@@ -11,7 +11,7 @@ class CrossEntropy(Term):
     """Mean cross entropy, in nats.
 
     Args:
-        label_smoothing: share of the target that is spread over all classes (Szegedy et al., CVPR 2016).
+        label_smoothing: fraction of the target that is spread over all classes (Szegedy et al., CVPR 2016).
     """
 
     def __init__(self, label_smoothing: float = 0.0) -> None:

@@ -13,9 +13,9 @@ class Dampening(Term):
     """Oscillation dampening (Nagel et al., ICML 2022, arXiv 2203.11086).
 
     The sum over all quantized layers of |q - clip(w)|^2, where w is the latent weight, q the effective weight without
-    gradient, and clip limits w to the range of the layer's effective weights; so a weight beyond the outermost level,
-    which cannot change its code to and fro, has no gradient. As published there is no mean: the weight of the term is
-    relative to single weights. 0, without gradient, for a network in full precision.
+    gradient, and clip limits w to the range of the layer's effective weights. So a weight beyond the outermost level,
+    whose code cannot oscillate, gets no gradient. As published, this is a sum and not a mean: the weight of the term
+    is relative to single weights. For a network in full precision it is 0, without gradient.
     """
 
     def __call__(self, forward: ForwardPass) -> Tensor:

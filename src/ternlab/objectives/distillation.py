@@ -1,4 +1,4 @@
-"""Distance between the logits of a network and those of its teacher."""
+"""Distance between a network's logits and its teacher's logits."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ternlab.objectives.base import ForwardPass, Term
 class Distillation(Term):
     """Distillation from a teacher's logits (Hinton, Vinyals & Dean, 2015, arXiv 1503.02531).
 
-    `kl` is T^2 KL(p || q), the mean over the images. p and q are the softmax of the teacher's and of the network's
-    logits, divided by the temperature T. The factor T^2 keeps the size of the gradient when T changes. `mse` is the
-    mean over images and classes of the squared difference of the logits (Ba & Caruana, NIPS 2014).
+    `kl` is T^2 KL(p || q), averaged over the images. p and q are the softmax of the teacher's and the network's logits
+    divided by the temperature T. The factor T^2 keeps the gradient's magnitude independent of T. `mse` is the mean
+    squared difference of the logits over images and classes (Ba & Caruana, NIPS 2014).
 
     Args:
-        teacher: maps images to logits without a gradient; it has a method `to`.
+        teacher: maps images to logits without a gradient; has a method `to`.
         loss: `kl` or `mse`.
-        temperature: T, of `kl`.
+        temperature: T, for `kl`.
     """
 
     def __init__(self, teacher: Teacher, loss: Literal["kl", "mse"] = "kl", temperature: float = 4.0) -> None:
@@ -45,11 +45,11 @@ class Distillation(Term):
 
 
 class Teacher:
-    """A trained network that is only asked: in evaluation mode, without gradients, in no state dict and no optimizer.
+    """A trained network for inference only: in evaluation mode, without gradients, in no state dict and no optimizer.
 
     Args:
         network: maps images to logits.
-        memory_format: of its weights and of the images.
+        memory_format: memory format of its weights and of the images.
     """
 
     def __init__(self, network: nn.Module, memory_format: torch.memory_format = torch.contiguous_format) -> None:
@@ -59,7 +59,7 @@ class Teacher:
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
-        """Return the logits of a batch; the second pass of a sequential update gets those of the first."""
+        """Return the logits of a batch; the second pass of a sequential update reuses those of the first."""
         if self._last is None or self._last[0] is not images:
             self._last = images, self.network(images.to(memory_format=self._memory_format))
         return self._last[1]

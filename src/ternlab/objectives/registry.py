@@ -1,7 +1,7 @@
-"""Loss terms that settings can add to a training, and their options; free of torch.
+"""Registry of loss terms that settings can add to a training, and their options; does not import torch.
 
-A term is a class that is called with a forward pass and returns a scalar (see `ternlab.objectives.base`).
-Its options are a `Section`, so that a wrong option is answered without importing torch.
+A term is a class whose instances map a forward pass to a scalar (see `ternlab.objectives.base`).
+Its options are a `Section`, so that a wrong option is reported without importing torch.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from ternlab.core.fields import Section
 from ternlab.core.registry import Registry, imported
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
-# Terms that belong to an algorithm; each is logged as `loss/NAME`, so a name is given once.
+# Terms that belong to an algorithm; each is logged as `loss/NAME`, so names must be unique.
 _OF_ALGORITHMS = frozenset(("cross_entropy", "distillation"))
 
 
 class TermOptions(Section):
-    """Base of the options of a loss term; its weight is a setting that all terms share."""
+    """Base class of the options of a loss term; the weight is a setting that all terms share."""
 
 
 class DampeningOptions(TermOptions):
-    """Options of the dampening penalty (see `ternlab.objectives.dampening`): none."""
+    """Options of the dampening penalty (see `ternlab.objectives.dampening`); it has none."""
 
 
 @dataclass(frozen=True)
 class TermEntry:
-    """What the registry knows of a loss term.
+    """What the registry knows about a loss term.
 
     Attributes:
-        options: the class that checks the term's options.
+        options: the class that validates the term's options.
         module: `"package.module:Class"` of the term.
     """
 
@@ -49,15 +49,15 @@ TERMS: Registry[TermEntry] = Registry(
 
 
 def register_objective(name: str, *, options: type[TermOptions] = TermOptions, module: str) -> None:
-    """Add a loss term under `name`; `objectives.NAME.weight` switches it on, and `loss/NAME` logs it.
+    """Register a loss term under `name`; `objectives.NAME.weight` enables it, and it is logged as `loss/NAME`.
 
     Args:
         name: lower-case letters, digits and underscores.
-        options: the class that checks the term's options; default: it has none.
+        options: the class that validates the term's options; default: no options.
         module: `"package.module:Class"` of the term.
 
     Raises:
-        ValueError: the name is taken, reserved or malformed, `module` has no colon, or an option is called `weight`.
+        ValueError: the name is taken, reserved or malformed, `module` has no colon, or an option is named `weight`.
     """
     if not _NAME.fullmatch(name) or name in _OF_ALGORITHMS or ":" not in module or "weight" in options.model_fields:
         raise ValueError(
@@ -72,7 +72,7 @@ def term_entry(name: str) -> TermEntry:
     """Return the entry of the loss term `name`.
 
     Raises:
-        SettingsError: there is no such term; near matches are named.
+        SettingsError: there is no such term; near matches are listed.
     """
     if name in _OF_ALGORITHMS:
         raise SettingsError(

@@ -1,4 +1,4 @@
-"""The optimizers by name, with their settings; free of torch."""
+"""Registry of the optimizers and their settings; does not import torch."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from ternlab.optimizers.settings import OptimSettings
 from ternlab.optimizers.torch_settings import AdamSettings, AdamWSettings, TorchOptimSettings
 
 Groups = list[dict[str, Any]]
-"""Groups of parameters as torch's optimizers take them: `params`, `name` and `weight_decay`."""
+"""Parameter groups for torch optimizers: `params`, `name` and `weight_decay`."""
 
 
 @dataclass(frozen=True)
 class OptimizerEntry:
-    """What the registry knows of an optimizer.
+    """What the registry knows about an optimizer.
 
     Attributes:
-        builder: `"package.module:function"` of `build(groups, settings) -> torch.optim.Optimizer`; `groups` hold the
-            weight decay of each, and `settings.lr` is the learning rate at the start.
-        settings: the class that checks `optim.*`, with the options of the optimizer.
+        builder: `"package.module:function"` of `build(groups, settings) -> torch.optim.Optimizer`; each of `groups`
+            has its weight decay, and `settings.lr` is the initial learning rate.
+        settings: the class that validates `optim.*`, with the options of the optimizer.
     """
 
     builder: str
@@ -45,7 +45,7 @@ OPTIMIZERS: Registry[OptimizerEntry] = Registry(
 
 
 def register_optimizer(name: str, builder: str, *, settings: type[OptimSettings] = OptimSettings) -> None:
-    """Add an optimizer under `name`; the arguments are those of `OptimizerEntry`.
+    """Register an optimizer under `name`; for the arguments see `OptimizerEntry`.
 
     Raises:
         ValueError: the name is taken by another optimizer, or `builder` has no colon.
@@ -54,9 +54,9 @@ def register_optimizer(name: str, builder: str, *, settings: type[OptimSettings]
 
 
 def optim_settings(values: Mapping[str, Any] | OptimSettings) -> OptimSettings:
-    """Check `optim.*` with the class that the optimizer registered (see `checked_by_name`).
+    """Validate `optim.*` with the class that the optimizer registered (see `checked_by_name`).
 
     Raises:
-        SettingsError: no such optimizer, an option that it does not have, or a value outside its range.
+        SettingsError: unknown optimizer, an option that it does not have, or a value outside its range.
     """
     return checked_by_name(OPTIMIZERS, OptimSettings, values, "optim")

@@ -10,14 +10,14 @@ from ternlab.core.fields import Fraction, NonNegativeFloat, PositiveFloat, Secti
 
 
 class ScheduleSettings(Section):
-    """How the learning rate changes; a pure function of the step.
+    """The learning rate schedule, a pure function of the step.
 
     Attributes:
-        name: `constant`, `step` (times a factor at each milestone) or `cosine` (to `final` of the rate).
-        milestones: epochs at which the rate is multiplied (`step`).
-        factors: one factor for each milestone, or a single one for all.
-        warmup_epochs: epochs of linear warm-up from zero; fractions are allowed.
-        final: the share of the rate that is left at the end of `cosine`.
+        name: `constant`, `step` (multiplied by a factor at each milestone) or `cosine` (down to `final`).
+        milestones: for `step`: epochs at which the rate is multiplied.
+        factors: for `step`: one factor per milestone, or a single factor for all.
+        warmup_epochs: epochs of linear warm-up from zero; may be fractional.
+        final: for `cosine`: the final rate as a fraction of `lr`.
     """
 
     name: Literal["constant", "step", "cosine"] = changed_default("cosine", left_out_at="constant")
@@ -31,7 +31,7 @@ class ScheduleSettings(Section):
         if self.name != "step":
             return self
         if not self.milestones or list(self.milestones) != sorted(set(self.milestones)):
-            raise ValueError(f"milestones = {list(self.milestones)} must be rising epochs, e.g. [80,120,160]")
+            raise ValueError(f"milestones = {list(self.milestones)} must be increasing epochs, e.g. [80,120,160]")
         if len(self.factors) not in (1, len(self.milestones)):
             raise ValueError(
                 f"factors = {list(self.factors)} must be one number, or one for each of the "
@@ -41,16 +41,16 @@ class ScheduleSettings(Section):
 
 
 class OptimSettings(Section):
-    """Optimizer of the weights; the thresholds have their own (see `quant.threshold`).
+    """The optimizer of the weights; thresholds have their own (see `quant.threshold`).
 
     An optimizer adds its own options in a subclass (`ternlab.optimizers.registry`).
 
     Attributes:
         name: a name registered in `ternlab.optimizers.registry`.
-        lr: learning rate at the start (after warm-up).
-        weight_decay: of the weights; thresholds are never decayed.
-        decay_bn, decay_bias: whether BatchNorm's parameters and the biases are decayed as well.
-        label_smoothing: share of the target spread over all classes.
+        lr: initial learning rate (after warm-up).
+        weight_decay: weight decay of the weights; thresholds are never decayed.
+        decay_bn, decay_bias: whether BatchNorm parameters and biases are also decayed.
+        label_smoothing: fraction of the target that is spread over all classes.
         schedule: see `ScheduleSettings`.
     """
 

@@ -1,4 +1,4 @@
-"""The optimizers of torch, from groups of parameters and settings."""
+"""Builders of torch optimizers from parameter groups and settings."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ def sgd(groups: Groups, settings: TorchOptimSettings) -> Optimizer:
 
 
 def adam(groups: Groups, settings: TorchOptimSettings) -> Optimizer:
-    """Return Adam, whose decay is part of the gradient."""
+    """Return Adam, with weight decay as part of the gradient (L2)."""
     return Adam(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps)
 
 
 def adamw(groups: Groups, settings: TorchOptimSettings) -> Optimizer:
-    """Return Adam with decoupled decay."""
+    """Return Adam with decoupled weight decay."""
     return AdamW(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps)

@@ -1,4 +1,4 @@
-"""Settings of the optimizers of torch."""
+"""Settings of the torch optimizers."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ternlab.optimizers.settings import OptimSettings
 class TorchOptimSettings(OptimSettings):
     """Settings of `sgd`, `adam` (L2 decay in the gradient) and `adamw` (decoupled decay).
 
-    The three have the same options: one that another optimizer uses is part of the ids of runs.
+    All three have the same options; even those that only another optimizer uses are part of the run ids.
 
     Attributes:
-        momentum, nesterov: of SGD.
-        betas, eps: of Adam.
+        momentum, nesterov: options of SGD.
+        betas, eps: options of Adam.
     """
 
     momentum: Fraction = 0.9

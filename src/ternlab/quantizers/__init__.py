@@ -1,1 +1,1 @@
-"""Rules, one a file, attached as parametrizations; the plan says which layer has which."""
+"""Quantization rules, one per file, attached as parametrizations; the plan assigns rules to layers."""

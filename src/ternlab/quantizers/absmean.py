@@ -3,16 +3,16 @@ r"""Absmean: the weight rule of BitNet b1.58.
 Shuming Ma et al., "The Era of 1-bit LLMs: All Large Language Models are in 1.58 Bits", arXiv 2402.17764 (2024);
 details from the authors' training tips.
 
-Forward, for the latent weight w of one layer, nothing trained but w:
+Forward, for the latent weight w of one layer; only w is trained:
 
     S = max(mean|w|, 1e-5)
-    t = clip(round(w / S), -1, 1)               a threshold of S / 2; halves are rounded to even, so to 0
+    t = clip(round(w / S), -1, 1)               i.e. a threshold of S / 2; halves are rounded to even, so to 0
     effective weight = S t
 
 Backward: dL/dw = dL/d(S t) (surrogate: straight); S passes no gradient.
 
 Only the weights are quantized: the published networks also have 8-bit activations and an RMSNorm before each layer.
-Other factors of the threshold than 1/2, and `granularity=filter`, are ours.
+Threshold factors other than 1/2 and `granularity=filter` are our additions.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Absmean(Quantizer):
     """BitNet b1.58's weight rule.
 
     Args:
-        weight: not used; thresholds and scales are computed anew at every pass.
+        weight: not used; thresholds and scales are recomputed in every pass.
         options: see `AbsmeanOptions`.
     """
 
@@ -39,7 +39,7 @@ class Absmean(Quantizer):
 
     @torch.no_grad()
     def assign(self, weight: Tensor) -> Assignment:
-        """Return the codes, and the mean magnitude as the scale."""
+        """Return the codes and the mean magnitude as the scale."""
         wide = widened(weight)
         magnitude = wide.abs()
         scale = mean(magnitude, self.options.granularity).clamp(min=SMALLEST_SCALE)

@@ -1,4 +1,4 @@
-"""Attaching a rule to the layers of a network, and reading the codes back."""
+"""Attaches rules to the layers of a network, and reads the codes back."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ def quantize(model: nn.Module, rule: str | Mapping[str, Any] = "tga", **options:
     """Quantize the convolutions and linear layers of `model` in place.
 
     Args:
-        model: any network; its other modules are left alone. Thresholds start from its present weights.
-        rule: a registered rule; or the rules of single layers by name or pattern, where the first match counts and all
-            other layers stay as they are: `{"fc": {"name": "uniform", "bits": 4}, "layer1.*": "twn"}`.
+        model: any network; its other modules are not changed. Thresholds are initialized from its current weights.
+        rule: a registered rule, or a mapping from layer names or patterns to rules; the first match counts, and all
+            other layers stay in full precision: `{"fc": {"name": "uniform", "bits": 4}, "layer1.*": "twn"}`.
         options: `first_last` ("ternary" or "full"), `include` and `exclude` (name patterns), `layers` (entries such as
-            `{"match": "fc", "name": "uniform", "bits": 4}` for layers whose rule is another; the first match counts,
-            `"name": "none"` is full precision), and the rule's own, nested (`threshold={"init": 0.1}`) or dotted
-            (`**{"threshold.init": 0.1}`).
+            `{"match": "fc", "name": "uniform", "bits": 4}` for layers with a different rule; the first match counts,
+            and `"name": "none"` is full precision), and the rule's own options, nested (`threshold={"init": 0.1}`) or
+            dotted (`**{"threshold.init": 0.1}`).
 
     Returns:
         `model`.
 
     Raises:
-        SettingsError: unknown rule or option, a pattern or choice that leaves no layer, or a layer that
-            is quantized already.
+        SettingsError: unknown rule or option, a pattern or choice that leaves no layer to quantize, or a layer that is
+            already quantized.
     """
     values = nested(options)
     chosen = {key: values.pop(key) for key in LayerChoice.model_fields if key in values}
@@ -45,7 +45,9 @@ def quantize(model: nn.Module, rule: str | Mapping[str, Any] = "tga", **options:
     if isinstance(rule, Mapping):
         for key in (*values, *chosen, *(["layers"] if typed else [])):
             raise SettingsError(
-                f"quant.{key}", rule="is not for a mapping from layers to rules", instead="an entry of the mapping"
+                f"quant.{key}",
+                rule="does not apply to a mapping from layers to rules",
+                instead="set it in an entry of the mapping",
             )
         typed = entries_of_mapping(rule)
     elif rule != FULL_PRECISION or values or not typed:
@@ -56,7 +58,7 @@ def quantize(model: nn.Module, rule: str | Mapping[str, Any] = "tga", **options:
 
 
 def plan_of(model: nn.Module, rule: LayerRule, choice: LayerChoice) -> QuantPlan:
-    """Return the rule of each convolution and linear layer of `model`, by name in the network's order.
+    """Return the rule of each convolution and linear layer of `model`, by layer name in network order.
 
     Raises:
         SettingsError: see `ternlab.quantizers.plan.layer_plan`.
@@ -68,11 +70,11 @@ def attach(model: nn.Module, plan: QuantPlan) -> nn.Module:
     """Quantize the layers of `model` in place as `plan` says; see `quantize`."""
     layers = [(name, layer, plan.get(name)) for name, layer in quantizable_layers(model)]
     chosen = [(name, layer, rule) for name, layer, rule in layers if rule is not None]
-    # All are looked at before any is changed: a refusal leaves the network as it was.
+    # Check all layers before changing any: on an error the network is unchanged.
     for name, layer, _ in chosen:
         if parametrize.is_parametrized(layer, "weight"):
             raise SettingsError(
-                name, rule="this layer's weight is quantized already", instead="quantize a fresh copy of the network"
+                name, rule="this layer's weight is already quantized", instead="quantize a fresh copy of the network"
             )
     for _, layer, rule in chosen:
         weight: Any = layer.weight
@@ -90,14 +92,14 @@ def build_quantizer(rule: str, weight: Tensor, options: RuleOptions) -> Quantize
 
 
 def quantizable_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Yield (name, layer) of every layer that can be quantized, in the network's order."""
+    """Yield (name, layer) for every layer that can be quantized, in network order."""
     for name, layer in model.named_modules():
         if isinstance(layer, QUANTIZABLE):
             yield name, layer
 
 
 def quantized_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Yield (name, layer) of every quantized layer, in the network's order."""
+    """Yield (name, layer) for every quantized layer, in network order."""
     for name, layer in model.named_modules():
         if parametrize.is_parametrized(layer, "weight") and isinstance(_first(layer), Quantizer):
             yield name, layer

@@ -1,4 +1,4 @@
-"""What every quantization rule is: a parametrization that also gives its codes."""
+"""Base class of the quantization rules: a parametrization that also returns its codes."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ BINARY = range(-1, 2, 2)
 
 @dataclass(frozen=True)
 class Plane:
-    """Integers and their scale, whose product is a weight or a summand of it.
+    """Integer codes and their scale, whose product is the effective weight or a summand of it.
 
     Attributes:
-        codes: int8, the weight's shape; every value is in `alphabet`.
-        scale: in the weight's dtype, broadcastable to the weight's shape: no dimensions for one scale a
-            layer, (filters, 1, ...) for one a filter.
+        codes: int8, in the weight's shape; every value is in `alphabet`.
+        scale: in the weight's dtype, broadcastable to the weight's shape: a scalar for one scale per layer,
+            (filters, 1, ...) for one per filter.
         alphabet: the integers that the rule may use, e.g. -1, 0, 1.
-        negative_scale: the scale of the negative codes where it is another one (shape of `scale`).
-        thresholds: the two weights between which the code is 0, float32 or wider, shape (2, *scale.shape);
-            `None` for rules without a zero or with more than three levels.
+        negative_scale: the scale of the negative codes if it differs (shape of `scale`).
+        thresholds: the two weight values between which the code is 0, float32 or wider, shape (2, *scale.shape);
+            `None` for rules without a zero code or with more than three levels.
     """
 
     codes: Tensor
@@ -38,7 +38,7 @@ class Plane:
     thresholds: Tensor | None = None
 
     def effective(self) -> Tensor:
-        """Return codes times scale, bit for bit as the layer computes it."""
+        """Return codes times scale, bit-identical to the layer's computation."""
         return _scaled(self.codes.to(self.scale.dtype), self.scale, self.negative_scale)
 
 
@@ -53,7 +53,7 @@ class Codes:
     planes: tuple[Plane, ...]
 
     def effective(self) -> Tensor:
-        """Return the effective weight, bit for bit the one that the layer computes with."""
+        """Return the effective weight, bit-identical to the one that the layer uses."""
         total = self.planes[0].effective()
         for plane in self.planes[1:]:
             total = total + plane.effective()
@@ -70,16 +70,16 @@ class Codes:
 
 @dataclass(frozen=True)
 class Assignment:
-    """What a rule decides about a weight; `Quantizer` makes the effective weight, its gradient and the codes of it.
+    """A rule's decision about a weight, from which `Quantizer` derives effective weight, gradient and codes.
 
     Attributes:
         codes: integers in the weight's dtype, without gradient.
-        scale: float32 or wider; with a gradient where the rule trains it.
-        negative_scale: the scale of the negative codes where it is another one.
-        thresholds: the weights below and above which the code is not 0, each of the scale's shape.
-        inside: bool, the weights inside the range that the rule clips to; `None` for rules without a range.
-        direct: factor of the gradient that passes straight through to the latent weight; `None` is 1.
-        slope: derivative of the effective weight to the scale; `None` is the code.
+        scale: float32 or wider; with a gradient if the rule trains it.
+        negative_scale: the scale of the negative codes if it differs.
+        thresholds: the weight values below and above which the code is not 0, each in the scale's shape.
+        inside: bool mask of the weights inside the range that the rule clips to; `None` for rules without a range.
+        direct: factor of the straight-through gradient of the latent weight; `None` means 1.
+        slope: derivative of the effective weight with respect to the scale; `None` means the code.
     """
 
     codes: Tensor
@@ -92,19 +92,19 @@ class Assignment:
 
 
 class Quantizer(nn.Module):
-    """Base of the rules: maps a latent weight to its effective weight.
+    """Base class of the rules: maps a latent weight to its effective weight.
 
-    It is attached with `torch.nn.utils.parametrize`, so any network can be quantized and its own code stays
-    plain. A rule writes `assign`; forward, gradient and codes follow from it. Statistics are computed in
-    float32 or wider, whatever the autocast.
+    It is attached with `torch.nn.utils.parametrize`, so any network can be quantized without changing its code. A
+    rule implements `assign`; forward, gradient and codes follow from it. Statistics are computed in float32 or
+    wider, even under autocast.
 
     Args:
-        weight: the layer's latent weight, any shape with at least one element; first values of trained
-            scales and thresholds come from it.
-        options: the rule's, checked.
+        weight: the layer's latent weight, of any shape with at least one element; trained scales and thresholds are
+            initialized from it.
+        options: the rule's validated options.
 
     Attributes:
-        alphabet: the integers that codes may be.
+        alphabet: the possible codes.
     """
 
     alphabet: range = TERNARY
@@ -114,28 +114,28 @@ class Quantizer(nn.Module):
         self.options = options
 
     def assign(self, weight: Tensor) -> Assignment:
-        """Return codes and scale of `weight`, and what their gradients are."""
+        """Return codes and scale of `weight`, and what determines their gradients."""
         raise NotImplementedError
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Return the effective weight; same shape and dtype as `weight`.
+        """Return the effective weight, in the shape and dtype of `weight`.
 
-        Backward: the gradient passes straight through to `weight`, times the surrogate's factor, and the
-        scales get the sum of the gradient times their slope.
+        Backward: the gradient passes straight through to `weight`, times the surrogate's factor; each scale gets the
+        sum of the gradient times its slope.
         """
         found = self.assign(weight)
         direct = _product(found.direct, self._surrogate(weight, found))
         negative = None if found.negative_scale is None else found.negative_scale.to(weight.dtype)
         scale = found.scale.to(weight.dtype)
-        # A weight that is NaN or infinite must be seen in the loss, also where the code is that of its sign; and the
-        # code -0 of a small negative weight becomes 0.
+        # A NaN or infinite weight must show up in the loss even if its code only depends on its sign. This also turns
+        # the code -0 of a small negative weight into 0.
         finite = weight.detach() - weight.detach()
         effective: Tensor = _Effective.apply(weight, found.codes + finite, scale, negative, direct, found.slope)
         return effective
 
     @torch.no_grad()
     def codes(self, weight: Tensor) -> Codes:
-        """Return the codes from which `forward(weight)` is reproduced bit for bit."""
+        """Return codes that reproduce `forward(weight)` bit for bit."""
         found = self.assign(weight)
         negative = None if found.negative_scale is None else found.negative_scale.to(weight.dtype)
         thresholds = None if found.thresholds is None else torch.stack(found.thresholds)
@@ -143,27 +143,27 @@ class Quantizer(nn.Module):
         return Codes((Plane(found.codes.to(torch.int8), scale, self.alphabet, negative, thresholds),))
 
     def position(self, weight: Tensor, found: Assignment) -> Tensor:
-        """Return where weights lie between the levels: levels at integers, boundaries halfway.
+        """Return the position of weights relative to the levels: levels at integers, boundaries halfway.
 
-        Weights beyond the outermost level are held there. The default serves rules with thresholds.
+        Weights beyond the outermost level are clamped to it. The default implementation is for rules with thresholds.
         """
         if found.thresholds is None:
-            raise NotImplementedError(f"{type(self).__name__} has no thresholds and must say where its levels are")
+            raise NotImplementedError(f"{type(self).__name__} has no thresholds, so it must override `position`")
         low, high = found.thresholds
         width = (high - low).clamp(min=smallest(high.dtype))
         return ((weight.to(high.dtype) - (low + high) / 2) / width).clamp(self.alphabet[0], self.alphabet[-1])
 
     def thresholds(self) -> Iterator[nn.Parameter]:
-        """Yield the parameters that are stepped by the threshold optimizer; none by default.
+        """Yield the parameters that the threshold optimizer updates; none by default.
 
-        Options of a rule that has some are `TrainedThresholdOptions`. Other parameters (trained scales) are
-        stepped by the optimizer of the weights, without decay.
+        The options of a rule that has some are `TrainedThresholdOptions`. Other parameters (trained scales) are updated
+        by the optimizer of the weights, without decay.
         """
         yield from ()
 
     @torch.no_grad()
     def statistics(self, weight: Tensor) -> dict[str, float]:
-        """Return what is logged of a layer: `scale`, `threshold` and what else the rule has, means over filters."""
+        """Return the logged statistics of a layer: `scale`, `threshold` and rule-specific ones; means over filters."""
         (plane,) = self.codes(weight).planes
         rows = {"scale": float(plane.scale.float().mean())}
         if plane.negative_scale is not None:
@@ -177,7 +177,7 @@ class Quantizer(nn.Module):
 
 
 class _Effective(torch.autograd.Function):
-    """Codes times scale forward; straight through to the latent weight, and to the scales, backward."""
+    """Forward: codes times scale. Backward: straight through to the latent weight, and to the scales."""
 
     @staticmethod
     def forward(

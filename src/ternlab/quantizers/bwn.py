@@ -3,14 +3,14 @@ r"""BWN: binary weight networks.
 Mohammad Rastegari, Vicente Ordonez, Joseph Redmon and Ali Farhadi, "XNOR-Net: ImageNet Classification Using Binary
 Convolutional Neural Networks", ECCV 2016, arXiv 1603.05279 (its first half).
 
-Forward, for the latent weight w of one filter (or layer), nothing trained but w:
+Forward, for the latent weight w of one filter (or layer); only w is trained:
 
-    S = mean|w|                                 the minimum of ||w - S t|| for t = +-1
+    S = mean|w|                                 minimizes ||w - S t|| for t = +-1
     t = +1 where w >= 0, else -1
     effective weight = S t
 
 Backward: dL/dw = dL/d(S t) where |w| < 1, 0 beyond (surrogate: clipped, bound 1). The paper also multiplies by S
-and adds 1 / n of the gradient for S's own dependence on w; both are left out, as in later programs.
+and adds 1 / n of the gradient because S depends on w; both are omitted, as in later implementations.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class BWN(Quantizer):
     """Binary weight networks.
 
     Args:
-        weight: not used; scales are computed anew at every pass.
+        weight: not used; scales are recomputed in every pass.
         options: see `BWNOptions`.
     """
 
@@ -36,11 +36,11 @@ class BWN(Quantizer):
 
     @torch.no_grad()
     def assign(self, weight: Tensor) -> Assignment:
-        """Return the signs, and the mean magnitude as the scale."""
+        """Return the signs and the mean magnitude as the scale."""
         wide = widened(weight)
         codes = torch.where(wide < 0, -1.0, 1.0).to(weight.dtype)
         return Assignment(codes, mean(wide.abs(), self.options.granularity))
 
     def position(self, weight: Tensor, found: Assignment) -> Tensor:
-        """Return where weights lie between the two levels, which are at 0 and 1."""
+        """Return the position of weights relative to the two levels, which are at 0 and 1."""
         return (widened(weight) / (2 * found.scale.clamp(min=smallest(found.scale.dtype))) + 0.5).clamp(0, 1)

@@ -1,4 +1,4 @@
-"""The entries of `quant.layers`, from what is typed to checked ones; free of torch."""
+"""Validates the entries of `quant.layers`; does not import torch."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ _EXAMPLE = "{match: fc, name: uniform, bits: 4}"
 
 
 def layer_entries(typed: Any, rule: LayerRule) -> tuple[LayerEntry, ...]:
-    """Check a list of entries: `{match: PATTERN, name: RULE, ...}`, options of the rule beside its name.
+    """Validate a list of entries: `{match: PATTERN, name: RULE, ...}` with the rule's options next to its name.
 
     Args:
-        typed: the entries. One without `name` has the network's rule and options, with its own in place of some.
-        rule: of the network.
+        typed: the entries. An entry without `name` has the network's rule and options, which its own options override.
+        rule: the network's rule.
 
     Raises:
-        SettingsError: no such rule or option, a value outside its range, or two entries of one pattern.
+        SettingsError: no such rule or option, a value outside its range, or two entries with the same pattern.
     """
     if isinstance(typed, str | Mapping) or not isinstance(typed, Iterable):
-        raise SettingsError(_SETTING, value=typed, rule="is a list of entries", instead=f"'quant.layers=[{_EXAMPLE}]'")
+        raise SettingsError(
+            _SETTING, value=typed, rule="must be a list of entries", instead=f"'quant.layers=[{_EXAMPLE}]'"
+        )
     entries = tuple(_entry(values, f"{_SETTING}.{place}", rule) for place, values in enumerate(typed))
     first: dict[str, int] = {}
     for place, entry in enumerate(entries):
@@ -33,8 +35,8 @@ def layer_entries(typed: Any, rule: LayerRule) -> tuple[LayerEntry, ...]:
             raise SettingsError(
                 f"{_SETTING}.{place}.match",
                 value=entry.match,
-                rule=f"is the pattern of {_SETTING}.{before} already, and the first match counts",
-                instead="one of the two",
+                rule=f"is already the pattern of {_SETTING}.{before}, and the first match counts",
+                instead="keep one of the two",
             )
     return entries
 
@@ -43,11 +45,11 @@ def entries_of_mapping(rules: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return a mapping from patterns to rules as a list of entries.
 
     Args:
-        rules: by pattern, the first match counts: a rule's name, a mapping of `name` and its options, or `None` for
-            full precision.
+        rules: mapping from patterns, where the first match counts, to a rule's name, a mapping of `name` and options,
+            or `None` for full precision.
 
     Raises:
-        SettingsError: a rule of another type.
+        SettingsError: a rule has another type.
     """
     return [{"match": pattern, **_named(pattern, rule)} for pattern, rule in rules.items()]
 
@@ -67,7 +69,7 @@ def _named(pattern: str, rule: Any) -> Mapping[str, Any]:
 
 def _entry(typed: Any, setting: str, rule: LayerRule) -> LayerEntry:
     if not isinstance(typed, Mapping):
-        raise SettingsError(setting, value=typed, rule="is no entry with a pattern and a rule", instead=_EXAMPLE)
+        raise SettingsError(setting, value=typed, rule="is not an entry with a pattern and a rule", instead=_EXAMPLE)
     values = nested({str(key): value for key, value in typed.items()})
     match = _pattern(values.pop("match", None), setting)
     if "name" in values:
@@ -87,7 +89,7 @@ def _entry(typed: Any, setting: str, rule: LayerRule) -> LayerEntry:
 
 def _pattern(match: Any, setting: str) -> str:
     if isinstance(match, int) and not isinstance(match, bool):
-        # Layers of a Sequential are called 0, 1, 2.
+        # The layers of a Sequential are named 0, 1, 2.
         return str(match)
     if not isinstance(match, str):
         rule = "is missing" if match is None else "must be the name of a layer, or a pattern of names"
@@ -109,7 +111,7 @@ def _options(name: str, values: dict[str, Any], setting: str) -> Any:
 
 
 def _in_an_entry(error: SettingsError, setting: str) -> SettingsError:
-    """Return an error whose remedy is typed inside of an entry: `bits: 8`, not `quant.layers.0.bits=8`."""
+    """Return the error with its advice in the form of an entry: `bits: 8`, not `quant.layers.0.bits=8`."""
     message, found, remedy = str(error).partition("\n  instead: ")
     if f"{setting}." in remedy:
         remedy = remedy.replace(f"{setting}.", "").replace("=", ": ")

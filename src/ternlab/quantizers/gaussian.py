@@ -1,4 +1,4 @@
-"""Closed forms of the truncated Gaussian, differentiable and stable in float32."""
+"""Closed forms for the truncated Gaussian, differentiable and numerically stable in float32."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class _InverseMills(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, d: Tensor) -> Tensor:
-        # phi and 1 - Phi both vanish for large d; their ratio by the scaled erfc does not lose digits.
+        # phi and 1 - Phi both vanish for large d; computing their ratio with the scaled erfc loses no precision.
         ratio: Tensor = _SQRT_2_OVER_PI / torch.special.erfcx(d * _SQRT_HALF)
         ctx.save_for_backward(d, ratio)
         return ratio
@@ -33,7 +33,7 @@ def inverse_mills(d: Tensor) -> Tensor:
     """Return phi(d) / (1 - Phi(d)) elementwise, the mean of a standard Gaussian beyond `d`.
 
     Args:
-        d: threshold in standard deviations, any shape, float32 or float64.
+        d: threshold in standard deviations, of any shape, float32 or float64.
     """
     ratio: Tensor = _InverseMills.apply(d)
     return ratio
@@ -45,6 +45,6 @@ def tail_mean(mean: Tensor, deviation: Tensor, threshold: Tensor) -> Tensor:
     Args:
         mean, deviation, threshold: broadcastable; `deviation > 0`, `threshold >= 0`.
 
-    Source: He & Fan, CVPR 2019 (arXiv 1810.01018), the scale of truncated Gaussian approximation.
+    Source: He & Fan, CVPR 2019 (arXiv 1810.01018), the scale of the truncated Gaussian approximation.
     """
     return mean + deviation * inverse_mills(threshold / deviation)

@@ -3,21 +3,21 @@ r"""LSQ: learned step size quantization.
 Steven K. Esser, Jeffrey L. McKinstry, Deepika Bablani, Rathinakumar Appuswamy and Dharmendra S. Modha, "Learned
 Step Size Quantization", ICLR 2020, arXiv 1902.08153.
 
-Forward, for the latent weight w of one layer with a trained step s > 0, and codes from Qn to Qp:
+Forward, for the latent weight w of one layer with a trained step size s > 0 and codes from Qn to Qp:
 
     v = w / s
     t = round(clip(v, Qn, Qp))                  b bits: Qn = -2^(b-1), Qp = 2^(b-1) - 1; ternary: -1, 1
     effective weight = s t
 
-Backward, with g the gradient of the effective weight and n the number of weights that share the step:
+Backward, where g is the gradient of the effective weight and n the number of weights that share the step size:
 
     dL/ds = sum of g (t - v) over Qn < v < Qp, plus sum of g t outside; times 1 / sqrt(n Qp)
     dL/dw = g where Qn < v < Qp, else 0         (surrogate: clipped to the rule's range)
 
-The first step is 2 mean|w| / sqrt(Qp).
+The initial step size is 2 mean|w| / sqrt(Qp).
 
-Deviations: the step stays positive (`trained_scale.positive`); in published programs it can turn negative.
-`granularity=filter` is ours, and so is `bits=ternary`, which is the two-bit rule without its lowest code.
+Differences from the paper: the step size stays positive (`trained_scale.positive`); in published code it can become
+negative. `granularity=filter` and `bits=ternary` (the two-bit rule without its lowest code) are our additions.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class LSQ(Quantizer):
     """Learned step size quantization.
 
     Args:
-        weight: the layer's latent weight; the step starts from it.
+        weight: the layer's latent weight, from which the step size is initialized.
         options: see `LSQOptions`.
     """
 
@@ -53,7 +53,7 @@ class LSQ(Quantizer):
         self._gradient_scale = 1 / math.sqrt(group_size(weight, options.granularity) * highest)
 
     def assign(self, weight: Tensor) -> Assignment:
-        """Return the codes and the step."""
+        """Return the codes and the step size."""
         step = positive(self.step, self._gradient_scale)
         low, high = self.alphabet[0], self.alphabet[-1]
         with torch.no_grad():
@@ -66,5 +66,5 @@ class LSQ(Quantizer):
         return Assignment(rounded.to(weight.dtype), step, thresholds=thresholds, inside=inside, slope=slope)
 
     def position(self, weight: Tensor, found: Assignment) -> Tensor:
-        """Return w / s, held at the outermost codes."""
+        """Return w / s, clamped to the outermost codes."""
         return (widened(weight) / found.scale).clamp(self.alphabet[0], self.alphabet[-1])

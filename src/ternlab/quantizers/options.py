@@ -1,4 +1,4 @@
-"""Options that quantization rules share: checked values, free of torch."""
+"""Options that quantization rules share; does not import torch."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ternlab.core.fields import NonNegativeFloat, PositiveFloat, Section
 
 
 class SurrogateOptions(Section):
-    """The gradient to the latent weight (see `ternlab.quantizers.surrogates`).
+    """The gradient of the latent weight (see `ternlab.quantizers.surrogates`).
 
     Attributes:
         kind: `straight`, `clipped` or `stable`.
-        bound: of `clipped`: no gradient where |w| >= bound (`None`: outside the rule's own range).
-        amplitude: of `stable`; 0 is the plain rule. Below 1 / (sqrt(2) pi), where the factor would be negative.
+        bound: for `clipped`: no gradient where |w| >= bound (`None`: outside the rule's own range).
+        amplitude: for `stable`; 0 is the plain rule. At 1 / (sqrt(2) pi) and above the factor would become negative.
     """
 
     kind: Literal["straight", "clipped", "stable"] = "straight"
@@ -25,11 +25,11 @@ class SurrogateOptions(Section):
 
 
 class RuleOptions(Section):
-    """Base of every rule's options.
+    """Base class of every rule's options.
 
     Attributes:
-        surrogate: the gradient to the latent weight; each rule starts from its published one.
-        has_range: whether the rule clips weights to a range of its own.
+        surrogate: the gradient of the latent weight; by default, the rule's published one.
+        has_range: whether the rule clips weights to its own range.
     """
 
     has_range: ClassVar[bool] = False
@@ -37,16 +37,16 @@ class RuleOptions(Section):
     surrogate: SurrogateOptions = SurrogateOptions()
 
     def label(self, name: str) -> str:
-        """Return what the rule is called in tables and ids: its name, and what makes another rule of it."""
+        """Return the rule's label in tables and ids: its name, plus what makes it a different rule."""
         return name
 
     def changed(self) -> dict[str, Any]:
-        """Return the options that are not at their defaults, as plain values; checked again they are these options."""
+        """Return the options that are not at their defaults, as plain values that validate to these options."""
         plain = self.model_dump(mode="json")
         found = _changed(self, plain)
         own = type(self).model_fields["surrogate"].get_default()
         if "surrogate" in found:
-            # The rest of it is filled in from the rule's own, not from the defaults of its class.
+            # The missing values are filled in from the rule's own surrogate, not from the defaults of its class.
             found["surrogate"] = {
                 name: value for name, value in plain["surrogate"].items() if value != getattr(own, name)
             }
@@ -55,7 +55,7 @@ class RuleOptions(Section):
     @model_validator(mode="before")
     @classmethod
     def _rest_of_the_surrogate(cls, values: Any) -> Any:
-        """Fill in the rule's own surrogate where some of its options are given."""
+        """Fill in the rule's own surrogate options if only some are given."""
         given = values.get("surrogate") if isinstance(values, Mapping) else None
         if not isinstance(given, Mapping):
             return values
@@ -70,7 +70,7 @@ class RuleOptions(Section):
 
 
 def _changed(section: Section, plain: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of `plain`, a dump of `section`, that are not those that the section has without them."""
+    """Return the values of `plain`, a dump of `section`, that differ from the section's defaults."""
     found: dict[str, Any] = {}
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)
@@ -80,22 +80,21 @@ def _changed(section: Section, plain: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class RelOptions(Section):
-    """Residual expansion (He, Gong & Fan, WACV 2019): the sum of several ternary weights from one latent weight.
+    """Residual expansion (He, Gong & Fan, WACV 2019): a sum of several ternary weights of one latent weight.
 
     Attributes:
-        factors: one summand for each; it takes the place of the rule's own factor of the threshold. Empty:
-            the plain rule.
+        factors: one summand per factor, which replaces the rule's own threshold factor. Empty: the plain rule.
     """
 
     factors: tuple[PositiveFloat, ...] = ()
 
 
 class TernaryOptions(RuleOptions):
-    """Base of the options of rules with codes -1, 0, +1.
+    """Base class of the options of rules with codes -1, 0, +1.
 
     Attributes:
         rel: residual expansion.
-        expanded_option: dotted name of the option that a factor of the expansion stands for.
+        expanded_option: dotted name of the option that the factors of the expansion replace.
     """
 
     expanded_option: ClassVar[str] = "factor"
@@ -104,9 +103,9 @@ class TernaryOptions(RuleOptions):
 
     @model_validator(mode="after")
     def _expansion_replaces_its_option(self) -> TernaryOptions:
-        """Refuse an option that would be ignored: two runs would differ in name and not in result."""
+        """Reject an option that would be ignored: two runs would differ in their ids but not in their results."""
         if self.rel.factors and self._expanded() != type(self)()._expanded():
-            raise ValueError(f"rel.factors takes the place of {self.expanded_option}; leave that at its default")
+            raise ValueError(f"rel.factors replaces {self.expanded_option}; leave that at its default")
         return self
 
     def _expanded(self) -> Any:
@@ -120,7 +119,7 @@ class TernaryOptions(RuleOptions):
         return f"{name}-rel{len(self.rel.factors)}" if self.rel.factors else name
 
     def summand(self, factor: float) -> TernaryOptions:
-        """Return the options of the summand of `factor`."""
+        """Return the options of the summand for `factor`."""
         values = self.model_dump()
         *parents, leaf = self.expanded_option.split(".")
         branch = values
@@ -135,7 +134,7 @@ class ThresholdOptions(Section):
     """Trainable thresholds.
 
     Attributes:
-        init: the first threshold of a layer, as a fraction of `unit`.
+        init: initial threshold of a layer, as a fraction of `unit`.
         unit: `max` is the largest |w| of the layer, `sigma` the standard deviation of its weights.
         lr: learning rate of the thresholds (`None`: that of the weights). The schedule is shared.
         clamp: bound of |dL/dthreshold| before the step (`None`: no bound).
@@ -148,11 +147,11 @@ class ThresholdOptions(Section):
 
 
 class TrainedThresholdOptions(TernaryOptions):
-    """Base of the options of rules whose thresholds are trained by an optimizer of their own.
+    """Base class of the options of rules whose thresholds are trained with their own optimizer.
 
     Attributes:
-        update: `joint` steps weights and thresholds after one pass; `sequential` steps the thresholds
-            first, then the weights after a second pass on the same batch.
+        update: `joint` updates weights and thresholds after one pass; `sequential` updates the thresholds first,
+            then the weights after a second pass over the same batch.
         threshold: initialization and training of the thresholds.
     """
 

@@ -1,8 +1,8 @@
-"""Which rule each layer of a network has; free of torch.
+"""Assigns rules to the layers of a network; does not import torch.
 
-A plan is written as the rule of the network, a choice of its layers, and entries `{match: PATTERN, name: RULE, ...}`
-for layers that differ. For each layer the first entry that matches counts; a layer that none matches has the network's
-rule if the choice takes it, and stays in full precision otherwise.
+A plan is given as the network's rule, a choice of layers, and entries `{match: PATTERN, name: RULE, ...}` for layers
+that differ. For each layer, the first matching entry counts. A layer that no entry matches has the network's rule if
+the choice includes it, and stays in full precision otherwise.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class LayerRule(Section):
 
     Attributes:
         name: a registered rule, or `none` for full precision.
-        options: the rule's, checked.
+        options: the rule's validated options.
     """
 
     name: str = FULL_PRECISION
@@ -34,12 +34,12 @@ class LayerRule(Section):
 
     @property
     def active(self) -> bool:
-        """Whether it quantizes."""
+        """Whether the rule quantizes."""
         return self.name != FULL_PRECISION
 
     @property
     def label(self) -> str:
-        """What the rule is called in ids and tables: its name and what makes another rule of it (`sws-rel2`)."""
+        """The rule's label in ids and tables: its name, plus what makes it a different rule (`sws-rel2`)."""
         return self.options.label(self.name)
 
 
@@ -47,7 +47,7 @@ class LayerEntry(LayerRule):
     """The rule of the layers that a pattern matches.
 
     Attributes:
-        match: the name of a layer, or a pattern of names (`layer4.*`).
+        match: a layer name, or a name pattern (`layer4.*`).
     """
 
     match: str
@@ -58,18 +58,18 @@ class LayerEntry(LayerRule):
         return LayerRule(name=self.name, options=self.options)
 
     def typed(self) -> dict[str, Any]:
-        """Return the entry as it is typed, in plain values: pattern, rule, and the options not at their defaults."""
+        """Return the entry as typed by a user, as plain values: pattern, rule, and options not at their defaults."""
         return {"match": self.match, "name": self.name, **(self.options.changed() if self.active else {})}
 
 
 class LayerChoice(Section):
-    """Which convolutions and linear layers are quantized, and which of them have a rule of their own.
+    """Which convolutions and linear layers are quantized, and which of them have their own rule.
 
     Attributes:
-        first_last: `ternary` quantizes the first and the last layer too, `full` leaves them as they are.
+        first_last: `ternary` also quantizes the first and the last layer; `full` leaves them in full precision.
         include: name patterns (`layer1.*`); a layer must match one of them. Default: every layer.
-        exclude: name patterns of layers left in full precision.
-        layers: rules of layers that differ from the network's; the first match counts, also before the other choices.
+        exclude: name patterns of layers that stay in full precision.
+        layers: rules of layers that differ from the network's; the first match counts and overrides the other choices.
     """
 
     first_last: Literal["ternary", "full"] = "ternary"
@@ -80,31 +80,31 @@ class LayerChoice(Section):
     @field_validator("include", "exclude", mode="before")
     @classmethod
     def _one_pattern(cls, patterns: Any) -> Any:
-        """Take a single pattern for a list of one."""
+        """Accept a single pattern as a list of one."""
         return (patterns,) if isinstance(patterns, str) else patterns
 
     def restrictions(self) -> dict[str, Any]:
-        """Return the choices beside `layers` that leave layers out: `first_last`, `include`, `exclude`."""
+        """Return the choices other than `layers` that exclude layers: `first_last`, `include`, `exclude`."""
         names = ("first_last", "include", "exclude")
         return {name: getattr(self, name) for name in names if getattr(self, name) != _default(name)}
 
 
-# The rule of every layer that can be quantized, in the network's order; `None` is full precision.
+# The rule of every layer that can be quantized, in network order; `None` is full precision.
 QuantPlan = dict[str, LayerRule | None]
 
 
 def matches(layer: str, pattern: str) -> bool:
-    """Return whether `pattern` is the name of a layer or a pattern that fits it."""
+    """Return whether `pattern` equals or matches the layer's name."""
     return layer == pattern or fnmatchcase(layer, pattern)
 
 
 def simplified(rule: LayerRule, choice: LayerChoice) -> tuple[LayerRule, tuple[LayerEntry, ...]]:
-    """Return the network's rule and the entries, with an entry for every layer (`*`) turned into the network's rule.
+    """Return the network's rule and the entries; an entry for every layer (`*`) becomes the network's rule.
 
-    So one plan has one form, and one rule for all layers is the same run however it is typed.
+    So each plan has one canonical form, and one rule for all layers gives the same run however it is typed.
 
     Raises:
-        SettingsError: an entry or a choice that would have no effect, or nothing is quantized.
+        SettingsError: an entry or a choice would have no effect, or nothing is quantized.
     """
     entries = choice.layers
     place = next((place for place, entry in enumerate(entries) if entry.match == EVERY_LAYER), None)
@@ -114,12 +114,12 @@ def simplified(rule: LayerRule, choice: LayerChoice) -> tuple[LayerRule, tuple[L
                 f"quant.layers.{place + 1}",
                 value=entries[place + 1].match,
                 rule=f"is never reached: quant.layers.{place} matches every layer",
-                instead=f"the entry with match: '{EVERY_LAYER}' as the last one",
+                instead=f"put the entry with match: '{EVERY_LAYER}' last",
             )
         _refuse_restrictions(choice, f"quant.layers.{place} matches every layer")
         rule, entries = entries[place].rule, entries[:place]
     if not rule.active and (choice.layers or entries):
-        _refuse_restrictions(choice, "without a rule of the network, quant.layers alone says what is quantized")
+        _refuse_restrictions(choice, "without a rule for the network, only quant.layers says what is quantized")
         if not any(entry.active for entry in entries):
             raise SettingsError(
                 "quant.layers", rule="leaves every layer in full precision", instead="quant=none without quant.layers"
@@ -131,12 +131,12 @@ def layer_plan(names: Sequence[str], rule: LayerRule, choice: LayerChoice) -> Qu
     """Return the plan of a network.
 
     Args:
-        names: of its layers that can be quantized, from the first to the last.
-        rule: of the network.
-        choice: of the layers, and the entries of those that differ.
+        names: names of the layers that can be quantized, from first to last.
+        rule: the network's rule.
+        choice: the choice of layers, with the entries of those that differ.
 
     Raises:
-        SettingsError: a pattern that matches no layer or has no effect, or nothing is left to quantize.
+        SettingsError: a pattern matches no layer or has no effect, or nothing is left to quantize.
     """
     if names:
         left = _after_entries(names, choice.layers)
@@ -150,14 +150,14 @@ def layer_plan(names: Sequence[str], rule: LayerRule, choice: LayerChoice) -> Qu
         plan[name] = found if found.active else None
     if not any(plan.values()):
         raise SettingsError(
-            "quant", rule="no convolution or linear layer is left to quantize", instead="fewer exclude patterns"
+            "quant", rule="no convolution or linear layer is left to quantize", instead="use fewer exclude patterns"
         )
     if rule.active and rule not in plan.values():
         raise SettingsError(
             "quant",
             value=rule.name,
-            rule="no layer is left that would have this rule: quant.layers names those of all others",
-            instead="quant=none with the same quant.layers",
+            rule="no layer is left for this rule: quant.layers gives the rules of all the others",
+            instead="use quant=none with the same quant.layers",
         )
     return plan
 
@@ -166,7 +166,7 @@ def _after_entries(names: Sequence[str], entries: Sequence[LayerEntry]) -> list[
     """Return the layers that no entry matches.
 
     Raises:
-        SettingsError: an entry decides about no layer.
+        SettingsError: an entry applies to no layer.
     """
     left = list(names)
     for place, entry in enumerate(entries):
@@ -179,7 +179,7 @@ def _after_entries(names: Sequence[str], entries: Sequence[LayerEntry]) -> list[
                 setting,
                 value=entry.match,
                 rule="has no effect: the entries before it match all of its layers, and the first match counts",
-                instead="this entry before them, or leave it out",
+                instead="move this entry before them, or leave it out",
             )
         left = [name for name in left if not matches(name, entry.match)]
     return left
@@ -194,7 +194,7 @@ def _check_patterns(names: Sequence[str], left: Sequence[str], choice: LayerChoi
             raise SettingsError(
                 "quant.include/exclude",
                 value=pattern,
-                rule="has no effect: quant.layers says which rule all of its layers have",
+                rule="has no effect: quant.layers gives the rule of every layer that it matches",
                 instead="leave one of the two out",
             )
 

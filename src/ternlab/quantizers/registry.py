@@ -1,7 +1,7 @@
-"""Names of the quantization rules, their options, and where their modules are; free of torch.
+"""Registry of the quantization rules: names, options and modules; does not import torch.
 
 A rule is a torch module that is attached to a weight as a parametrization (see `ternlab.quantizers.base`).
-Its options are a `RuleOptions` class, so that a wrong option is answered without importing torch.
+Its options are a `RuleOptions` class, so that a wrong option is reported without importing torch.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from ternlab.quantizers.options import RuleOptions
 
 @dataclass(frozen=True)
 class RuleEntry:
-    """What the registry knows of a rule.
+    """What the registry knows about a rule.
 
     Attributes:
-        options: the class that checks the rule's options.
+        options: the class that validates the rule's options.
         module: `"package.module:Class"` of the parametrization.
     """
 
@@ -62,25 +62,25 @@ def rule_entry(name: str, setting: str = "quant") -> RuleEntry:
     """Return the entry of the rule `name`.
 
     Args:
-        name: of the rule.
-        setting: where it was typed, for messages.
+        name: name of the rule.
+        setting: the setting it was given in, for messages.
 
     Raises:
-        SettingsError: there is no such rule; near matches are named.
+        SettingsError: there is no such rule; near matches are listed.
     """
     return RULES.entry(name, setting)
 
 
 def rule_options(name: str, options: Mapping[str, Any], prefix: str = "quant") -> RuleOptions:
-    """Check `options` of the rule `name`; a dotted key (`threshold.init`) names a nested option.
+    """Validate `options` of the rule `name`; a dotted key (`threshold.init`) names a nested option.
 
     Args:
-        name: of the rule.
+        name: name of the rule.
         options: plain values.
-        prefix: dotted name of where they were typed, for messages.
+        prefix: dotted name of the group they were given in, for messages.
 
     Raises:
-        SettingsError: no such rule, an unknown option, or a value outside its range.
+        SettingsError: unknown rule, unknown option, or a value outside its range.
     """
     return checked(rule_entry(name).options, nested(options), prefix=prefix)
 
@@ -89,7 +89,7 @@ def nested(options: Mapping[str, Any]) -> dict[str, Any]:
     """Turn dotted keys into nested mappings: `{"a.b": 1}` becomes `{"a": {"b": 1}}`.
 
     Raises:
-        SettingsError: a key has both a value of its own and options below it.
+        SettingsError: a key has both a value and nested options.
     """
     tree: dict[str, Any] = {}
     for key, value in options.items():
@@ -106,7 +106,7 @@ def _insert(tree: dict[str, Any], path: list[str], value: Any, key: str) -> None
         for name, inner in value.items():
             _insert(before, [name], inner, key)
     elif head in tree:
-        raise SettingsError(key, value=value, rule="is given twice", instead="one of the two")
+        raise SettingsError(key, value=value, rule="is given twice", instead="give it once")
     else:
         tree[head] = value
 

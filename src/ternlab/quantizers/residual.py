@@ -1,14 +1,14 @@
-r"""Residual expansion: the sum of several ternary weights made from one latent weight.
+r"""Residual expansion: a sum of several ternary weights of one latent weight.
 
 Zhezhi He, Boqing Gong and Deliang Fan, WACV 2019, arXiv 1807.07948, where the rule is SWS with the factors 0.05 and 0.1
 (t_ex = 2) or 0.05, 0.1, 0.15 and 0.2 (t_ex = 4):
 
     y = sum over k of conv(x, S_k t_k(w)) = conv(x, sum over k of S_k t_k(w))
 
-Here it goes around any ternary rule: summand k is the rule with its threshold's factor replaced by the k-th factor.
-With rules whose thresholds follow from w, the supports are nested, and k summands have at most 2 k + 1 levels.
+Here it wraps any ternary rule: summand k is the rule with its threshold factor replaced by the k-th factor.
+For rules whose thresholds are computed from w, the supports are nested, and k summands have at most 2 k + 1 levels.
 
-Backward: the sum of the summands' gradients. One factor is the plain rule.
+Backward: the sum of the summands' gradients. A single factor gives the plain rule.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from ternlab.quantizers.options import TernaryOptions
 
 
 class Residual(Quantizer):
-    """The sum of one rule at several thresholds.
+    """The sum of one rule with several thresholds.
 
     Args:
         weight: the layer's latent weight.
-        options: of the rule, with `rel.factors`.
-        rule: class of the rule.
+        options: the rule's options, with `rel.factors`.
+        rule: the rule's class.
     """
 
     options: TernaryOptions
@@ -46,7 +46,7 @@ class Residual(Quantizer):
 
     @torch.no_grad()
     def codes(self, weight: Tensor) -> Codes:
-        """Return one plane for each summand."""
+        """Return one plane per summand."""
         return Codes(tuple(plane for summand in self._rules() for plane in summand.codes(weight).planes))
 
     def thresholds(self) -> Iterator[nn.Parameter]:
@@ -55,7 +55,7 @@ class Residual(Quantizer):
             yield from summand.thresholds()
 
     def statistics(self, weight: Tensor) -> dict[str, float]:
-        """Return the statistics of every summand; those of the second and further have a number behind the name."""
+        """Return the statistics of every summand; from the second summand on, names have a numeric suffix."""
         rows: dict[str, float] = {}
         for number, summand in enumerate(self._rules(), start=1):
             suffix = f"_{number}" if number > 1 else ""

@@ -1,4 +1,4 @@
-"""The options of each built-in rule; what they do stands in the rule's own file."""
+"""The options of each built-in rule; the rule's own file explains what they do."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Granularity = Literal["layer", "filter"]
 
 
 class TGAOptions(TrainedThresholdOptions):
-    """Options of truncated Gaussian approximation (see `ternlab.quantizers.tga`).
+    """Options of the truncated Gaussian approximation (see `ternlab.quantizers.tga`).
 
     Attributes:
-        scale: `tga` adds the mean of the weights to the scale, as published; `centered` leaves it out,
-            which is the L2-optimal common scale under a Gaussian.
-        stats_grad: let the gradient reach the weights through their mean and deviation as well.
+        scale: `tga` adds the mean of the weights to the scale, as published; `centered` does not, which gives the
+            L2-optimal common scale for a Gaussian.
+        stats_grad: whether the gradient also reaches the weights through their mean and standard deviation.
         gradient_correction: divide the straight-through gradient of the codes by the scale.
     """
 
@@ -32,7 +32,7 @@ class SWSOptions(TernaryOptions):
 
     Attributes:
         factor: threshold as a fraction of the largest |w|.
-        granularity: one threshold and scale for the layer, or for each filter.
+        granularity: one threshold and scale per layer or per filter.
     """
 
     factor: PositiveFloat = 0.05
@@ -44,8 +44,8 @@ class TWNOptions(TernaryOptions):
     """Options of ternary weight networks (see `ternlab.quantizers.twn`).
 
     Attributes:
-        factor: threshold as a fraction of the mean |w|: 0.7 as published, 0.75 in the authors' later program.
-        granularity: one threshold and scale for the layer, or for each filter.
+        factor: threshold as a fraction of the mean |w|: 0.7 as published, 0.75 in the authors' later code.
+        granularity: one threshold and scale per layer or per filter.
     """
 
     factor: PositiveFloat = 0.7
@@ -57,9 +57,9 @@ class TTQOptions(TernaryOptions):
 
     Attributes:
         factor: threshold as a fraction of the largest |w|.
-        first_scale: `one` starts both scales from 1, as the authors' program does; `mean` from the mean |w|
-            beyond the threshold on their side, which keeps a network's activations in place, and makes the
-            gradient of the latent weights small.
+        first_scale: `one` initializes both scales to 1, as in the authors' code; `mean` to the mean |w| beyond the
+            threshold on each side, which preserves a network's activations but makes the gradient of the latent
+            weights small.
     """
 
     factor: PositiveFloat = 0.05
@@ -70,7 +70,7 @@ class BWNOptions(RuleOptions):
     """Options of binary weight networks (see `ternlab.quantizers.bwn`).
 
     Attributes:
-        granularity: one scale for the layer, or for each filter.
+        granularity: one scale per layer or per filter.
     """
 
     granularity: Granularity = "filter"
@@ -82,7 +82,7 @@ class AbsmeanOptions(TernaryOptions):
 
     Attributes:
         factor: threshold as a fraction of the mean |w|; 0.5 is the published rounding.
-        granularity: one scale for the layer, or for each filter.
+        granularity: one scale per layer or per filter.
     """
 
     factor: PositiveFloat = 0.5
@@ -94,8 +94,8 @@ class LSQOptions(TernaryOptions):
 
     Attributes:
         bits: `ternary` has the codes -1, 0, 1; b bits have -2^(b-1) .. 2^(b-1) - 1.
-        factor: the first step over its published initialization.
-        granularity: one step for the layer, or for each filter.
+        factor: initial step size as a multiple of its published initialization.
+        granularity: one step size per layer or per filter.
     """
 
     has_range: ClassVar[bool] = True
@@ -106,13 +106,13 @@ class LSQOptions(TernaryOptions):
     surrogate: SurrogateOptions = SurrogateOptions(kind="clipped")
 
     def label(self, name: str) -> str:
-        """Return the name with the bits (`lsq4`); ternary has the name alone."""
+        """Return the name with the bits (`lsq4`); for ternary, only the name."""
         return super().label(name if self.bits == "ternary" else f"{name}{self.bits}")
 
     @model_validator(mode="after")
     def _expands_ternary(self) -> LSQOptions:
         if self.rel.factors and self.bits != "ternary":
-            raise ValueError("residual expansion (rel.factors) sums ternary weights: bits=ternary")
+            raise ValueError("residual expansion (rel.factors) needs ternary weights: give bits=ternary")
         return self
 
 
@@ -120,8 +120,8 @@ class SEQOptions(TernaryOptions):
     """Options of stretched elastic quantization, ternary (see `ternlab.quantizers.seq`).
 
     Attributes:
-        factor: the first range over the largest |w|.
-        granularity: one range for the layer, or for each filter.
+        factor: initial range as a multiple of the largest |w|.
+        granularity: one range per layer or per filter.
     """
 
     has_range: ClassVar[bool] = True
@@ -136,7 +136,7 @@ class UniformOptions(RuleOptions):
 
     Attributes:
         bits: b bits have the codes -(2^(b-1) - 1) .. 2^(b-1) - 1.
-        granularity: one step for the layer, or for each filter.
+        granularity: one step size per layer or per filter.
     """
 
     bits: Literal[2, 3, 4, 5, 6, 7, 8] = 8

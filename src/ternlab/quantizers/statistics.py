@@ -1,4 +1,4 @@
-"""Statistics of a weight over the elements that share a scale, in float32 or wider."""
+"""Weight statistics over the elements that share a scale, in float32 or wider."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def statistics_dtype(weight: Tensor) -> torch.dtype:
 
 
 def smallest(dtype: torch.dtype) -> float:
-    """Return the smallest number that scales and widths are kept above, so that nothing is divided by 0."""
+    """Return the lower bound for scales and widths that prevents division by 0."""
     limits = torch.finfo(dtype)
     return limits.tiny / limits.eps
 
@@ -25,23 +25,23 @@ def widened(weight: Tensor) -> Tensor:
 
 
 def largest(values: Tensor, granularity: str) -> Tensor:
-    """Return the largest value of the layer (no dimensions) or of each filter (filters, 1, ...)."""
+    """Return the largest value of the layer (a scalar) or of each filter (filters, 1, ...)."""
     dims = _dims(values, granularity)
     return values.amax(dims, keepdim=bool(dims))
 
 
 def mean(values: Tensor, granularity: str) -> Tensor:
-    """Return the mean over the layer (no dimensions) or over each filter (filters, 1, ...)."""
+    """Return the mean over the layer (a scalar) or over each filter (filters, 1, ...)."""
     dims = _dims(values, granularity)
     return values.mean(dims, keepdim=True) if dims else values.mean()
 
 
 def mean_where(values: Tensor, chosen: Tensor, granularity: str) -> Tensor:
-    """Return the mean of the values where `chosen`; 0 where none is. Shapes as `mean`.
+    """Return the mean of the values where `chosen` is true, or 0 if it is nowhere true. Shapes are as for `mean`.
 
     Args:
         values: float32 or wider.
-        chosen: bool, the shape of `values`.
+        chosen: bool, in the shape of `values`.
     """
     dims = _dims(values, granularity)
     kept = chosen.to(values.dtype)
@@ -52,17 +52,17 @@ def mean_where(values: Tensor, chosen: Tensor, granularity: str) -> Tensor:
 
 
 def group_size(weight: Tensor, granularity: str) -> int:
-    """Return how many weights share a scale."""
+    """Return the number of weights that share a scale."""
     return weight.numel() // (weight.shape[0] if _dims(weight, granularity) else 1)
 
 
 def _dims(weight: Tensor, granularity: str) -> tuple[int, ...]:
-    """Return the dimensions of one filter; none for the whole layer, and for weights of one dimension."""
+    """Return the dimensions of one filter; empty for the whole layer and for one-dimensional weights."""
     return tuple(range(1, weight.ndim)) if granularity == "filter" else ()
 
 
 def moments(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and unbiased deviation of all elements, in float32 or wider; the deviation is > 0."""
+    """Return mean and unbiased standard deviation (> 0) of all elements, in float32 or wider."""
     wide = widened(weight)
     unit = _power_of_two(wide)
     scaled = wide / unit
@@ -70,7 +70,7 @@ def moments(weight: Tensor) -> tuple[Tensor, Tensor]:
         average, variance = scaled.reshape(()), torch.zeros_like(unit)
     else:
         variance, average = torch.var_mean(scaled)
-    # A smaller deviation cannot be told from rounding; with a floor, constant weights have no 0 / 0.
+    # A smaller standard deviation is indistinguishable from rounding; the floor avoids 0 / 0 for constant weights.
     return average * unit, variance.clamp(min=torch.finfo(wide.dtype).eps ** 2).sqrt() * unit
 
 
@@ -78,8 +78,8 @@ def moments(weight: Tensor) -> tuple[Tensor, Tensor]:
 def _power_of_two(wide: Tensor) -> Tensor:
     """Return the power of two just above the largest magnitude.
 
-    Weights are divided by it before they are squared: the squares of 1e30 overflow in float32 and those of
-    1e-30 vanish. A power of two costs no digits.
+    Weights are divided by it before they are squared: in float32, the square of 1e30 overflows and that of 1e-30
+    underflows. Dividing by a power of two loses no precision.
     """
     top: Tensor = torch.linalg.vector_norm(wide, math.inf).clamp(min=smallest(wide.dtype))
     mantissa: Tensor = torch.frexp(top).mantissa

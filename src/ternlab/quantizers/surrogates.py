@@ -1,14 +1,14 @@
-r"""Surrogate gradients: by what the gradient is multiplied on its way to the latent weight.
+r"""Surrogate gradients: the factor of the gradient on its way to the latent weight.
 
-Rounding has no useful derivative, so every rule lets the gradient of the effective weight pass to the latent
-weight, times a factor that the three surrogates here define:
+Rounding has no useful derivative, so every rule passes the gradient of the effective weight to the latent weight,
+times a factor. The three surrogates here define it:
 
     straight  1 (Bengio, Leonard & Courville 2013, arXiv 1308.3432)
     clipped   1 inside, 0 outside: where |w| < bound, or inside the range that the rule clips to
     stable    (1 - c cos(pi (v + round v))) / (1 + c cos(pi (v + round v))), c = sqrt(2) pi A (StableQAT)
 
-with v the weight's place among the levels: levels at integers, boundaries halfway. `stable` is 1 at a boundary and
-small at a level, and A = 0 is the plain rule: straight, or clipped for rules with a range.
+where v is the weight's position relative to the levels: levels at integers, boundaries halfway. `stable` is 1 at a
+boundary and small at a level; A = 0 gives the plain rule: straight, or clipped for rules with a range.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from ternlab.quantizers.options import SurrogateOptions
 def gradient_factor(
     options: SurrogateOptions, weight: Tensor, inside: Tensor | None, position: Callable[[], Tensor]
 ) -> Tensor | None:
-    """Return the factor of each weight's gradient, in the weight's dtype; `None` where it is 1 everywhere.
+    """Return the factor of each weight's gradient, in the weight's dtype; `None` if it is 1 everywhere.
 
     Args:
-        options: which surrogate.
+        options: selects the surrogate.
         weight: the latent weight.
-        inside: bool, the weights inside the rule's range; `None` for rules without one.
-        position: gives v; called for `stable` alone.
+        inside: bool mask of the weights inside the rule's range; `None` for rules without a range.
+        position: returns v; called only for `stable`.
     """
     if options.kind == "straight":
         return None

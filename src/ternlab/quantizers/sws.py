@@ -3,7 +3,7 @@ r"""SWS: statistical weight scaling.
 Zhezhi He, Boqing Gong and Deliang Fan, "Optimize Deep Convolutional Neural Network with Ternarized Weights and
 High Accuracy", WACV 2019, arXiv 1807.07948.
 
-Forward, for the latent weight w of one layer, nothing trained but w:
+Forward, for the latent weight w of one layer; only w is trained:
 
     Delta = factor max|w|                       factor = 0.05
     S     = mean of |w| over |w| >= Delta
@@ -13,7 +13,7 @@ Forward, for the latent weight w of one layer, nothing trained but w:
 Backward: dL/dw = dL/d(S t) where |w| < 1, 0 beyond (surrogate: clipped, bound 1). Neither S nor Delta passes a
 gradient, and the gradient is not divided by S.
 
-w = -Delta counts in S and has the code 0, as in the authors' program. `granularity=filter` is ours.
+w = -Delta counts toward S but has the code 0, as in the authors' code. `granularity=filter` is our addition.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class SWS(Quantizer):
     """Statistical weight scaling.
 
     Args:
-        weight: not used; thresholds and scales are computed anew at every pass.
+        weight: not used; thresholds and scales are recomputed in every pass.
         options: see `SWSOptions`.
     """
 
@@ -38,7 +38,7 @@ class SWS(Quantizer):
 
     @torch.no_grad()
     def assign(self, weight: Tensor) -> Assignment:
-        """Return the codes, and the scale over the weights at and beyond the threshold."""
+        """Return the codes and the scale over the weights at and beyond the threshold."""
         wide = widened(weight)
         magnitude = wide.abs()
         threshold = self.options.factor * largest(magnitude, self.options.granularity)

@@ -3,24 +3,24 @@ r"""TGA: truncated Gaussian approximation.
 Zhezhi He and Deliang Fan, "Simultaneously Optimizing Weight and Quantizer of Ternary Neural Network using
 Truncated Gaussian Approximation", CVPR 2019, arXiv 1810.01018.
 
-Forward, for the latent weight w of one layer with mean mu and (unbiased) deviation sigma:
+Forward, for the latent weight w of one layer with mean mu and (unbiased) standard deviation sigma:
 
-    Dc = min(|Delta|, 3 sigma)                 Delta is trained, one number a layer
+    Dc = min(|Delta|, 3 sigma)                 Delta is trained, one per layer
     t  = +1 where w > mu + Dc, -1 where w < mu - Dc, else 0
     S  = mu + sigma lambda(Dc / sigma)         lambda(d) = phi(d) / (1 - Phi(d))
     effective weight = S t
 
-Backward, with g = dL/d(S t) and c = sum(g t):
+Backward, where g = dL/d(S t) and c = sum(g t):
 
     dL/dDelta = c lambda (lambda - d) sign(Delta), 0 where |Delta| >= 3 sigma
     dL/dw     = g + c dS/dw                    (stats_grad: S depends on w through mu and sigma)
     dL/dw     = g                              (without stats_grad)
 
-With `gradient_correction=False` the direct part g becomes S g; a surrogate multiplies the direct part alone. The
-paper's text was not at hand; the rule follows the first author's published program where both are silent.
+With `gradient_correction=False` the direct part g becomes S g; a surrogate only multiplies the direct part. The
+paper's text was not available; where details are open, the rule follows the first author's published code.
 
-Deviations: the scale is kept above `SMALLEST_SCALE` deviations (the published formula can reach 0 or less
-when the mean is far below zero), and constant or one-element weights give codes 0 instead of NaN.
+Differences from the paper: the scale is kept above `SMALLEST_SCALE` standard deviations (the published formula can
+reach 0 or less if the mean is far below zero), and constant or one-element weights give codes 0 instead of NaN.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ _log = logging.getLogger(__name__)
 
 
 class TGA(Quantizer):
-    """Truncated Gaussian approximation with one trainable threshold for the layer.
+    """Truncated Gaussian approximation with one trainable threshold per layer.
 
     Args:
-        weight: the layer's latent weight, any shape; the first threshold is a fraction of its largest
-            magnitude or of its deviation (`threshold.init`, `threshold.unit`).
+        weight: the layer's latent weight, of any shape; the initial threshold is a fraction of its largest magnitude
+            or of its standard deviation (`threshold.init`, `threshold.unit`).
         options: see `TGAOptions`.
     """
 
@@ -80,12 +80,14 @@ class TGA(Quantizer):
 
     @torch.no_grad()
     def statistics(self, weight: Tensor) -> dict[str, float]:
-        """Return threshold as trained, d = effective threshold / sigma, mean, sigma and scale of the layer."""
+        """Return the trained threshold, d = effective threshold / sigma, mean, sigma and scale of the layer."""
         mean, deviation = moments(weight)
         bound = self._bounded(deviation)
         if float(tail_mean(self._mean_of_scale(mean), deviation, bound)) <= 0 and not self._warned:
             self._warned = True
-            _log.warning("The scale of a layer came out <= 0 (mean %.3g) and is kept small and positive.", mean)
+            _log.warning(
+                "The computed scale of a layer is <= 0 (mean %.3g); a small positive one is used instead.", mean
+            )
         return {
             **super().statistics(weight),
             "threshold": float(self.threshold),
@@ -95,19 +97,19 @@ class TGA(Quantizer):
         }
 
     def _bounded(self, deviation: Tensor) -> Tensor:
-        # The bound is detached: a threshold that has reached it has no gradient.
+        # The bound is detached: a threshold at the bound gets no gradient.
         return torch.minimum(self.threshold.to(deviation.dtype).abs(), LARGEST_D * deviation.detach())
 
     def _mean_of_scale(self, mean: Tensor) -> Tensor:
         return mean if self.options.scale == "tga" else torch.zeros_like(mean)
 
     def extra_repr(self) -> str:
-        """Return the options that differ from one rule to the next, for `print(model)`."""
+        """Return the main options of the rule, for `print(model)`."""
         return f"scale={self.options.scale}, stats_grad={self.options.stats_grad}"
 
 
 @torch.no_grad()
 def first_threshold(weight: Tensor, options: ThresholdOptions) -> Tensor:
-    """Return `options.init` times the largest magnitude, or the deviation, of `weight` (no dimensions)."""
+    """Return `options.init` times the largest magnitude or the standard deviation of `weight`, a scalar."""
     unit = largest(widened(weight).abs(), "layer") if options.unit == "max" else moments(weight)[1]
     return options.init * unit

@@ -1,4 +1,4 @@
-"""Scales that are trained, and stay positive."""
+"""Trained scales that stay positive."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ternlab.quantizers.statistics import smallest, widened
 
 
 class _Positive(torch.autograd.Function):
-    """max(|raw|, floor) forward; times the sign and `gradient_scale` backward, also below the floor."""
+    """Forward: max(|raw|, floor). Backward: times the sign and `gradient_scale`, also below the floor."""
 
     @staticmethod
     def forward(ctx: Any, raw: Tensor, gradient_scale: float) -> Tensor:
@@ -27,13 +27,13 @@ class _Positive(torch.autograd.Function):
 
 
 def positive(raw: Tensor, gradient_scale: float = 1.0) -> Tensor:
-    """Return |raw| in float32 or wider, kept above the smallest normal numbers.
+    """Return |raw| in float32 or wider, kept above a tiny floor.
 
-    A step of the optimizer that would carry a scale below 0 is reflected; scales of published programs turn
-    negative there, and codes change their sign. The gradient passes the floor, so that a scale can leave it.
+    An optimizer step that would move a scale below 0 is reflected; in published code scales then become negative, and
+    codes change sign. The gradient passes through the floor, so that a scale can leave it.
 
     Args:
-        raw: the trained parameter, any shape.
+        raw: the trained parameter, of any shape.
         gradient_scale: factor of its gradient.
     """
     # Widened first: in float16 the floor would be 0.06.

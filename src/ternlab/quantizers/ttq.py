@@ -8,16 +8,16 @@ Forward, for the latent weight w of one layer with two trained scales Wp, Wn > 0
     t     = +1 where w > Delta, -1 where w < -Delta, else 0
     effective weight = Wp where t = 1, -Wn where t = -1, else 0
 
-Backward, with g the gradient of the effective weight:
+Backward, where g is the gradient of the effective weight:
 
     dL/dWp = sum of g over t = 1
-    dL/dWn = -sum of g over t = -1              the minus is missing in a popular port
+    dL/dWn = -sum of g over t = -1              a popular port lacks the minus sign
     dL/dw  = Wp g where t = 1, Wn g where t = -1, else g
 
-Both scales start from 1 (`first_scale=one`, as in the authors' program). `first_scale=mean` starts from the mean
-|w| on their side; the gradient of the latent weights is then as small as the weights are, and codes hardly change.
+Both scales are initialized to 1 (`first_scale=one`, as in the authors' code). `first_scale=mean` starts from the mean
+|w| on each side; the gradient of the latent weights is then as small as the weights, and codes hardly change.
 
-Deviation: the scales stay positive (`trained_scale.positive`); in the authors' program they can turn negative.
+Difference from the authors' code: the scales stay positive (`trained_scale.positive`); there they can become negative.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from ternlab.quantizers.trained_scale import positive
 
 
 class TTQ(Quantizer):
-    """Trained ternary quantization with two scales a layer.
+    """Trained ternary quantization with two scales per layer.
 
     Args:
-        weight: the layer's latent weight; the scales start from it.
+        weight: the layer's latent weight, from which the scales are initialized.
         options: see `TTQOptions`.
     """
 

@@ -2,17 +2,17 @@ r"""TWN: ternary weight networks.
 
 Fengfu Li, Bin Liu, Xiaoxing Wang, Bo Zhang and Junchi Yan, "Ternary Weight Networks", arXiv 1605.04711 (2016).
 
-Forward, for the latent weight w of one layer (or filter), nothing trained but w:
+Forward, for the latent weight w of one layer (or filter); only w is trained:
 
-    Delta = factor mean|w|                      factor = 0.7 as published, 0.75 in the authors' later program
+    Delta = factor mean|w|                      factor = 0.7 as published, 0.75 in the authors' later code
     t     = +1 where w > Delta, -1 where w < -Delta, else 0
-    S     = mean of |w| over |w| > Delta        the minimum of ||w - S t|| for this t
+    S     = mean of |w| over |w| > Delta        minimizes ||w - S t|| for this t
     effective weight = S t
 
 Backward: dL/dw = dL/d(S t) (surrogate: straight); neither S nor Delta passes a gradient.
 
-The published program has one threshold and scale a layer, the later one a filter (`granularity=filter`), and leaves the
-last layer in full precision (`first_last`, `exclude`).
+The published code has one threshold and scale per layer. The authors' later code has one per filter
+(`granularity=filter`) and leaves the last layer in full precision (`first_last`, `exclude`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class TWN(Quantizer):
     """Ternary weight networks.
 
     Args:
-        weight: not used; thresholds and scales are computed anew at every pass.
+        weight: not used; thresholds and scales are recomputed in every pass.
         options: see `TWNOptions`.
     """
 
@@ -37,7 +37,7 @@ class TWN(Quantizer):
 
     @torch.no_grad()
     def assign(self, weight: Tensor) -> Assignment:
-        """Return the codes, and the scale over the weights beyond the threshold."""
+        """Return the codes and the scale over the weights beyond the threshold."""
         wide = widened(weight)
         magnitude = wide.abs()
         threshold = self.options.factor * mean(magnitude, self.options.granularity)

@@ -1,6 +1,6 @@
-r"""Uniform symmetric quantization, the common baseline of 2 to 8 bits.
+r"""Uniform symmetric quantization, the common baseline for 2 to 8 bits.
 
-Forward, for the latent weight w of one layer (or filter), nothing trained but w, with Q = 2^(b-1) - 1:
+Forward, for the latent weight w of one layer (or filter) and Q = 2^(b-1) - 1; only w is trained:
 
     S = max|w| / Q
     t = round(w / S)                            from -Q to Q, so every weight is within S / 2 of its level
@@ -26,7 +26,7 @@ class Uniform(Quantizer):
     """Uniform symmetric quantization.
 
     Args:
-        weight: not used; scales are computed anew at every pass.
+        weight: not used; scales are recomputed in every pass.
         options: see `UniformOptions`.
     """
 
@@ -39,7 +39,7 @@ class Uniform(Quantizer):
 
     @torch.no_grad()
     def assign(self, weight: Tensor) -> Assignment:
-        """Return the nearest levels, and their distance as the scale."""
+        """Return the nearest levels and their distance as the scale."""
         wide = widened(weight)
         top = largest(wide.abs(), self.options.granularity)
         scale = (top / self.alphabet[-1]).clamp(min=smallest(wide.dtype))

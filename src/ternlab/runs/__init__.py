@@ -1,1 +1,1 @@
-"""Runs on disk: identity, folder, record, what a run needs, pairing, life cycle."""
+"""Runs on disk: identity, run directory, record, needed runs, pairing, lifecycle."""

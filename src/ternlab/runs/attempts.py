@@ -1,4 +1,4 @@
-"""The attempts of a run: where each one began, and a job that is requeued again and again without a step."""
+"""The attempts of a run: where each started, and detection of a job that is requeued repeatedly without progress."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from ternlab.slurm.allocation import allocation
 
 Attempt = dict[str, Any]
 
-# So often may a SLURM job begin the training of a run at the same step; a preemption or two are bad luck.
+# How many times a SLURM job may start training a run at the same step; a preemption or two can be bad luck.
 MOST_WITHOUT_A_STEP = 3
 
 
 class NoProgressError(TernlabError):
-    """A job was requeued again and again, and the run never got further."""
+    """A job was requeued repeatedly, and the run made no progress."""
 
 
 def new_attempt() -> Attempt:
-    """Return an attempt that begins now; `step` is filled in when the training itself begins.
+    """Return an attempt that starts now; `step` is filled in when the training itself starts.
 
     Until then a quantized run may wait hours for its baseline, whose progress is in the baseline's own record.
     """
@@ -32,17 +32,17 @@ def new_attempt() -> Attempt:
 
 
 def begin_training(attempts: list[Attempt], directory: RunDirectory) -> None:
-    """Fill in where the last of `attempts` begins.
+    """Fill in the step at which the last of `attempts` starts.
 
     Raises:
-        NoProgressError: the last three before it, of the same SLURM job, began there too.
+        NoProgressError: the previous three attempts of the same SLURM job started there too.
     """
     *before, attempt = attempts
     attempt["step"] = step = last_written_step(directory.checkpoints)
     job = attempt["job"]
     if job is None:
         return
-    # Those that were stopped before their training began tell nothing about it; one that failed was not requeued.
+    # Attempts stopped before their training started say nothing about progress; a failed one was not requeued.
     same = [
         one
         for one in before
@@ -51,8 +51,8 @@ def begin_training(attempts: list[Attempt], directory: RunDirectory) -> None:
     last = same[-MOST_WITHOUT_A_STEP:]
     if len(last) == MOST_WITHOUT_A_STEP and all(one["step"] == step for one in last):
         raise NoProgressError(
-            f"Job {job} was requeued {MOST_WITHOUT_A_STEP} times without a step: each time training began at step "
-            f"{step} and left no newer checkpoint.\n"
+            f"Job {job} was requeued {MOST_WITHOUT_A_STEP} times without progress: each time training started at step "
+            f"{step} and saved no newer checkpoint.\n"
             "  instead: a longer time limit (#SBATCH --time), or checkpoint.every_steps=N with a smaller N; "
-            "then hand the job over again (sbatch)"
+            "then resubmit the job (sbatch)"
         )

@@ -1,4 +1,4 @@
-"""The files of checkpoints, by name and age; their bytes are read elsewhere."""
+"""Checkpoint files by name and age; their contents are read elsewhere."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def manifest_file(path: Path) -> Path:
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """Return what is known of a checkpoint without reading it: `sha256`, `bytes`, `run_id`, `step`, `batch`."""
+    """Return what is known about a checkpoint without reading it: `sha256`, `bytes`, `run_id`, `step`, `batch`."""
     manifest: dict[str, Any] = json.loads(manifest_file(path).read_text())
     return manifest
 
@@ -33,15 +33,15 @@ def newest_first(folder: Path) -> list[Path]:
 
 
 def last_written_first(folder: Path) -> list[Path]:
-    """Return the checkpoints in `folder` that have a checksum file, the one that was written last first.
+    """Return the checkpoints in `folder` that have a checksum file, most recently written first.
 
-    That need not be the latest step: a damaged checkpoint of a later step stays until those before it are saved again.
+    The first need not be the latest step: a damaged checkpoint of a later step stays until earlier steps are saved.
     """
     return sorted(newest_first(folder), key=_written, reverse=True)
 
 
 def last_written_step(folder: Path) -> int:
-    """Return the step of the checkpoint that was written last, 0 without one."""
+    """Return the step of the most recently written checkpoint, or 0 if there is none."""
     written = last_written_first(folder)
     return int(written[0].stem.removeprefix("step-")) if written else 0
 

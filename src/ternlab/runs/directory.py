@@ -1,4 +1,4 @@
-"""The folder of a run: what lies where, and how its state is told from outside."""
+"""The run directory: its files, and how to read a run's state from outside."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ternlab.runs.record import Record, read_record
 from ternlab.settings.load import config_of, settings_from_config
 from ternlab.settings.root import Settings
 
-# In the names of folders that are no runs any more: moved aside by `force=true`, or being removed.
+# In the names of directories that are no longer runs: moved aside by `force=true`, or being removed.
 ASIDE = ".aside-"
 
 
@@ -29,7 +29,7 @@ class RunDirectory:
     """Paths of one run.
 
     Attributes:
-        path: the folder; its name is the run's id.
+        path: the run directory; its name is the run id.
     """
 
     path: Path
@@ -41,12 +41,12 @@ class RunDirectory:
 
     @property
     def config_file(self) -> Path:
-        """The resolved settings, as the command line could give them."""
+        """The resolved settings, as they could be given on the command line."""
         return self.path / "config.yaml"
 
     @property
     def inputs_file(self) -> Path:
-        """Which files a training in several processes takes: weights to start from, by name."""
+        """The input files of a training in several processes (such as initial weights), by name."""
         return self.path / "inputs.json"
 
     @property
@@ -56,17 +56,17 @@ class RunDirectory:
 
     @property
     def metrics_file(self) -> Path:
-        """One row for each epoch."""
+        """One row per epoch."""
         return self.path / "metrics.csv"
 
     @property
     def layers_file(self) -> Path:
-        """One row for each epoch and quantized layer."""
+        """One row per epoch and quantized layer."""
         return self.path / "layers.csv"
 
     @property
     def checkpoints(self) -> Path:
-        """Training states, newest last."""
+        """Checkpoints, newest last."""
         return self.path / "checkpoints"
 
     @property
@@ -76,18 +76,18 @@ class RunDirectory:
 
     @property
     def log_file(self) -> Path:
-        """What was printed, and the tracebacks that were not."""
+        """Everything that was printed, plus tracebacks, which are not printed."""
         return self.path / "log.txt"
 
     def lock(self) -> RunLock:
-        """Return the lock that a process holds while it works here."""
+        """Return the lock that a process holds while it works in this directory."""
         return RunLock(self.path / "lock")
 
     def create(self) -> None:
-        """Make the folder.
+        """Create the directory.
 
         Raises:
-            SettingsError: it cannot be made or written.
+            SettingsError: it cannot be created or written.
         """
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
@@ -98,16 +98,16 @@ class RunDirectory:
             raise SettingsError(
                 "paths.runs",
                 value=str(self.path.parent),
-                rule=f"the run's folder cannot be written there ({error.strerror})",
-                instead="paths.runs=FOLDER, with a folder that you may write",
+                rule=f"the run directory cannot be written there ({error.strerror})",
+                instead="paths.runs=FOLDER, with a folder that you can write to",
             ) from error
 
     def record(self) -> Record | None:
-        """Return the record, or `None` when the run was never started."""
+        """Return the record, or `None` if the run was never started."""
         return read_record(self.record_file)
 
     def write_inputs(self, inputs: Mapping[str, Path]) -> None:
-        """Write which files the training takes, beside the settings, for the processes that train."""
+        """Write the list of the training's input files next to the settings, for the training processes."""
         write_json(self.inputs_file, {name: str(path) for name, path in inputs.items()})
 
     def inputs(self) -> dict[str, Path]:
@@ -122,19 +122,19 @@ class RunDirectory:
             raise StorageError(f"{self.inputs_file}: is not a readable list of files ({error}).") from error
 
     def write_settings(self, settings: Settings) -> None:
-        """Write the resolved settings, without `force`: who types them again wants to go on."""
+        """Write the resolved settings without `force`: a user who runs them again wants to resume."""
         kept = settings.model_copy(update={"force": False})
         write_text(self.config_file, yaml.safe_dump(config_of(kept), sort_keys=False))
 
     def command(self) -> str:
-        """Return what a person types to train the run of the frozen settings in this folder."""
+        """Return the command that trains the run from the frozen settings in this directory."""
         return shlex.join(["python", "src/train.py", "--config-path", str(self.path), "--config-name", "config"])
 
     def settings(self) -> Settings:
-        """Read the settings back.
+        """Read the settings.
 
         Raises:
-            SettingsError: there are none, or they are not readable.
+            SettingsError: they are missing or not readable.
         """
         return settings_from_config(self.config())
 
@@ -143,15 +143,15 @@ class RunDirectory:
         try:
             config = yaml.safe_load(self.config_file.read_text())
             if not isinstance(config, dict):
-                raise ValueError(f"it holds {type(config).__name__}, not settings")
+                raise ValueError(f"it contains {type(config).__name__}, not settings")
         except (OSError, ValueError, yaml.YAMLError) as error:
             raise SettingsError(
-                "run", value=str(self.path), rule=f"has no readable config.yaml ({error})", instead="another run"
+                "run", value=str(self.path), rule=f"has no readable config.yaml ({error})", instead="name another run"
             ) from error
         return config
 
     def move_aside(self) -> Path | None:
-        """Rename the folder so that the run starts afresh; return its new path, `None` if there was none."""
+        """Rename the directory so that the run starts over; return its new path, or `None` if there was no run."""
         if not self.record_file.exists():
             return None
         aside = self.path.with_name(f"{self.run_id}{ASIDE}{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
@@ -160,12 +160,12 @@ class RunDirectory:
 
 
 def run_directory(runs: str | Path, run_id: str) -> RunDirectory:
-    """Return the folder of `run_id` below `runs`, whether it exists or not."""
+    """Return the directory of `run_id` in `runs`, whether or not it exists."""
     return RunDirectory(Path(runs).resolve() / run_id)
 
 
 def fitting_ids(name: str, ids: Iterable[str]) -> list[str]:
-    """Return the id that is `name`, or else those that begin or end with it, or else those that contain it."""
+    """Return the id equal to `name`, else those that start or end with it, else those that contain it."""
     known = list(ids)
     return (
         [one for one in known if one == name]
@@ -175,12 +175,12 @@ def fitting_ids(name: str, ids: Iterable[str]) -> list[str]:
 
 
 def existing_run(runs: str | Path, name: str, setting: str = "run") -> RunDirectory:
-    """Find a run by its id, by a unique beginning or ending of it, or by its folder's path.
+    """Find a run by its id, by a unique part of it, or by the path of its directory.
 
     Args:
         runs: folder of the runs.
-        name: what was typed.
-        setting: where it was typed, for messages.
+        name: what the user typed.
+        setting: the setting it was given in, for messages.
 
     Raises:
         SettingsError: there is no such run, or more than one.
@@ -189,21 +189,21 @@ def existing_run(runs: str | Path, name: str, setting: str = "run") -> RunDirect
         return RunDirectory(Path(name).resolve())
     ids = sorted(path.parent.name for path in Path(runs).glob("*/record.json"))
     fitting = fitting_ids(name, ids)
-    # A run that `force` moved aside has the beginning of the run that took its place.
+    # The name of a run that `force` moved aside starts with the id of the run that replaced it.
     fitting = [run for run in fitting if ASIDE not in run] or fitting
     if len(fitting) == 1:
         return run_directory(runs, fitting[0])
-    rule = f"there is no such run below {runs}" if not fitting else f"{len(fitting)} runs fit: {', '.join(fitting)}"
+    rule = f"there is no such run in {runs}" if not fitting else f"{len(fitting)} runs match: {', '.join(fitting)}"
     raise SettingsError(setting, value=name, rule=rule, instead=did_you_mean(name, ids) if ids else "train one first")
 
 
 def trained_run(runs: str | Path, name: str, instead: str) -> RunDirectory:
-    """Find a run as `existing_run` does that has its final weights.
+    """Find a run like `existing_run`, and require its final weights.
 
     Args:
         runs: folder of the runs.
-        name: what was typed.
-        instead: what to do when the run has none, for the message.
+        name: what the user typed.
+        instead: what to do if the run has no final weights, for the message.
 
     Raises:
         SettingsError: there is no such run, more than one, or it has no final weights.
@@ -211,6 +211,6 @@ def trained_run(runs: str | Path, name: str, instead: str) -> RunDirectory:
     directory = existing_run(runs, name)
     if not directory.weights_file.exists():
         status = (directory.record() or {}).get("status")
-        rule = f"has no final weights; it is {status}"
+        rule = f"has no final weights (its status is {status})"
         raise SettingsError("run", value=directory.run_id, rule=rule, instead=instead)
     return directory

@@ -1,4 +1,4 @@
-"""A run is a function of its settings: its id is a hash of those that can change the result."""
+"""Run identity: the id of a run is a hash of the settings that can change its result."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ternlab.models.weights_file import weights_fingerprint
 from ternlab.settings.algorithm import AlgorithmSettings
 from ternlab.settings.root import Settings
 
-# Raised when the same settings no longer give the same result, so that old runs are not taken for new ones.
+# Incremented when the same settings no longer give the same result, so that old runs are not mistaken for new ones.
 IDENTITY_VERSION = 1
 _HASH_LETTERS = 10
 
@@ -25,8 +25,8 @@ _HASH_LETTERS = 10
 def run_id(settings: Settings) -> str:
     """Return the id of the run of `settings`, e.g. `digits-resnet34-tga-s0-1f2e3d4c5b`.
 
-    Left out are paths, loggers, devices, workers, and every setting at its default; so that a new
-    option with a default does not give old runs a new id. Files count by their contents.
+    Paths, loggers, devices, workers and every setting at its default are not part of it. So a new option with a
+    default does not change the ids of earlier runs. Files count by their contents.
     """
     canonical = json.dumps(identity(settings), sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(canonical.encode()).hexdigest()[:_HASH_LETTERS]
@@ -34,7 +34,7 @@ def run_id(settings: Settings) -> str:
 
 
 def identity(settings: Settings) -> dict[str, Any]:
-    """Return what the id is a hash of: plain values, nested as the settings are."""
+    """Return the values that the id is a hash of: plain values, nested like the settings."""
     values = _values(settings)
     values["version"] = IDENTITY_VERSION
     values["seed"] = settings.seed
@@ -42,12 +42,12 @@ def identity(settings: Settings) -> dict[str, Any]:
         values.pop("baseline", None)
         values.pop("quant", None)
     elif settings.quant.layers:
-        # As they are typed, so that an option at its default is left out here as well.
+        # As typed, so that options at their defaults are omitted here as well.
         values["quant"]["layers"] = [entry.typed() for entry in settings.quant.differing]
         if not settings.quant.differing:
             del values["quant"]["layers"]
     if settings.algorithm == AlgorithmSettings():
-        # Its name too, so that ids are those of before there was another training.
+        # The name too, so that ids are the same as before other algorithms existed.
         values.pop("algorithm", None)
     contents = {
         "data": data_fingerprint(settings.data),
@@ -81,15 +81,15 @@ def _values(section: Section) -> dict[str, Any]:
     return values
 
 
-# Asked once a class: a plan of a sweep has the ids of ten thousand runs.
+# Computed once per class: the plan of a sweep may need the ids of ten thousand runs.
 _defaults = functools.cache(identity_defaults)
 
 
 def file_digest(setting: str, path: str | None) -> str | None:
-    """Return the sha256 of a file's bytes in hex, or `None` for no file.
+    """Return the hex SHA-256 of a file's bytes, or `None` for no file.
 
     Raises:
-        SettingsError: the file cannot be read; `setting` is named.
+        SettingsError: the file cannot be read; the message names `setting`.
     """
     if path is None:
         return None
@@ -98,5 +98,5 @@ def file_digest(setting: str, path: str | None) -> str | None:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise SettingsError(
-            setting, value=path, rule=f"cannot be read ({error.strerror})", instead="the path of an existing file"
+            setting, value=path, rule=f"cannot be read ({error.strerror})", instead="give the path of an existing file"
         ) from error

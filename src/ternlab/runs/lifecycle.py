@@ -1,4 +1,4 @@
-"""The life of a run: found finished, gone on with, or trained from the start; its record always true."""
+"""Run lifecycle: a run is found finished, resumed, or trained from the start; its record is always up to date."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ _log = logging.getLogger(__name__)
 _WAIT_SECONDS = 2.0
 
 
-# Trains a run: takes its settings, its folder and the files that it needs; returns metrics and facts.
-# It is handed in, so that this module does not import torch.
+# Trains a run: takes its settings, its directory and its input files; returns metrics and facts.
+# Passed in as an argument, so that this module does not import torch.
 Train = Callable[[Settings, RunDirectory, Inputs], tuple[dict[str, float], dict[str, Any]]]
 
 
@@ -49,20 +49,20 @@ def complete(
     stop: StopRequest | None = None,
     check: Callable[[Settings], None] | None = None,
 ) -> RunDirectory:
-    """Make sure that the run of `settings` is finished, and before it all runs that it needs; return its folder.
+    """Complete the run of `settings`, after all runs that it needs, and return its directory.
 
     Args:
-        settings: of the run.
-        command: what a person types for this run; goes into the record.
+        settings: settings of the run.
+        command: the command that the user types for this run; written to the record.
         train: trains a run.
-        stop: asked while waiting for another process; default: nobody asks.
-        check: checks of a quantized run that need torch, before anything is trained.
+        stop: polled while waiting for another process; default: no stop requests.
+        check: checks of quantized runs that need torch; called before anything is trained.
 
     Raises:
-        RunHeldError: another process works on it.
-        DivergedError: it diverges, or did so before.
+        RunHeldError: another process is working on it.
+        DivergedError: it diverges, or diverged earlier.
         RunInterrupted: a signal asked to stop.
-        TernlabError: anything else that ends it; the record says `failed`.
+        TernlabError: anything else that ends the run; the record says `failed`.
     """
     directory = run_directory(settings.paths.runs, run_id(settings))
     if settings.force:
@@ -74,7 +74,7 @@ def complete(
         _check_quantized(settings, check)
     directory.create()
     with directory.lock(), log_to_file(directory.log_file):
-        # Another process may have finished it between the look and the lock.
+        # Another process may have finished it before this one got the lock.
         if _is_final(directory):
             return directory
         with _recording(directory, settings, command) as record:
@@ -88,7 +88,7 @@ def complete(
 
 
 def _check_before_anything_is_spent(settings: Settings) -> None:
-    """Raise SettingsError when what the settings name is not there; imports no torch."""
+    """Raise SettingsError if something that the settings name does not exist; does not import torch."""
     check_data(settings.data, Path(settings.paths.data))
     check_weights(settings.model)
     file_digest("ckpt_path", settings.ckpt_path)
@@ -101,7 +101,7 @@ def _check_before_anything_is_spent(settings: Settings) -> None:
 
 
 def _check_quantized(settings: Settings, check: Callable[[Settings], None]) -> None:
-    """Check a run and all that it needs, as far as they are quantized."""
+    """Check the run and all runs that it needs, if they are quantized."""
     needed = [need.settings for need, _ in ordered(needs(settings), run_id(settings)) if not need.existing]
     for one in (settings, *needed):
         if one.quant.active:
@@ -110,13 +110,13 @@ def _check_quantized(settings: Settings, check: Callable[[Settings], None]) -> N
 
 def _train(settings: Settings, directory: RunDirectory, needed: tuple[Need, ...], record: Record, train: Train) -> None:
     begin_training(record["attempts"], directory)
-    # Written down before the training, which may be killed.
+    # Saved before the training, which may be killed.
     write_record(directory.record_file, record)
     started = time.monotonic()
     try:
         metrics, facts = train(settings, directory, inputs(settings, needed))
     finally:
-        # Without the time that the needed runs took: their own records have that.
+        # Excludes the time of the needed runs, which is in their own records.
         record["attempts"][-1]["seconds"] = round(time.monotonic() - started, 3)
     baseline = next((need.directory for need in needed if need.role == BASELINE), None)
     if baseline is not None:
@@ -127,21 +127,21 @@ def _train(settings: Settings, directory: RunDirectory, needed: tuple[Need, ...]
 
 
 def _note(need: Need, record: Record) -> None:
-    """Write down which run was needed; of the baseline also its numbers."""
+    """Record which run was needed; for the baseline, also its results."""
     record["needs"][need.role] = need.directory.run_id
     if need.role == BASELINE:
         record.update(baseline_run_id=need.directory.run_id, baseline=_about(need.directory))
 
 
 def _about(baseline: RunDirectory) -> dict[str, Any]:
-    """Return what the record keeps of the baseline: numbers that no later change of its folder can change."""
+    """Return a copy of the baseline's results for the record; later changes to the baseline do not affect it."""
     record = baseline.record() or {}
     kept = ("run_id", "metrics", "seconds", "facts", "epochs")
     return {"path": str(baseline.path), **{key: record.get(key) for key in kept}}
 
 
 def _complete_need(need: Need, train: Train, stop: StopRequest | None) -> None:
-    """Find or train a run that another one needs; wait for it when another process is training it."""
+    """Find or train a run that another run needs; wait if another process is training it."""
     directory = need.directory
     command = directory.command()
     said = False
@@ -163,7 +163,7 @@ def _complete_need(need: Need, train: Train, stop: StopRequest | None) -> None:
                 stop.leave_if_asked()
             time.sleep(_WAIT_SECONDS)
         except Exception as error:
-            error.add_note(f"this happened in the {need.role}, {directory.run_id}")
+            error.add_note(f"this happened in the {need.role} run {directory.run_id}")
             raise
 
 
@@ -171,13 +171,13 @@ def _is_final(directory: RunDirectory) -> bool:
     """Return whether the run is finished.
 
     Raises:
-        DivergedError: it diverged; the same settings would do so again.
+        DivergedError: it diverged; the same settings would diverge again.
     """
     record = directory.record() or {}
     if record.get("status") == Status.DIVERGED:
         raise DivergedError(
-            f"Run {directory.run_id} diverged before: {(record.get('error') or {}).get('message', '')}\n"
-            "  or force=true to try the same settings again"
+            f"Run {directory.run_id} has already diverged: {(record.get('error') or {}).get('message', '')}\n"
+            "  or force=true to retry the same settings"
         )
     return record.get("status") == Status.FINISHED
 
@@ -187,12 +187,12 @@ def _set_aside(directory: RunDirectory) -> None:
         return
     with directory.lock():
         aside = directory.move_aside()
-    _log.info("the run of before is kept in %s", aside)
+    _log.info("previous run moved to %s", aside)
 
 
 @contextlib.contextmanager
 def _recording(directory: RunDirectory, settings: Settings, command: str) -> Iterator[Record]:
-    """Keep the record true while the block runs: running, then how it ended."""
+    """Keep the record up to date: `running` while the block runs, then how it ended."""
     record = _begun(directory, settings, command)
     attempt: Attempt = record["attempts"][-1]
     directory.write_settings(settings)
@@ -258,4 +258,4 @@ def _warn_of_other_arithmetic(baseline: Record, facts: dict[str, Any]) -> None:
     before = baseline.get("facts", {}).get("arithmetic", {}).get("precision")
     after = facts.get("arithmetic", {}).get("precision")
     if before != after:
-        _log.warning("The baseline was trained in %s and this run in %s: not the same recipe.", before, after)
+        _log.warning("The baseline was trained in %s and this run in %s, so their recipes differ.", before, after)

@@ -1,4 +1,4 @@
-"""Tables of metrics: CSV files that are always whole."""
+"""Metric tables: CSV files that are always complete."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Row = dict[str, Any]
 
 
 class MetricsTable:
-    """Rows with a `step` column, rewritten whole and atomically at every addition.
+    """Rows with a `step` column; every addition rewrites the whole file atomically.
 
     Args:
-        path: a CSV file; rows that it holds already are kept.
+        path: a CSV file; existing rows are kept.
     """
 
     def __init__(self, path: Path) -> None:
@@ -24,12 +24,12 @@ class MetricsTable:
         self.rows: list[Row] = list(read_table(path))
 
     def add(self, *rows: Row) -> None:
-        """Append rows; a new column is empty in the rows before."""
+        """Append rows; a new column is empty in earlier rows."""
         self.rows.extend(rows)
         self._write()
 
     def keep_until(self, step: int) -> None:
-        """Drop the rows from after `step`; a resumed run writes them again."""
+        """Drop the rows after `step`; a resumed run writes them again."""
         kept = [row for row in self.rows if int(row["step"]) <= step]
         if len(kept) != len(self.rows):
             self.rows = kept
@@ -45,7 +45,7 @@ class MetricsTable:
 
 
 def read_table(path: Path) -> list[Row]:
-    """Return the rows of a table as text, `[]` when there is none."""
+    """Return the rows of a table as strings, or `[]` if there is no file."""
     if not path.exists():
         return []
     with path.open(newline="") as file:

@@ -1,7 +1,7 @@
-"""What a run needs: the runs that must be finished before it, and the files that it takes. One answer for all.
+"""What a run needs: the runs that must finish before it, and its input files. All code asks here.
 
-The life of a single run and the scheduler of a sweep both follow it. A part of ternlab, or a plugin, that needs a run
-or a file for its trainings registers a function of the settings here; nothing else has to know of it.
+The lifecycle of a single run and the scheduler of a sweep both use this. A part of ternlab or a plugin that needs a
+run or a file for training registers a function of the settings here; nothing else has to know about it.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from ternlab.runs.identity import run_id
 from ternlab.runs.pairing import baseline_of
 from ternlab.settings.root import Settings
 
-# What a training takes: the name of an input -> its file, in safetensors or as a checkpoint.
+# Input files of a training by name, as safetensors or checkpoints.
 Inputs = Mapping[str, Path]
 NO_INPUTS: Inputs = {}
-# The weights before the first step.
+# The initial weights.
 START = "start"
 
 _DEEPEST = 50
@@ -29,14 +29,14 @@ _DEEPEST = 50
 
 @dataclass(frozen=True)
 class Need:
-    """A run that must be finished before another one.
+    """A run that must be finished before another run.
 
     Attributes:
-        role: what it is to the run that needs it, in a person's words ("baseline"); a run has one run of each role.
-        settings: of the needed run.
-        directory: its folder, whether it was trained or not.
-        gives: inputs of the needing run that are the final weights of this one; none when only its results are used.
-        existing: a finished run that the settings name. It is never trained, and no part of the plan of a sweep.
+        role: its role for the run that needs it, as shown to the user ("baseline"); a run needs one run per role.
+        settings: settings of the needed run.
+        directory: its run directory, whether or not it was trained.
+        gives: inputs of the needing run that are this run's final weights; empty if only its results are used.
+        existing: the settings name a finished run. It is never trained and is not part of a sweep's plan.
     """
 
     role: str
@@ -47,11 +47,11 @@ class Need:
 
     @classmethod
     def of(cls, role: str, settings: Settings, gives: tuple[str, ...] = ()) -> Need:
-        """Return the need of the run of `settings`, which is trained when it is not finished."""
+        """Return a need for the run of `settings`, which is trained if it is not finished."""
         return cls(role, settings, run_directory(settings.paths.runs, run_id(settings)), gives)
 
 
-# Where an input comes from: a file, or the role of a needed run, whose final weights it is.
+# Where an input comes from: a file, or the role of a needed run, meaning its final weights.
 Source = Path | str
 DeclareNeeds = Callable[[Settings], Iterable[Need]]
 DeclareInputs = Callable[[Settings], Mapping[str, Source]]
@@ -61,67 +61,69 @@ INPUTS: dict[str, DeclareInputs] = {}
 
 
 def register_needs(declare: DeclareNeeds) -> DeclareNeeds:
-    """Let a function say which runs a run needs; it must not import torch.
+    """Register a function that returns the runs that a run needs; it must not import torch.
 
-    It may look only at settings that are part of the run's id: the same run always needs the same runs.
+    It may depend only on settings that are part of the run id: the same run always needs the same runs.
     """
     NEEDS[_name(declare)] = declare
     return declare
 
 
 def register_inputs(declare: DeclareInputs) -> DeclareInputs:
-    """Let a function say which inputs a training takes, and where each comes from; see `register_needs`."""
+    """Register a function that returns the inputs of a training and their sources; see `register_needs`."""
     INPUTS[_name(declare)] = declare
     return declare
 
 
 def needs(settings: Settings) -> tuple[Need, ...]:
-    """Return the runs that must be finished before the run of `settings`, and what it takes from each.
+    """Return the runs that must be finished before the run of `settings`, and the inputs that each provides.
 
-    Those that they need themselves are not among them; see `ordered`.
+    Runs that these runs need in turn are not included; see `ordered`.
 
     Raises:
-        SettingsError: the settings name a run that cannot be used, or what was registered contradicts itself.
+        SettingsError: the settings name a run that cannot be used, or registered functions contradict each other.
     """
     found: dict[str, Need] = {}
     for need in (need for declare in NEEDS.values() for need in declare(settings)):
         before = found.setdefault(need.role, need)
         if before.directory != need.directory:
             runs = f"{before.directory.run_id} and {need.directory.run_id}"
-            raise SettingsError("needs", value=need.role, rule=f"two runs have this role: {runs}", instead="two roles")
+            raise SettingsError(
+                "needs", value=need.role, rule=f"two runs have this role: {runs}", instead="use two different roles"
+            )
         found[need.role] = replace(before, gives=(*before.gives, *need.gives))
     for name, source in _sources(settings):
         if isinstance(source, Path):
             continue
         if source not in found:
-            raise SettingsError(name, value=source, rule=f"this run has no {source}", instead="the path of a file")
+            raise SettingsError(name, value=source, rule=f"this run has no {source}", instead="give the path of a file")
         found[source] = replace(found[source], gives=(*found[source].gives, name))
     _check_given_once(settings, found.values())
     return tuple(map(_tidied, found.values()))
 
 
 def inputs(settings: Settings, needed: Iterable[Need]) -> Inputs:
-    """Return the files that the training of `settings` takes.
+    """Return the input files of the training of `settings`.
 
     Args:
-        settings: of the run.
-        needed: its needs; their files are there once these runs are finished.
+        settings: settings of the run.
+        needed: its needs; their files exist once these runs are finished.
     """
     files = {name: source for name, source in _sources(settings) if isinstance(source, Path)}
     return {**files, **{name: need.directory.weights_file for need in needed for name in need.gives}}
 
 
 def ordered(needed: Iterable[Need], run: str) -> list[tuple[Need, tuple[Need, ...]]]:
-    """Return every run that must be finished before another one, at any depth, each once, with its own needs.
+    """Return every run that another run needs, directly or indirectly, each once and with its own needs.
 
-    A run comes after all that it needs.
+    Each run comes after all runs that it needs.
 
     Args:
-        needed: the needs of that other run.
-        run: its id.
+        needed: the needs of the other run.
+        run: the id of the other run.
 
     Raises:
-        SettingsError: a run needs itself, or the reasons of `needs`.
+        SettingsError: a run needs itself, or any error of `needs`.
     """
     found: dict[RunDirectory, tuple[Need, tuple[Need, ...]]] = {}
 
@@ -145,12 +147,12 @@ def _endless(way: tuple[str, ...]) -> SettingsError:
         "needs",
         value=" -> ".join(way if known else (*way[:3], "...")),
         rule="a run cannot need itself" if known else f"more than {_DEEPEST} runs, each of which needs the next",
-        instead="functions given to register_needs that return () for the last run",
+        instead="make the functions passed to register_needs return () for the last run",
     )
 
 
 def _tidied(need: Need) -> Need:
-    """Return a need with each input once, and without `force`: who types that wants one run afresh, none of others."""
+    """Return a need with each input once and without `force`, which restarts only the run itself."""
     settings = need.settings.model_copy(update={"force": False}) if need.settings.force else need.settings
     return replace(need, settings=settings, gives=tuple(dict.fromkeys(need.gives)))
 
@@ -160,18 +162,18 @@ def _sources(settings: Settings) -> list[tuple[str, Source]]:
 
 
 def _check_given_once(settings: Settings, needed: Iterable[Need]) -> None:
-    """Refuse an input that is to come from two places."""
+    """Reject an input that has two sources."""
     given: dict[str, str] = {}
     files = [(name, str(source)) for name, source in _sources(settings) if isinstance(source, Path)]
     for name, place in (*files, *((name, need.directory.run_id) for need in needed for name in need.gives)):
         if given.setdefault(name, place) != place:
             raise SettingsError(
-                "inputs", value=name, rule=f"would come from {given[name]} and from {place}", instead="one of them"
+                "inputs", value=name, rule=f"would come from {given[name]} and from {place}", instead="keep one of them"
             )
 
 
 def _name(declare: Callable[..., object]) -> str:
-    # A module that is imported again takes its own place.
+    # A module that is imported again replaces its earlier entry.
     return f"{declare.__module__}:{declare.__qualname__}"
 
 

@@ -1,4 +1,4 @@
-"""A quantized run and its full-precision twin: finding the twin, and what the quantization cost."""
+"""Pairs a quantized run with its full-precision baseline: finds the baseline and computes the degradation."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _OF_THE_IMAGES = (
 
 
 def baseline_of(settings: Settings) -> tuple[Settings, RunDirectory]:
-    """Return settings and folder of the full-precision twin of a quantized run, trained or not.
+    """Return the settings and the run directory of a quantized run's full-precision baseline, trained or not.
 
     Raises:
         SettingsError: `baseline.run` names no run, or one that cannot be a baseline of this run.
     """
     if settings.baseline.run is None:
-        # Nothing of the quantization is in the twin: runs that differ in nothing else share it.
+        # The baseline does not depend on the quantization: runs that differ only in quantization share it.
         twin = _twin(settings.model_copy(update={"quant": QuantSettings()}))
         twin_id = run_id(twin)
         reasons = _differences(settings, twin) or _other_files(settings, twin, twin_id)
@@ -55,12 +55,12 @@ def baseline_of(settings: Settings) -> tuple[Settings, RunDirectory]:
 
 @functools.lru_cache(maxsize=1024)
 def _twin(rest: Settings) -> Settings:
-    """Return the twin of settings without their quantization; a plan of a sweep asks for the same ones often."""
+    """Return the baseline of settings without quantization; cached, because sweep plans repeat the same ones."""
     return twin_of(rest)
 
 
 def _differences(settings: Settings, twin: Settings) -> list[str]:
-    """Return in what a twin differs that makes it no twin: network, images, or seed. Its recipe may differ."""
+    """Return the differences that rule out a baseline: network, images or seed. Its recipe may differ."""
     pairs = {
         "model.name": (twin.model.name, settings.model.name),
         **_options(settings, twin),
@@ -82,7 +82,7 @@ def _other_files(settings: Settings, twin: Settings, twin_id: str) -> list[str]:
 
 
 def _options(settings: Settings, twin: Settings) -> dict[str, tuple[object, object]]:
-    """Return what the options of the network are in the twin and in the run, but for those of its training."""
+    """Return the network options of the baseline and of the run, except those that only affect training."""
     options = twin.model.options(), settings.model.options()
     names = {name for each in options for name in each} - settings.model.training_options
     if twin.model.name != settings.model.name:
@@ -96,21 +96,21 @@ def _refuse(setting: str, value: object, reasons: list[str]) -> None:
             setting,
             value=value,
             rule=f"cannot be the baseline of this run: {', '.join(reasons)}",
-            instead="leave it out, to find or train the right one",
+            instead="leave it out, and the right one is found or trained",
         )
 
 
 def paired_metrics(quantized: Mapping[str, float], baseline: Record) -> dict[str, float]:
-    """Return `baseline/...` and `degradation/...` of the metrics that are paired; positive where the run is worse.
+    """Return `baseline/...` and `degradation/...` of the paired metrics; degradation is positive if the run is worse.
 
     Args:
-        quantized: metrics of the quantized run, `test/...` among them.
-        baseline: record of its finished twin.
+        quantized: metrics of the quantized run, including `test/...`.
+        baseline: record of its finished baseline.
     """
     pairs: dict[str, float] = {}
     for name, entry in paired().items():
         of_baseline, own = baseline["metrics"].get(f"test/{name}"), quantized.get(f"test/{name}")
-        # A metric of a plugin is younger than a baseline that was trained without it.
+        # The baseline may have been trained before a plugin added the metric.
         if of_baseline is not None and own is not None:
             pairs[f"baseline/{name}"] = of_baseline
             pairs[f"degradation/{name}"] = entry.degradation(of_baseline, own)

@@ -1,4 +1,4 @@
-"""What a record says of code, versions and machine."""
+"""What a record says about code, versions and machine."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def versions() -> dict[str, str]:
 
 
 def git_state(folder: Path | None = None) -> dict[str, str | bool] | None:
-    """Return commit, whether files differ from it, and a hash of the difference; `None` outside git."""
+    """Return the commit, whether the working tree is dirty, and a hash of the diff; `None` outside git."""
     folder = folder or Path(__file__).parent
     commit = _git(folder, "rev-parse", "HEAD")
     if commit is None:
@@ -50,8 +50,8 @@ def host() -> dict[str, Any]:
 
 
 def command() -> str:
-    """Return the command line of this process as it can be pasted into a shell."""
-    # Not sys.argv, to which settings of Hydra were added.
+    """Return the command line of this process, quoted for a shell."""
+    # Not sys.argv, to which Hydra settings were added.
     return shlex.join(["python", *sys.orig_argv[1:]])
 
 

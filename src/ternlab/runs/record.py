@@ -1,4 +1,4 @@
-"""A run's record: its state and results in one JSON file."""
+"""A run's record: its status and results in one JSON file."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ternlab.core.files import write_json
 
 Record = dict[str, Any]
 
-# Raised when a key changes its meaning; readers refuse records from the future.
+# Incremented when a key changes its meaning; readers reject records of later versions.
 RECORD_VERSION = 1
 
 
 class Status(StrEnum):
-    """Where a run is. Only `finished` and `diverged` are final."""
+    """The status of a run. Only `finished` and `diverged` are final."""
 
     RUNNING = "running"
     FINISHED = "finished"
@@ -28,20 +28,24 @@ class Status(StrEnum):
 
 
 def read_record(path: Path) -> Record | None:
-    """Return the record in `path`, or `None` when there is none.
+    """Return the record in `path`, or `None` if there is none.
 
     Raises:
-        StorageError: the file is there but is not a record.
+        StorageError: the file exists but is not a readable record.
     """
     try:
         record = json.loads(path.read_text())
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
-        raise StorageError(f"{path}: is not a readable record ({error}).\n  instead: move its folder away") from error
+        raise StorageError(
+            f"{path}: is not a readable record ({error}).\n  instead: move its directory away"
+        ) from error
     version = record.get("record_version", 0) if isinstance(record, dict) else None
     if not isinstance(version, int) or version > RECORD_VERSION:
-        raise StorageError(f"{path}: is not a record of this version of ternlab.\n  instead: a newer ternlab")
+        raise StorageError(
+            f"{path}: is not a record that this version of ternlab can read.\n  instead: use a newer ternlab"
+        )
     return dict(record)
 
 
@@ -51,7 +55,7 @@ def write_record(path: Path, record: Record) -> None:
 
 
 def finite(value: Any) -> Any:
-    """Replace numbers that JSON does not have by `None`; a diverged run has them."""
+    """Replace non-finite numbers, which JSON does not support, with `None`; a diverged run may have some."""
     if isinstance(value, dict):
         return {key: finite(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

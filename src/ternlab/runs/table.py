@@ -1,4 +1,4 @@
-"""The small table at the end of a run."""
+"""The results table printed at the end of a run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ternlab.runs.record import Record
 
 
 def print_table(directory: RunDirectory) -> None:
-    """Print what a finished run found, beside its baseline when it has one, to standard output."""
+    """Print the results of a finished run to standard output, next to its baseline's if it has one."""
     record = directory.record() or {}
     baseline = record.get("baseline")
     table = Table(title=f"{record['model']} on {record['data']}", title_justify="left", show_header=True)
@@ -62,7 +62,7 @@ def _rows(record: Record, baseline: Record | None) -> list[tuple[str, ...]]:
 
 
 def _shown(name: str, value: float | None, *, cost: bool = False) -> str:
-    """Return the value of a metric as a cell; `cost`: of its degradation, with a sign."""
+    """Return a metric's value as a table cell; with `cost` it is a degradation and gets a sign."""
     if value is None:
         return ""
     entry = METRICS[name]
@@ -71,7 +71,7 @@ def _shown(name: str, value: float | None, *, cost: bool = False) -> str:
 
 
 def _epochs(record: Record, baseline: Record) -> str:
-    """Return the epochs of the quantized run, after those of its baseline when it starts from there."""
+    """Return the epochs of the quantized run, preceded by its baseline's if it starts from there."""
     own = str(record["epochs"])
     return f"{baseline['epochs']} + {own}" if record.get("starts_from") == "baseline" else own
 

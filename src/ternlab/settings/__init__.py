@@ -1,1 +1,1 @@
-"""The schema of a run, assembled from the options of its parts, typed and checked."""
+"""The schema of a run, assembled from the options of its parts, typed and validated."""

@@ -1,4 +1,4 @@
-"""Settings of the training algorithm: its name, and its own options beside it."""
+"""Settings of the training algorithm: its name and its own options."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class AlgorithmSettings(Section):
 
     Attributes:
         name: a name registered in `ternlab.algorithms.registry`.
-        options: the algorithm's own; in the configuration they stand beside the name.
+        options: the algorithm's own options; in the configuration they are next to the name.
     """
 
     name: str = DEFAULT
@@ -27,10 +27,10 @@ class AlgorithmSettings(Section):
 
 
 def algorithm_settings(values: Mapping[str, Any]) -> AlgorithmSettings:
-    """Check the flat `algorithm` group of the configuration.
+    """Validate the flat `algorithm` group of the configuration.
 
     Args:
-        values: the name and the algorithm's options side by side.
+        values: the name and the algorithm's options, at the same level.
 
     Raises:
         SettingsError: unknown algorithm, unknown option, or a value outside its range.
@@ -46,5 +46,5 @@ def algorithm_settings(values: Mapping[str, Any]) -> AlgorithmSettings:
 
 
 def algorithm_config(settings: AlgorithmSettings) -> dict[str, Any]:
-    """Return the configuration that `algorithm_settings` turns into equal settings."""
+    """Return the configuration from which `algorithm_settings` builds equal settings."""
     return {"name": settings.name, **settings.options.model_dump(mode="json")}

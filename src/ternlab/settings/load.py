@@ -1,4 +1,4 @@
-"""From a configuration to settings and back; the only place where configuration becomes typed."""
+"""Conversion between a configuration and typed settings; the only place where configuration becomes typed."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _NOT_OF_A_RECIPE = frozenset({"paths", "force", "plugins", "ckpt_path", "logger"
 
 
 def settings_from_config(config: Mapping[str, Any]) -> Settings:
-    """Check a resolved configuration.
+    """Validate a resolved configuration.
 
     Args:
-        config: plain nested values, as Hydra composes them and `config.yaml` holds them.
+        config: plain nested values, as composed by Hydra and stored in `config.yaml`.
 
     Raises:
-        SettingsError: anything that cannot be used; the first problem found.
+        SettingsError: something cannot be used; reports the first problem found.
     """
     _refuse_targets(config)
     import_plugins(config.get("plugins") or ())
@@ -43,7 +43,7 @@ def settings_from_config(config: Mapping[str, Any]) -> Settings:
 
 
 def config_of(settings: Settings) -> dict[str, Any]:
-    """Return the configuration that `settings_from_config` turns into equal settings."""
+    """Return the configuration from which `settings_from_config` builds equal settings."""
     config = settings.model_dump(mode="json")
     rule = config["quant"].pop("rule")
     if settings.quant.network_rule.active:
@@ -55,12 +55,12 @@ def config_of(settings: Settings) -> dict[str, Any]:
 
 
 def twin_of(settings: Settings) -> Settings:
-    """Return the full-precision twin of a quantized run: the same recipe and seed without quantization.
+    """Return the settings of a quantized run's full-precision baseline: same recipe and seed, no quantization.
 
-    The twin is trained on labels alone, whatever the algorithm and the loss terms of the run.
+    The baseline is trained only on labels, whatever the algorithm and loss terms of the run.
 
     Raises:
-        SettingsError: `baseline.overrides` is not a list of `name=value`, or makes bad settings.
+        SettingsError: `baseline.overrides` is not a list of `name=value`, or yields invalid settings.
     """
     config = config_of(settings)
     config["quant"] = {"name": "none"}
@@ -75,8 +75,8 @@ def twin_of(settings: Settings) -> Settings:
         raise SettingsError(
             "baseline.overrides",
             value=list(settings.baseline.overrides),
-            rule="a baseline is in full precision",
-            instead="overrides of other settings than quant",
+            rule="a baseline must be in full precision",
+            instead="override only settings outside quant",
         )
     return twin
 
@@ -100,11 +100,13 @@ def _assign(config: dict[str, Any], assignment: str) -> None:
     try:
         value = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError) as error:
-        raise SettingsError("baseline.overrides", value=assignment, rule=f"{text!r} is not a value") from error
+        raise SettingsError("baseline.overrides", value=assignment, rule=f"{text!r} is not a valid value") from error
     try:
         put(config, name, value)
     except ValueError as error:
-        raise SettingsError("baseline.overrides", value=assignment, rule=f"{error} holds no settings") from None
+        raise SettingsError(
+            "baseline.overrides", value=assignment, rule=f"{error} is not a group of settings"
+        ) from None
 
 
 def _refuse_targets(config: Mapping[str, Any]) -> None:
@@ -114,20 +116,20 @@ def _refuse_targets(config: Mapping[str, Any]) -> None:
         if name.rpartition(".")[2].startswith("_"):
             raise SettingsError(
                 name,
-                rule="settings name things, they never run code, so keys such as _target_ are refused",
-                instead="register the part in a module of your own and name it with plugins=[your_module]",
+                rule="settings name things and never run code, so keys such as _target_ are not allowed",
+                instead="register the part in your own module and load that with plugins=[your_module]",
             )
 
 
 def _has_private_key(value: Any) -> bool:
-    """Return whether a key begins with an underscore; without the names, which cost more than the look."""
+    """Return whether any key starts with an underscore; does not build the dotted names, which would cost more."""
     if isinstance(value, dict):
         return any(str(key).rpartition(".")[2].startswith("_") for key in value) or any(
             _has_private_key(inner) for inner in value.values() if isinstance(inner, dict | list | Mapping)
         )
     if isinstance(value, list):
         return any(_has_private_key(inner) for inner in value if isinstance(inner, dict | list | Mapping))
-    # Rarer mappings: the slow way looks closer.
+    # Other mapping types are rare; the slow path checks them.
     return isinstance(value, Mapping)
 
 
@@ -143,30 +145,30 @@ def _keys(value: Any, name: str = "") -> Iterator[str]:
 
 
 def import_plugins(names: Any) -> None:
-    """Import modules that register networks, data sets, rules, algorithms and loss terms.
+    """Import modules that register networks, data sets, rules, algorithms or loss terms.
 
     Raises:
-        SettingsError: not a list, or there is no such module.
+        SettingsError: not a list, or a module cannot be imported.
     """
     if isinstance(names, str):
-        raise SettingsError("plugins", value=names, rule="is a list of modules", instead=f"'plugins=[{names}]'")
+        raise SettingsError("plugins", value=names, rule="must be a list of modules", instead=f"'plugins=[{names}]'")
     for name in names:
         try:
             importlib.import_module(str(name))
         except ImportError as error:
             raise SettingsError(
-                "plugins", value=str(name), rule=f"cannot be imported ({error})", instead="a module on PYTHONPATH"
+                "plugins", value=str(name), rule=f"cannot be imported ({error})", instead="give a module on PYTHONPATH"
             ) from error
 
 
 def _check_pairs(settings: Settings) -> None:
-    """Refuse settings that are fine one by one and wrong together."""
+    """Reject settings that are valid individually but not in combination."""
     settings.algorithm.options.check(settings)
     if settings.quant.sequential and settings.trainer.accumulate_grad_batches > 1:
         raise SettingsError(
             "trainer.accumulate_grad_batches",
             value=settings.trainer.accumulate_grad_batches,
-            rule="the two passes of quant.update=sequential would add up the gradients of different thresholds",
+            rule="the two passes of quant.update=sequential would accumulate gradients at different thresholds",
             instead="quant.update=joint, or trainer.accumulate_grad_batches=1 with a larger data.batch_size",
         )
     processes = settings.trainer.devices * settings.trainer.nodes
@@ -174,13 +176,13 @@ def _check_pairs(settings: Settings) -> None:
         raise SettingsError(
             "data.batch_size",
             value=settings.data.batch_size,
-            rule=f"is the batch of all {processes} processes together, so it must be a multiple of {processes}",
+            rule=f"is the total over all {processes} processes, so it must be a multiple of {processes}",
             instead=f"data.batch_size={max(1, settings.data.batch_size // processes) * processes}",
         )
     if settings.baseline.overrides and settings.baseline.run:
         raise SettingsError(
             "baseline.overrides",
             value=list(settings.baseline.overrides),
-            rule=f"changes the recipe of a twin, but baseline.run={settings.baseline.run} names a finished one",
-            instead="one of the two",
+            rule=f"changes the baseline's recipe, but baseline.run={settings.baseline.run} names a finished run",
+            instead="give only one of the two",
         )

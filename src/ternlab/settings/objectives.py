@@ -1,4 +1,4 @@
-"""Settings of loss terms that are added to those of the algorithm."""
+"""Settings of loss terms that are added to the algorithm's own terms."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ternlab.objectives.registry import TermOptions, term_entry
 
 
 class TermSettings(Section):
-    """A loss term that is added to what the algorithm minimises.
+    """A loss term that is added to the algorithm's loss.
 
     Attributes:
         name: a name registered in `ternlab.objectives.registry`.
         weight: its factor in the sum; a term of weight 0 is not computed.
-        options: the term's own; in the configuration they stand beside the weight (`objectives.NAME.OPTION`).
+        options: the term's own options; in the configuration they are next to the weight (`objectives.NAME.OPTION`).
     """
 
     name: str
@@ -28,20 +28,20 @@ class TermSettings(Section):
 
 
 def objectives_settings(values: Mapping[str, Any]) -> tuple[TermSettings, ...]:
-    """Check the `objectives` of the configuration.
+    """Validate the `objectives` of the configuration.
 
     Args:
         values: weight and options of each term by its name.
 
     Returns:
-        the terms in the order of their names.
+        the terms, sorted by name.
 
     Raises:
         SettingsError: unknown term, unknown option, or a value outside its range.
     """
     if not isinstance(values, Mapping):
         raise SettingsError(
-            "objectives", value=values, rule="is a group of loss terms", instead="+objectives.NAME.weight=0.1"
+            "objectives", value=values, rule="must be a group of loss terms", instead="+objectives.NAME.weight=0.1"
         )
     return tuple(_term(name, values[name]) for name in sorted(values))
 
@@ -51,7 +51,9 @@ def _term(name: str, values: Any) -> TermSettings:
     entry = term_entry(name)
     values = {} if values is None else values
     if not isinstance(values, Mapping):
-        raise SettingsError(prefix, value=values, rule="is a group of settings", instead=f"+{prefix}.weight={values}")
+        raise SettingsError(
+            prefix, value=values, rule="must be a group of settings", instead=f"+{prefix}.weight={values}"
+        )
     known = {*entry.options.model_fields, "weight"}
     for key in values:
         if key not in known:
@@ -62,5 +64,5 @@ def _term(name: str, values: Any) -> TermSettings:
 
 
 def objectives_config(terms: tuple[TermSettings, ...]) -> dict[str, Any]:
-    """Return the configuration that `objectives_settings` turns into equal settings."""
+    """Return the configuration from which `objectives_settings` builds equal settings."""
     return {one.name: {"weight": one.weight, **one.options.model_dump(mode="json")} for one in terms}

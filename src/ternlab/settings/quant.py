@@ -1,4 +1,4 @@
-"""Settings of the quantization: which layers, which rule, and where the weights start."""
+"""Settings of the quantization: which layers, which rule, and the initial weights."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from ternlab.quantizers.registry import RULES, rule_entry, rule_options
 
 
 class QuantSettings(LayerChoice):
-    """The rule and its options, the layers, and the start of the weights.
+    """The rule and its options, the layers, and the initial weights.
 
     Attributes:
-        name: a rule registered in `ternlab.quantizers.registry`, or `none` for full precision; `layers` names the rules
-            of layers that differ.
-        init: `baseline` starts from the trained full-precision twin, `scratch` from the model's own
+        name: a rule registered in `ternlab.quantizers.registry`, or `none` for full precision; `layers` gives the
+            rules of layers that differ.
+        init: `baseline` starts from the trained full-precision baseline, `scratch` from the model's own
             initialization, `file` from `init_file`.
-        init_file: weights of the same network in full precision.
-        rule: the rule's own options; in the configuration they stand beside the others.
+        init_file: full-precision weights of the same network.
+        rule: the rule's own options; in the configuration they are next to the others.
     """
 
     name: str = FULL_PRECISION
@@ -44,7 +44,7 @@ class QuantSettings(LayerChoice):
 
     @property
     def differing(self) -> tuple[LayerEntry, ...]:
-        """The entries of `layers`, but for the last ones that say what holds for all other layers anyway."""
+        """The entries of `layers`, without trailing ones that give the rule that applies to all other layers anyway."""
         entries = self.layers
         while entries and not self.restrictions() and entries[-1].rule == self.network_rule:
             entries = entries[:-1]
@@ -52,9 +52,9 @@ class QuantSettings(LayerChoice):
 
     @property
     def label(self) -> str:
-        """What the rule is called in ids and tables: its name and what makes another rule of it (`sws-rel2`).
+        """The rule's label in ids and tables: its name, plus what makes it a different rule (`sws-rel2`).
 
-        Where layers have rules of other labels, that of the network, or else of the first entry, and `-mixed`.
+        If layers have rules with different labels: the network's label (else the first entry's) followed by `-mixed`.
         """
         labels = [rule.label for rule in (self.network_rule, *self.differing) if rule.active]
         if not labels:
@@ -63,7 +63,7 @@ class QuantSettings(LayerChoice):
 
     @property
     def sequential(self) -> bool:
-        """Whether thresholds and weights are stepped one after the other, with a pass over the batch for each."""
+        """Whether thresholds and weights are updated one after the other, each with its own pass over the batch."""
         return any(update == "sequential" for _, update in _updates(self))
 
 
@@ -71,13 +71,13 @@ _COMMON = set(QuantSettings.model_fields) - {"rule"}
 
 
 def quant_settings(values: Mapping[str, Any]) -> QuantSettings:
-    """Check the flat `quant` group of the configuration.
+    """Validate the flat `quant` group of the configuration.
 
     Args:
-        values: the common settings and the rule's options side by side.
+        values: the common settings and the rule's options, at the same level.
 
     Raises:
-        SettingsError: unknown rule, unknown option, value outside its range, or an impossible pair.
+        SettingsError: unknown rule, unknown option, a value outside its range, or an invalid combination.
     """
     name = str(values.get("name", FULL_PRECISION))
     common = {key: value for key, value in values.items() if key in _COMMON and key != "layers"}
@@ -110,7 +110,7 @@ def _network_rule(name: str, options: Mapping[str, Any]) -> LayerRule:
 
 
 def _updates(settings: QuantSettings) -> Iterator[tuple[str, str]]:
-    """Yield the name and the value of `update` of each rule with trained thresholds."""
+    """Yield the setting name and the value of `update` for each rule with trained thresholds."""
     rules = [("quant", settings.network_rule)]
     rules += [(f"quant.layers.{place}", entry.rule) for place, entry in enumerate(settings.layers)]
     for setting, rule in rules:
@@ -126,7 +126,7 @@ def _check_updates(settings: QuantSettings) -> None:
             raise SettingsError(
                 setting,
                 value=update,
-                rule=f"the passes over a batch are those of all layers, and {first[0]}={first[1]}",
+                rule=f"all layers share the passes over a batch, and {first[0]}={first[1]}",
                 instead=f"update: {first[1]}",
             )
 
@@ -136,13 +136,13 @@ def _check_start(settings: QuantSettings) -> None:
         raise SettingsError(
             "quant.init",
             value="file",
-            rule="needs the file with the first weights",
+            rule="needs a file with the initial weights",
             instead="quant.init=file quant.init_file=PATH",
         )
     if settings.init != "file" and settings.init_file is not None:
         raise SettingsError(
             "quant.init_file",
             value=settings.init_file,
-            rule=f"goes with quant.init=file, but quant.init={settings.init}",
-            instead="quant.init=file quant.init_file=PATH, or neither",
+            rule=f"only applies to quant.init=file, but quant.init={settings.init}",
+            instead="quant.init=file quant.init_file=PATH, or leave both out",
         )

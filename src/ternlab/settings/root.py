@@ -1,4 +1,4 @@
-"""The whole of a run's settings."""
+"""The complete settings of a run."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from ternlab.settings.trainer import CheckpointSettings, TrainerSettings
 
 
 class BaselineSettings(Section):
-    """The full-precision twin of a quantized run.
+    """The full-precision baseline of a quantized run.
 
     Attributes:
-        run: id of an existing run to use as the twin (`None`: the run of the same recipe and seed).
-        overrides: settings in which the twin's recipe differs, as they are typed (`[optim.lr=0.1]`).
+        run: id of an existing run to use as the baseline (`None`: the run with the same recipe and seed).
+        overrides: overrides that change the baseline's recipe, as typed on the command line (`[optim.lr=0.1]`).
     """
 
     run: str | None = None
@@ -31,12 +31,12 @@ class BaselineSettings(Section):
 
 
 class LoggerSettings(Section):
-    """Where metrics are mirrored; the run's own files are always written.
+    """Where metrics are also sent; the run's own files are always written.
 
     Attributes:
         name: `local` (nothing else) or `wandb`.
-        project, entity, group: of W&B; the default group is the sweep, else the baseline.
-        mode: of W&B; `auto` is online with a key in the environment or netrc, else offline.
+        project, entity, group: W&B options; the default group is the sweep, or else the baseline.
+        mode: W&B mode; `auto` is online if there is an API key in the environment or netrc, else offline.
     """
 
     name: Literal["local", "wandb"] = "local"
@@ -47,10 +47,10 @@ class LoggerSettings(Section):
 
 
 class PathSettings(Section):
-    """Folders; relative ones are taken from where the command is typed.
+    """Folders; relative paths start from the current working directory.
 
     Attributes:
-        runs: holds one folder for each run.
+        runs: contains one directory per run.
         data: downloaded data sets.
         sweeps: plans and records of sweeps.
     """
@@ -61,15 +61,15 @@ class PathSettings(Section):
 
 
 class Settings(Section):
-    """Everything that a run is a function of, and how it is carried out.
+    """Everything that determines a run's result, and how the run is executed.
 
     Attributes:
-        objectives: loss terms beside those of the algorithm; in the configuration a mapping from their names.
-        seed: of initialization, order and augmentation; 0 is a seed like any other.
-        ckpt_path: checkpoint of the same network to go on from, when the run has none of its own yet.
-        force: move an existing run of the same id aside and start afresh.
-        tags: free words for W&B and the record.
-        plugins: modules to import first; what they register is in the id by its name.
+        objectives: loss terms in addition to the algorithm's own; in the configuration, a mapping by name.
+        seed: seed of initialization, data order and augmentation; 0 is a seed like any other.
+        ckpt_path: checkpoint of the same network to resume from if the run has no checkpoint of its own yet.
+        force: move an existing run with the same id aside and start over.
+        tags: free-form words for W&B and the record.
+        plugins: modules to import first; what they register is part of the run id by its name.
     """
 
     seed: NonNegativeInt = 0

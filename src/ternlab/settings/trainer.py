@@ -1,4 +1,4 @@
-"""Settings of the training loop, its machine and its checkpoints."""
+"""Settings of the training loop, the hardware and checkpoints."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from ternlab.core.fields import NonNegativeInt, PositiveFloat, PositiveInt, Sect
 
 
 class TrainerSettings(Section):
-    """How long to train, and on what.
+    """How long to train, and on which hardware.
 
     Attributes:
         max_epochs: epochs of training; 0 only evaluates.
-        accumulate_grad_batches: batches whose gradients make one step (not with `quant.update=sequential`).
-        gradient_clip_val: largest norm of all gradients together (`None`: no clipping).
+        accumulate_grad_batches: batches whose gradients form one step (not with `quant.update=sequential`).
+        gradient_clip_val: maximum norm of all gradients together (`None`: no clipping).
         precision: `32`, `bf16-mixed`, or `auto` (chosen for the machine; the reason is printed).
-        channels_last: memory format of images and weights, likewise.
-        accelerator, devices: more than one device trains with one process each (DDP); devices of one node.
-        nodes: of a SLURM job, with `devices` processes on each; the command must run once on each (slurm/train.sbatch).
-        threads: CPU threads of one process (`None`: as torch finds them).
-        progress: `rich` bar on a terminal, `plain` lines, or `auto`.
+        channels_last: whether images and weights use the channels_last memory format; `auto` chooses.
+        accelerator, devices: `devices` is per node; with more than one, each has its own process (DDP).
+        nodes: nodes of a SLURM job, with `devices` processes on each; the command must run once per node
+            (slurm/train.sbatch).
+        threads: CPU threads per process (`None`: torch's default).
+        progress: `rich` for a progress bar, `plain` for lines, or `auto`.
     """
 
     max_epochs: NonNegativeInt = 6
@@ -38,16 +39,16 @@ class TrainerSettings(Section):
     @field_validator("precision", mode="before")
     @classmethod
     def _number_as_text(cls, value: Any) -> Any:
-        """Take `trainer.precision=32`, which the command line reads as a number."""
+        """Accept `trainer.precision=32`, which the command line parses as a number."""
         return str(value) if isinstance(value, int) else value
 
 
 class CheckpointSettings(Section):
-    """When the state is saved; none of it changes the result.
+    """When checkpoints are saved; none of this changes the result.
 
     Attributes:
         every_steps: optimizer steps between two checkpoints (`None`: only at the end of each epoch).
-        keep: how many complete checkpoints stay; at least 2, so that a torn one has a predecessor.
+        keep: how many complete checkpoints to keep; at least 2, so that a damaged one has a predecessor.
     """
 
     every_steps: PositiveInt | None = free(None)

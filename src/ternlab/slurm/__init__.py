@@ -1,1 +1,1 @@
-"""The job's side of SLURM: what the job is, and its script."""
+"""SLURM from inside a job: its allocation and its script."""

@@ -1,4 +1,4 @@
-"""What SLURM says about the job that this process is in, and whether a run fits into it."""
+"""The SLURM job of this process, and whether a run matches it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from ternlab.core.errors import SettingsError
 
 @dataclass(frozen=True)
 class Allocation:
-    """A SLURM job, as the environment of one of its processes tells it.
+    """A SLURM job, as described by the environment of one of its processes.
 
     Attributes:
         job_id: SLURM_JOB_ID, unique for every task of an array.
-        job: how a person and `scontrol` call it: of an array `<array's id>_<task's number>`, else `job_id`.
-        restarts: how often SLURM has requeued it.
-        nodes, tasks: of the step that `srun` has started, else of the job; 1 where SLURM says nothing.
-        node, process: number of this node, and of this process among those that `srun` has started together.
-        step: id of the step; `None` when this process is in none, as in a batch script or in the shell of `salloc`.
+        job: its name for users and `scontrol`: `<array id>_<task number>` for an array task, else `job_id`.
+        restarts: how many times SLURM has requeued it.
+        nodes, tasks: counts of the step that `srun` started, else of the job; 1 if SLURM does not set them.
+        node, process: number of this node, and of this process among those that `srun` started together.
+        step: id of the step; `None` outside a step, as in a batch script or in the shell of `salloc`.
         nodelist: names of the nodes, in SLURM's short form (`n[1-2]`).
     """
 
@@ -35,17 +35,17 @@ class Allocation:
 
 
 def allocation(environment: Mapping[str, str] | None = None) -> Allocation | None:
-    """Return the job of this process, `None` outside of SLURM.
+    """Return the job of this process, or `None` outside SLURM.
 
     Args:
-        environment: default: that of this process.
+        environment: default: the environment of this process.
     """
     given = os.environ if environment is None else environment
     job_id = given.get("SLURM_JOB_ID")
     if not job_id:
         return None
     array, index = given.get("SLURM_ARRAY_JOB_ID"), given.get("SLURM_ARRAY_TASK_ID")
-    # A batch script has SLURM_PROCID too; only what srun starts has the number of its tasks.
+    # A batch script also has SLURM_PROCID; only processes started by srun have the number of tasks.
     step = given.get("SLURM_STEP_ID", given.get("SLURM_STEPID", "0")) if "SLURM_STEP_NUM_TASKS" in given else None
     nodes = ("SLURM_STEP_NUM_NODES",) if step is not None else ()
     tasks = ("SLURM_STEP_NUM_TASKS",) if step is not None else ()
@@ -63,23 +63,23 @@ def allocation(environment: Mapping[str, str] | None = None) -> Allocation | Non
 
 
 def leave_step(environment: MutableMapping[str, str]) -> None:
-    """Take out of `environment` that it is one of several tasks of `srun`.
+    """Remove from `environment` the information that this process is one of several tasks of `srun`.
 
-    For processes that srun starts on every node and that start runs of their own (workers of Ray).
+    For processes that srun starts on every node and that start their own runs (Ray workers).
     """
     for name in [name for name in environment if name.startswith("SLURM_STEP") or name == "SLURM_PROCID"]:
         del environment[name]
 
 
 def check_tasks(nodes: int, environment: Mapping[str, str] | None = None) -> None:
-    """Make sure that a run with `trainer.nodes=nodes` is started as it must be: one task on each of its nodes.
+    """Make sure that a run with `trainer.nodes=nodes` was started correctly: with one task on each of its nodes.
 
     Args:
-        nodes: of the run.
-        environment: default: that of this process.
+        nodes: nodes of the run.
+        environment: default: the environment of this process.
 
     Raises:
-        SettingsError: it is not; the message shows the lines of the job's script to change.
+        SettingsError: it was not; the message shows the lines to change in the job script.
     """
     given = os.environ if environment is None else environment
     here = allocation(given)
@@ -88,12 +88,12 @@ def check_tasks(nodes: int, environment: Mapping[str, str] | None = None) -> Non
             raise _too_many(here)
         return
     if here is None:
-        raise _refused(nodes, "needs a SLURM job with one task on each node, and this process is in none")
-    # Before the look at the step: the lines of the job's script are what a person has to change.
+        raise _refused(nodes, "needs a SLURM job with one task on each node, but this process is not in a job")
+    # Checked before the step: the lines of the job script are what the user has to change.
     if here.nodes != nodes or here.tasks != nodes:
-        raise _refused(nodes, f"needs {nodes} nodes with one task on each, and SLURM started: {_said(given)}")
+        raise _refused(nodes, f"needs {nodes} nodes with one task on each, but SLURM started: {_said(given)}")
     if here.step is None:
-        raise _refused(nodes, "needs one task on each node, and this process was not started by srun")
+        raise _refused(nodes, "needs one task on each node, but this process was not started by srun")
 
 
 def _too_many(here: Allocation) -> SettingsError:
@@ -103,13 +103,13 @@ def _too_many(here: Allocation) -> SettingsError:
     return SettingsError(
         "trainer.nodes",
         value=1,
-        rule=f"the run has one task, and srun started {here.tasks} ({here.nodes} nodes): all would train the same run",
-        instead=f"{_lines(1)}\n  or, to train it in all of them: {several}{devices}, with\n{_lines(here.nodes)}",
+        rule=f"the run has one task, but srun started {here.tasks} ({here.nodes} nodes): all would train the same run",
+        instead=f"{_lines(1)}\n  or, to use all of them for one run: {several}{devices}, with\n{_lines(here.nodes)}",
     )
 
 
 def _refused(nodes: int, rule: str) -> SettingsError:
-    instead = f"sbatch slurm/train.sbatch ... trainer.nodes={nodes}, or srun in a script of your own, with\n"
+    instead = f"sbatch slurm/train.sbatch ... trainer.nodes={nodes}, or srun in your own script, with\n"
     return SettingsError("trainer.nodes", value=nodes, rule=rule, instead=instead + _lines(nodes))
 
 
@@ -125,7 +125,7 @@ def _said(given: Mapping[str, str]) -> str:
 
 def _number(given: Mapping[str, str], *names: str, default: int) -> int:
     for name in names:
-        # SLURM writes some numbers as `2(x3)`; those that are read here are plain.
+        # SLURM writes some numbers as `2(x3)`; those read here are plain.
         if given.get(name, "").isdigit():
             return int(given[name])
     return default

@@ -1,4 +1,4 @@
-"""The script of a job: `python -m ternlab.slurm.job [--record=FILE] COMMAND...`; nothing else requeues a job."""
+"""The job script: `python -m ternlab.slurm.job [--record=FILE] COMMAND...`; only this module requeues jobs."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from ternlab.slurm.state import Fate, fate_of, requeue
 from ternlab.slurm.step import step_command, step_environment
 
 _log = logging.getLogger(__name__)
-# They announce the end of a job; a process that is still importing dies of them, and has nothing to save yet.
+# These signals announce the end of a job; they kill a process that is still importing and has nothing to save.
 _ANNOUNCING = {128 + number for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM)}
-# A run counts its own starts without a step, but not those in which it could not even begin.
+# A run counts its own attempts without progress, but not those that ended before the run started.
 _MOST_RESTARTS_UNSAVED = 20
 _CAUGHT = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
 def run_job(command: Sequence[str], *, record: Path | None = None, environment: Mapping[str, str] | None = None) -> int:
-    """Run `command` once on each node of this SLURM job, see to its requeueing, and return the exit code.
+    """Run `command` once on each node of this SLURM job, requeue the job if needed, and return the exit code.
 
-    A command that ends with `ExitCode.INTERRUPTED` has saved its state: the job is requeued, unless SLURM has done
-    so itself, or somebody has cancelled it. Anything else but 0 is the end of the job.
+    A command that ends with `ExitCode.INTERRUPTED` has saved its state: the job is requeued, unless SLURM has already
+    done so or the job was cancelled. Any other non-zero exit code ends the job.
 
     Args:
-        command: program and arguments; no shell reads them.
-        record: file that says how the job ended, for who asks without `sacct`: JSON with `code` or `signal`, `job`,
-            `job_id`, `restarts`, `host` and `time`. It is written when the job has ended with anything but success
-            and will not come back, and removed when it succeeds.
-        environment: default: that of this process.
+        command: program and arguments; not interpreted by a shell.
+        record: file that says how the job ended, as a substitute for `sacct`: JSON with `code` or `signal`, `job`,
+            `job_id`, `restarts`, `host` and `time`. It is written if the job has failed and will not be requeued, and
+            removed if the job succeeds.
+        environment: default: the environment of this process.
 
     Raises:
         SettingsError: this process is not in a SLURM job.
@@ -50,7 +50,9 @@ def run_job(command: Sequence[str], *, record: Path | None = None, environment: 
     here = allocation({name: value for name, value in given.items() if not name.startswith("SLURM_STEP")})
     if here is None:
         raise SettingsError(
-            "ternlab.slurm.job", rule="is the script of a SLURM job", instead="sbatch slurm/train.sbatch SETTINGS..."
+            "ternlab.slurm.job",
+            rule="must be run as the script of a SLURM job",
+            instead="sbatch slurm/train.sbatch SETTINGS...",
         )
     with _undisturbed():
         code = _run(step_command(here, command, given), step_environment(given))
@@ -64,12 +66,12 @@ def run_job(command: Sequence[str], *, record: Path | None = None, environment: 
 
 
 def _run(command: list[str], environment: Mapping[str, str]) -> int:
-    """Run the step to its end, whatever signals come, and return the highest code of its tasks."""
+    """Run the step to completion, whatever signals arrive, and return the highest exit code of its tasks."""
     process: subprocess.Popen[bytes] | None = None
 
     def caught(number: int, frame: FrameType | None) -> None:
-        # The tasks get all signals from SLURM. What was sent to the script alone (--signal=B:USR2) goes on to them;
-        # not TERM and INT, at which srun kills its tasks.
+        # The tasks get all signals from SLURM. Signals sent only to the script (--signal=B:USR2) are forwarded to them,
+        # except TERM and INT, on which srun kills its tasks.
         if process is not None and number in (signal.SIGUSR1, signal.SIGUSR2):
             process.send_signal(number)
 
@@ -77,7 +79,7 @@ def _run(command: list[str], environment: Mapping[str, str]) -> int:
         signal.signal(number, caught)
     process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL)
     code = process.wait()
-    # Ignored by scontrol too, which SLURM would end with the rest of a job that it requeues.
+    # scontrol inherits this; otherwise SLURM would kill it with the rest of a job that it requeues.
     for number in _CAUGHT:
         signal.signal(number, signal.SIG_IGN)
     return 128 - code if code < 0 else code
@@ -85,7 +87,7 @@ def _run(command: list[str], environment: Mapping[str, str]) -> int:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Give the signals back to who had them when the block has ended."""
+    """Restore the previous signal handlers when the block ends."""
     before = {number: signal.getsignal(number) for number in _CAUGHT}
     try:
         yield
@@ -95,24 +97,24 @@ def _undisturbed() -> Iterator[None]:
 
 
 def _comes_back(here: Allocation, code: int) -> bool:
-    """Return whether the job will be started again, after requeueing it where that is this process's task."""
+    """Return whether the job will run again, after requeueing it if that is up to this process."""
     fate = fate_of(here)
     if fate == Fate.REQUEUED:
-        _log.info("job %s: SLURM has requeued it", here.job)
+        _log.info("job %s: requeued by SLURM", here.job)
         return True
     if code != ExitCode.INTERRUPTED and code not in _ANNOUNCING:
-        _log.info("job %s: ended with code %d", here.job, code)
+        _log.info("job %s: exited with code %d", here.job, code)
         return False
     if fate not in (Fate.RUNNING, Fate.TIMED_OUT):
-        _log.info("job %s: was stopped (%s), and is not requeued", here.job, fate)
+        _log.info("job %s: stopped (%s), not requeued", here.job, fate)
         return False
     if code in _ANNOUNCING and here.restarts >= _MOST_RESTARTS_UNSAVED:
-        _log.info("job %s: ended before it had begun, after %d restarts; it is not requeued", here.job, here.restarts)
+        _log.info("job %s: ended before the run started, after %d restarts; not requeued", here.job, here.restarts)
         return False
     if requeue(here):
         _log.info("job %s: saved and requeued (%s)", here.job, fate)
         return True
-    _log.info("job %s: saved, but SLURM does not requeue it (see #SBATCH --requeue)", here.job)
+    _log.info("job %s: saved, but SLURM did not requeue it (see #SBATCH --requeue)", here.job)
     return False
 
 
@@ -131,7 +133,7 @@ def _ending(here: Allocation, code: int) -> dict[str, str | int | None]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the job of a command line."""
+    """Run the job given on the command line."""
     log_to_terminal()
     record = None
     if arguments and arguments[0].startswith("--record="):

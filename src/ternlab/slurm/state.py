@@ -1,4 +1,4 @@
-"""What became of a job, asked from its inside: still running, requeued by SLURM, out of time, or ended."""
+"""The state of a job, queried from inside: still running, requeued by SLURM, timed out, or ended."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TRIES = 3
 
 
 class Fate(StrEnum):
-    """What SLURM is doing with a job whose step has ended."""
+    """The state of a job whose step has ended."""
 
     RUNNING = "running"
     REQUEUED = "requeued"
@@ -23,7 +23,7 @@ class Fate(StrEnum):
 
 
 def fate_of(here: Allocation) -> Fate:
-    """Ask SLURM about the job of this process; `UNKNOWN` when it does not answer."""
+    """Query SLURM about the job of this process; `UNKNOWN` if SLURM does not respond."""
     for attempt in range(_TRIES):
         said = _ask(here)
         if said is not None:
@@ -33,18 +33,18 @@ def fate_of(here: Allocation) -> Fate:
 
 
 def fate(said: str, restarts: int) -> Fate:
-    """Return what `scontrol --oneliner show job` says.
+    """Parse the output of `scontrol --oneliner show job`.
 
     Args:
-        said: its output, of one job.
-        restarts: how often the job had been requeued when this process was started.
+        said: the output for one job.
+        restarts: how many times the job had been requeued when this process was started.
     """
-    # From there on: the job's name comes before and may be anything.
-    # The first of a name counts; the command and comments come after.
+    # Parse from JobState on, because the job's name comes before it and may be anything.
+    # The first occurrence of a key counts, because the command and comments come later.
     fields = dict(reversed(re.findall(r"(\w+)=(\S+)", said[max(0, said.find(" JobState=")) :])))
     state = fields.get("JobState", "")
-    # The count goes up at once. The state does not tell: a cancelled job, one that is out of time and a requeued one
-    # are all COMPLETING while their processes end.
+    # The count increases immediately. The state is ambiguous: cancelled, timed-out and requeued jobs are all
+    # COMPLETING while their processes end.
     if int(fields.get("Restarts", "0")) > restarts or state in ("PENDING", "REQUEUED", "PREEMPTED"):
         return Fate.REQUEUED
     if state == "RUNNING":
@@ -55,10 +55,10 @@ def fate(said: str, restarts: int) -> Fate:
 
 
 def requeue(here: Allocation) -> bool:
-    """Put the job back into the queue; return whether it is there, whoever put it."""
-    # By its number in the array: the bare id of an array's last task means all of its tasks.
+    """Requeue the job; return whether it is in the queue, whoever put it there."""
+    # With the task number: the bare id of an array's last task would mean all of its tasks.
     asked = subprocess.run(["scontrol", "requeue", here.job], text=True, capture_output=True)
-    # SLURM ends the processes of a requeued job, and may have ended this scontrol; or it was faster.
+    # SLURM kills the processes of a requeued job, possibly including this scontrol; or SLURM requeued it first.
     return asked.returncode == 0 or fate_of(here) == Fate.REQUEUED
 
 

@@ -1,4 +1,4 @@
-"""The step of a job that trains: one task on each node, which sees all that the job has there."""
+"""The training step of a job: one task on each node, with all of the job's resources on that node."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from ternlab.slurm.allocation import Allocation
 
-# What `sbatch` was told about several tasks a node; srun would read it from here and divide the GPUs by it.
+# Options given to `sbatch` about tasks; srun would read them from the environment and divide the GPUs accordingly.
 _PER_TASK = (
     "SLURM_GPUS_PER_TASK",
     "SLURM_NTASKS_PER_GPU",
@@ -20,27 +20,27 @@ _PER_TASK = (
 
 
 def step_command(here: Allocation, command: Sequence[str], environment: Mapping[str, str]) -> list[str]:
-    """Return the `srun` that starts `command` once on each node of a job.
+    """Return the `srun` command that starts `command` once on each node of a job.
 
     Args:
         here: the job.
-        command: program and arguments, which no shell reads.
-        environment: of the job's script.
+        command: program and arguments; not interpreted by a shell.
+        environment: environment of the job script.
     """
     options = [
         f"--nodes={here.nodes}",
         f"--ntasks={here.nodes}",
         "--ntasks-per-node=1",
-        # One task that fails must not leave the others waiting for it.
+        # If one task fails, the others must not keep waiting for it.
         "--kill-on-bad-exit=1",
-        # The processes find each other with torchrun.
+        # torchrun connects the processes.
         "--mpi=none",
-        # With `sbatch --export=NONE` the tasks would not get what the script has set.
+        # With `sbatch --export=NONE` the tasks would otherwise not inherit the script's environment.
         "--export=ALL",
     ]
     cpus = cpus_of_node(environment)
     if cpus:
-        # srun does not take it over from sbatch (since 22.05) and would give the task one CPU.
+        # Since 22.05 srun does not inherit this from sbatch and would give the task one CPU.
         options.append(f"--cpus-per-task={cpus}")
     gpus = environment.get("SLURM_GPUS_ON_NODE", "")
     if gpus.isdigit() and int(gpus) > 0:
@@ -49,15 +49,15 @@ def step_command(here: Allocation, command: Sequence[str], environment: Mapping[
 
 
 def step_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment for `srun`, without what would contradict the options of `step_command`."""
+    """Return the environment for `srun`, without variables that contradict the options of `step_command`."""
     return {name: value for name, value in environment.items() if name not in _PER_TASK}
 
 
 def cpus_of_node(environment: Mapping[str, str]) -> int | None:
-    """Return the CPUs that the job has on each of its nodes: of the node that has the fewest, `None` if unknown."""
+    """Return the job's number of CPUs per node (the minimum over its nodes), or `None` if unknown."""
     given = environment.get("SLURM_CPUS_PER_TASK", "")
     if given.isdigit() and re.fullmatch(r"1(\(x\d+\))?", environment.get("SLURM_TASKS_PER_NODE", "")):
         return int(given)
-    # Such as `8(x2),4`.
+    # For example `8(x2),4`.
     each = re.sub(r"\(x\d+\)", "", environment.get("SLURM_JOB_CPUS_PER_NODE", "")).split(",")
     return min((int(one) for one in each if one.isdigit()), default=None)

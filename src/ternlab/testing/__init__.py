@@ -1,4 +1,4 @@
-"""Contracts as tests to inherit: rules, loss terms, launchers."""
+"""Contract tests to inherit, for rules, loss terms and launchers."""
 
 from ternlab.testing.launcher import LauncherContract
 from ternlab.testing.quantizer import QuantizerContract

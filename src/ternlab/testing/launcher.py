@@ -1,4 +1,4 @@
-"""What every launcher of sweeps must do, as tests to inherit."""
+"""The contract of a sweep launcher, as tests to inherit."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from ternlab.sweeps.plan import Plan
 class LauncherContract:
     """Tests of a launcher with real runs.
 
-    A subclass defines `make_launcher`, and `plan` when it brings trials of its own.
+    A subclass defines `make_launcher`, and `plan` if it has its own trials.
 
     Attributes:
-        seconds: how long a run of the plan may take to end.
+        seconds: maximum duration of a run of the plan.
     """
 
     seconds = 120.0
 
     @pytest.fixture
     def make_launcher(self) -> Callable[[Path, Plan], Launcher]:
-        """Return what makes a launcher for a sweep's folder and its plan."""
+        """Return a function that creates a launcher from a sweep's folder and plan."""
         raise NotImplementedError
 
     @pytest.fixture
     def plan(self, tmp_path: Path) -> tuple[Plan, Path]:
-        """Return a plan of at least two trials in full precision that take seconds each, and its file.
+        """Return a plan with at least two full-precision trials that take seconds each, and its file.
 
-        The last trial takes longer than the tests wait, and saves at every step.
+        The last trial takes longer than the tests wait, and saves a checkpoint at every step.
         """
         raise NotImplementedError
 
     @pytest.fixture
     def launcher(self, make_launcher: Callable[[Path, Plan], Launcher], plan: tuple[Plan, Path]) -> Iterator[Launcher]:
-        """Return a launcher whose runs are stopped when the test ends."""
+        """Return a launcher whose runs are stopped at the end of the test."""
         whole, file = plan
         launcher = make_launcher(file.parent, whole)
         assert list(launcher.running()) == []
@@ -49,14 +49,14 @@ class LauncherContract:
         launcher.close()
 
     def test_it_says_what_it_would_do_and_does_nothing(self, launcher: Launcher, plan: tuple[Plan, Path]) -> None:
-        """`describe` gives lines and leaves the folder as it is."""
+        """`describe` returns lines and does not change the folder."""
         whole, file = plan
         before = sorted(file.parent.rglob("*"))
         assert launcher.describe([Task(trial.run_id, file) for trial in whole.trials])
         assert sorted(file.parent.rglob("*")) == before
 
     def test_a_run_is_trained_and_its_end_told_once(self, launcher: Launcher, plan: tuple[Plan, Path]) -> None:
-        """A task ends with code 0 and a finished record, and nothing is left once it is tidied."""
+        """A task ends with code 0 and a finished record, and `tidy` removes its files."""
         whole, file = plan
         run = whole.trials[0].run_id
         free = launcher.free()
@@ -72,7 +72,7 @@ class LauncherContract:
     def test_a_run_that_cannot_be_trained_fails_with_its_code(
         self, launcher: Launcher, plan: tuple[Plan, Path]
     ) -> None:
-        """A task that the plan does not have settings for ends by itself, with an exit code that is not 0."""
+        """A task for which the plan has no settings ends by itself with a non-zero exit code."""
         _, file = plan
         launcher.start([Task("no-such-run", file)])
         assert self._end_of(launcher, "no-such-run") != ExitCode.DONE
@@ -80,7 +80,7 @@ class LauncherContract:
     def test_a_run_that_is_asked_to_stop_saves_and_goes_on_later(
         self, launcher: Launcher, plan: tuple[Plan, Path]
     ) -> None:
-        """`stop_runs` ends a run with INTERRUPTED and a checkpoint, and no other run."""
+        """`stop_runs` ends the given runs, and no others, with INTERRUPTED and a checkpoint."""
         whole, file = plan
         run = whole.trials[-1].run_id
         directory = _directory(whole, run)

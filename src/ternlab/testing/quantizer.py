@@ -1,6 +1,6 @@
 """The contract of a quantization rule, as tests to inherit.
 
-A rule's own tests inherit `QuantizerContract` and say what the rule promises:
+A rule's own tests inherit `QuantizerContract` and declare what the rule guarantees:
 
     from ternlab.testing import QuantizerContract
 
@@ -8,7 +8,7 @@ A rule's own tests inherit `QuantizerContract` and say what the rule promises:
         rule = "twn"
         options = {"granularity": "filter"}
 
-pytest then collects every method below. They are plain asserts, so any other runner can call them too.
+pytest then collects every method below. They use plain asserts, so other runners can call them too.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ INT8 = range(-128, 128)
 
 
 class QuantizerContract:
-    """Tests that every rule passes; a subclass names the rule and what it promises.
+    """Tests that every rule must pass; a subclass names the rule and declares what it guarantees.
 
     Attributes:
         rule: the registered name.
-        options: the rule's options, as of `ternlab.quantize`.
-        levels: how many different values the effective weight has at most where one scale rules.
-        symmetric: negated weights give the negated effective weight (ties aside).
-        equivariant: weights times c give the effective weight times c, each with a rule of its own.
+        options: the rule's options, as for `ternlab.quantize`.
+        levels: maximum number of distinct effective weights that share a scale.
+        symmetric: negated weights give the negated effective weight (except for ties).
+        equivariant: weights times c give the effective weight times c, each with its own rule.
         compiles: `torch.compile` can trace the rule; if not, `compiles_not_because` says why.
         compiles_not_because: the reason.
-        spread: deviation of the weights that the tests draw; a rule for other sizes changes it.
+        spread: standard deviation of the weights that the tests draw; change it for a rule for other magnitudes.
     """
 
     rule: str = ""
@@ -58,11 +58,11 @@ class QuantizerContract:
         return (torch.randn(shape, generator=generator, dtype=torch.float64) * self.spread).to(dtype)
 
     def build(self, weight: Tensor) -> Quantizer:
-        """Return the rule made for `weight`."""
+        """Return the rule, built for `weight`."""
         return build_quantizer(self.rule, weight.detach(), rule_options(self.rule, self.options))
 
     def trained(self, dtype: torch.dtype = torch.float32) -> tuple[Quantizer, Tensor]:
-        """Return a rule and its weight after some steps on both, so that nothing is at its first value."""
+        """Return a rule and its weight after a few training steps, so that nothing is at its initial value."""
         weight = self.draw(dtype=dtype).requires_grad_()
         rule = self.build(weight)
         optimizer = torch.optim.SGD([weight, *rule.parameters()], lr=0.1 * self.spread)
@@ -81,7 +81,7 @@ class QuantizerContract:
         found = {"effective weight": effective.detach(), "gradient of the latent weight": latent.grad}
         found |= {f"gradient of {name}": parameter.grad for name, parameter in rule.named_parameters()}
         for name, value in found.items():
-            assert value is not None, f"{self.rule}: there is no {name}; a detach or a no_grad has cut it off"
+            assert value is not None, f"{self.rule}: there is no {name}; it was cut off by a detach or a no_grad"
         return {name: value.clone() for name, value in found.items() if value is not None}
 
     def test_codes_are_int8_integers_of_the_alphabet_in_the_shape_of_the_weight(self) -> None:
@@ -95,32 +95,34 @@ class QuantizerContract:
             assert set(plane.alphabet) <= set(INT8), f"{self.rule}: {plane.alphabet} does not fit int8"
 
     def test_at_most_the_promised_levels_share_a_scale(self) -> None:
-        """A weight with more levels than promised would not fit the bits that the rule is said to have."""
+        """A weight with more levels than declared would need more bits than declared."""
         for rule, weight in (self.trained(), (self.build(self.draw()), self.draw())):
             by_filter = any(plane.scale.ndim for plane in rule.codes(weight).planes)
             effective = rule(weight).detach()
             for group in effective.flatten(1) if by_filter else [effective]:
                 count = len(set(group.flatten().tolist()))
-                assert count <= self.levels, f"{self.rule}: {count} levels under one scale, promised are {self.levels}"
+                assert count <= self.levels, (
+                    f"{self.rule}: {count} levels under one scale, but only {self.levels} are declared"
+                )
 
     def test_negated_weights_give_the_negated_effective_weight(self) -> None:
-        """Tested where `symmetric` promises it."""
+        """Tested if `symmetric` declares it."""
         for seed in range(3 if self.symmetric else 0):
             weight = self.draw(seed)
             one, other = self.build(weight)(weight), self.build(-weight)(-weight)
-            assert torch.equal(other, -one), f"{self.rule}: f(-w) differs from -f(w); say symmetric = False if meant"
+            assert torch.equal(other, -one), f"{self.rule}: f(-w) differs from -f(w); set symmetric = False if intended"
 
     def test_scaled_weights_give_the_scaled_effective_weight(self) -> None:
-        """Tested where `equivariant` promises it; powers of two cost no digits, so the bits are the same."""
+        """Tested if `equivariant` declares it; powers of two lose no precision, so the bits are the same."""
         for factor in (0.125, 2.0, 64.0) if self.equivariant else ():
             weight = self.draw()
             one, other = self.build(weight)(weight), self.build(weight * factor)(weight * factor)
             assert torch.equal(other, one * factor), (
-                f"{self.rule}: f({factor} w) differs from {factor} f(w); say equivariant = False if meant"
+                f"{self.rule}: f({factor} w) differs from {factor} f(w); set equivariant = False if intended"
             )
 
     def test_forward_is_reproduced_by_the_codes_bit_for_bit(self) -> None:
-        """What is exported must be what was trained. 0 and -0 count as the same."""
+        """Exported weights must equal trained weights. 0 and -0 count as equal."""
         for dtype in (torch.float32, torch.float64):
             for rule, weight in ((self.build(self.draw(1, dtype)), self.draw(1, dtype)), self.trained(dtype)):
                 effective, again = rule(weight).detach(), rule.codes(weight).effective()
@@ -140,7 +142,7 @@ class QuantizerContract:
         assert found["gradient of the latent weight"].shape == weight.shape
 
     def test_two_passes_give_the_same_bits(self) -> None:
-        """A run must be repeatable, and the sequential update passes the same batch twice."""
+        """A run must be reproducible, and the sequential update passes the same batch twice."""
         rule, weight = self.trained()
         one, other = (self.gradients(rule, weight, self.draw(1)) for _ in range(2))
         self.same(one, other, "a second pass")
@@ -148,7 +150,7 @@ class QuantizerContract:
         assert torch.equal(first.stacked(), second.stacked()), f"{self.rule}: codes differ from pass to pass"
 
     def test_weights_at_the_limits_give_finite_numbers(self) -> None:
-        """Zeros, constants, a single weight, huge and tiny ones occur; NaN would end the run."""
+        """Zeros, constants, single weights, and huge or tiny weights occur; NaN would end the run."""
         for dtype in (torch.float32, torch.float64, torch.bfloat16):
             usual, shape = self.draw(dtype=dtype), (6, 4, 3, 3)
             for what, first, weight in (
@@ -171,7 +173,7 @@ class QuantizerContract:
                 assert torch.equal(rule.codes(weight).effective(), found["effective weight"]), f"{self.rule}: {what}"
 
     def test_weights_that_are_not_numbers_are_not_hidden(self) -> None:
-        """The loss must become NaN, or a diverged run would go on."""
+        """The loss must become NaN, or a diverged run would continue."""
         for value in (float("nan"), float("inf"), -float("inf")):
             weight = self.draw()
             rule = self.build(weight)
@@ -187,7 +189,7 @@ class QuantizerContract:
             assert isinstance(value, float) and abs(value) < float("inf"), f"{self.rule}: {name} = {value!r}"
 
     def test_state_dict_through_a_file_restores_the_rule(self) -> None:
-        """Also where the weights at hand differ from those of the first run, as at the start of a resumed one."""
+        """Also if the current weights differ from the original ones, as at the start of a resumed run."""
         rule, weight = self.trained()
         buffer = io.BytesIO()
         torch.save(rule.state_dict(), buffer)
@@ -198,7 +200,7 @@ class QuantizerContract:
         self.same(self.gradients(rule, weight, grad), self.gradients(other, weight, grad), "loading the state")
 
     def test_deep_copy_is_independent(self) -> None:
-        """A copy that shares a tensor would train the original too."""
+        """A copy that shares a tensor would also train the original."""
         rule, weight = self.trained()
         twin, grad = copy.deepcopy(rule), self.draw(1)
         before = self.gradients(rule, weight, grad)
@@ -209,8 +211,8 @@ class QuantizerContract:
         self.same(before, self.gradients(rule, weight, grad), "changing a copy")
 
     def test_data_parallel_training_has_the_same_gradients(self) -> None:
-        """One process under DDP; its hooks need a gradient of every parameter."""
-        # Imported here: not every build of torch has it.
+        """One process under DDP; its hooks need a gradient for every parameter."""
+        # Imported here because not every build of torch has it.
         distributed: Any = importlib.import_module("torch.distributed")
         inputs, alone = self.draw(2, shape=(5, 12)), self.layer(nn.Linear(12, 6))
         inside = copy.deepcopy(alone)
@@ -226,7 +228,7 @@ class QuantizerContract:
             assert torch.equal(one.grad, other.grad), f"{self.rule}: DDP changes the gradient of {name}"
 
     def test_autocast_changes_neither_codes_nor_effective_weight(self) -> None:
-        """Thresholds of 8 binary digits would move codes from one precision to the other."""
+        """With thresholds of 8 bits of precision, codes would depend on the precision."""
         rule, weight = self.trained()
         plain, effective = rule.codes(weight), rule(weight)
         with torch.autocast("cpu", torch.bfloat16):
@@ -240,7 +242,7 @@ class QuantizerContract:
         assert torch.equal(inside, effective), f"{self.rule}: autocast changes the effective weight"
 
     def test_compiling_changes_neither_effective_weight_nor_gradients(self) -> None:
-        """Traced by `torch.compile`, without a compiler behind it; or a reason why the rule cannot be."""
+        """Traced by `torch.compile` without a backend compiler; otherwise a reason why the rule cannot be traced."""
         if not self.compiles:
             assert self.compiles_not_because, f"{self.rule}: compiles = False needs compiles_not_because = '...'"
             return
@@ -252,7 +254,7 @@ class QuantizerContract:
         self.same(plain, {name.replace("_orig_mod.", ""): value for name, value in found.items()}, "compiling")
 
     def test_attached_layers_compute_with_their_codes(self) -> None:
-        """Convolutions, also in groups, and linear layers."""
+        """Convolutions, including grouped ones, and linear layers."""
         convolution = nn.Conv2d(4, 6, 3, groups=2, bias=False)
         for layer, inputs in (
             (convolution, self.draw(2, shape=(2, 4, 5, 5))),
@@ -260,7 +262,9 @@ class QuantizerContract:
         ):
             twin, quantized = copy.deepcopy(layer), self.layer(layer)
             found: Codes = codes(quantized)
-            assert torch.equal(found.effective(), layer.weight), f"{self.rule}: {layer} computes with another weight"
+            assert torch.equal(found.effective(), layer.weight), (
+                f"{self.rule}: {layer} computes with a different weight"
+            )
             with torch.no_grad():
                 twin.weight.copy_(found.effective())
                 assert torch.equal(twin(inputs), quantized(inputs)), f"{self.rule}: {layer} computes something else"
@@ -268,7 +272,7 @@ class QuantizerContract:
             assert latent_weight(quantized).grad is not None, f"{self.rule}: {layer} has no gradient"
 
     def test_bfloat16_weights_have_statistics_in_float32(self) -> None:
-        """Sums and thresholds of 8 binary digits are too coarse; the effective weight is as the layer wants it."""
+        """Sums and thresholds with 8 bits of precision are too coarse; the effective weight has the layer's dtype."""
         weight = self.draw(dtype=torch.bfloat16)
         rule = self.build(weight)
         effective = rule(weight)
@@ -288,14 +292,14 @@ class QuantizerContract:
                 )
 
     def layer(self, layer: nn.Module) -> nn.Module:
-        """Return `layer` with drawn weights, quantized by the rule."""
+        """Return `layer` with random weights, quantized by the rule."""
         weight: Any = layer.weight
         with torch.no_grad():
             weight.copy_(self.draw(3, shape=tuple(weight.shape)))
         return quantize(layer, self.rule, **self.options)
 
     def same(self, one: Mapping[str, Tensor], other: Mapping[str, Tensor], after: str) -> None:
-        """Assert that all tensors have the same bits."""
+        """Assert that all tensors are bit-identical."""
         assert one.keys() == other.keys(), f"{self.rule}: {after} changes the parameters"
         for name, value in one.items():
             assert torch.equal(value, other[name]), f"{self.rule}: {after} changes the {name}"

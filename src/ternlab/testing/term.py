@@ -21,12 +21,12 @@ from ternlab.quantizers.attach import quantize
 
 
 class TermContract:
-    """Tests that every loss term passes; a subclass names the term.
+    """Tests that every loss term must pass; a subclass names the term.
 
     Attributes:
         term: the registered name.
         options: the term's options.
-        rule: of the quantized network that the tests pass to the term.
+        rule: rule of the quantized network that the tests pass to the term.
     """
 
     term: str = ""
@@ -39,7 +39,7 @@ class TermContract:
         return found
 
     def network(self, rule: str | None) -> nn.Module:
-        """Return a small network; quantized, or in full precision where `rule` is `None`."""
+        """Return a small network, quantized or, if `rule` is `None`, in full precision."""
         torch.manual_seed(0)
         network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 5))
         return network if rule is None else quantize(network, rule)
@@ -59,7 +59,7 @@ class TermContract:
         return {"value": value.detach(), **found}
 
     def test_the_value_is_one_finite_number(self) -> None:
-        """It is added to other terms, for a quantized network and for one in full precision."""
+        """It is added to other terms, for quantized and full-precision networks."""
         for rule in (self.rule, None):
             value = self.build()(self.forward(self.network(rule)))
             assert value.shape == (), f"{self.term}: the value has the shape {tuple(value.shape)}"
@@ -67,7 +67,7 @@ class TermContract:
             assert value.isfinite(), f"{self.term}: the value is {float(value.detach())}"
 
     def test_a_gradient_reaches_the_network(self) -> None:
-        """A term without one changes nothing."""
+        """A term without a gradient has no effect."""
         found = self.gradients(self.build(), self.network(self.rule))
         gradients = {name: value for name, value in found.items() if name != "value"}
         assert any(value.any() for value in gradients.values()), f"{self.term}: no parameter gets a gradient"
@@ -75,16 +75,16 @@ class TermContract:
             assert value.isfinite().all(), f"{self.term}: the gradient of {name} is not finite"
 
     def test_two_terms_give_the_same_bits(self) -> None:
-        """A resumed run makes the term anew, and a sequential update calls it twice a batch."""
+        """A resumed run creates the term again, and a sequential update calls it twice per batch."""
         network, term = self.network(self.rule), self.build()
         first = self.gradients(term, network)
         for again in (self.gradients(term, network), self.gradients(self.build(), network)):
             assert first.keys() == again.keys()
             for name, value in first.items():
-                assert torch.equal(value, again[name]), f"{self.term}: another {name} in another call"
+                assert torch.equal(value, again[name]), f"{self.term}: {name} differs from call to call"
 
     def test_the_network_and_random_numbers_are_left_alone(self) -> None:
-        """Only the optimizer changes the network, and only dropout draws."""
+        """Only the optimizer may change the network, and only dropout may draw random numbers."""
         network, term = self.network(self.rule), self.build()
         forward = self.forward(network)
         before = {name: value.clone() for name, value in network.state_dict().items()}
@@ -95,7 +95,7 @@ class TermContract:
             assert torch.equal(value, before[name]), f"{self.term}: it changes {name}"
 
     def test_it_is_a_summand(self) -> None:
-        """The sum is cut into the terms that are logged."""
+        """The sum must be separable into the terms that are logged."""
         forward = self.forward(self.network(self.rule))
         loss = Objective([Weighted(self.term, 0.5, self.build())])(forward)
         assert torch.equal(loss.total.detach(), 0.5 * loss.terms[self.term])

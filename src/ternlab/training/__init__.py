@@ -1,1 +1,1 @@
-"""The Lightning loop: module, update rules as optimizers, callbacks, checkpoints, processes."""
+"""Training with Lightning: module, update rules as optimizers, callbacks, checkpoints, processes."""

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or absent: checksummed, never overwritten, and loaded without unpickling code."""
+"""Checkpoints that are complete or absent: checksummed, never overwritten, and loaded without executing code."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from ternlab.core.files import atomic_writer, remove_leftovers, write_json
 from ternlab.runs.checkpoint_files import last_written_first, manifest_file, newest_first, read_manifest
 
 _log = logging.getLogger(__name__)
-# Where a checkpoint says which run it belongs to and where in training it was taken.
+# The key under which a checkpoint stores its run and its position in training.
 KEY = "ternlab"
 
 
 class AtomicCheckpointIO(CheckpointIO):
-    """Lightning's way to files: writes beside, syncs, renames, and then writes the checksum.
+    """Checkpoint I/O for Lightning: writes a temporary file, syncs and renames it, and then writes the checksum.
 
-    A checkpoint without its checksum file is one whose writer was killed; it is never read.
+    A checkpoint without a checksum file was not completed, because its writer was killed; it is never read.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Write `checkpoint` to `path` and its checksum beside it."""
+        """Write `checkpoint` to `path` and its checksum next to it."""
         path = Path(path)
         manifest_file(path).unlink(missing_ok=True)
         with atomic_writer(path) as file:
@@ -35,7 +35,7 @@ class AtomicCheckpointIO(CheckpointIO):
             try:
                 torch.save(checkpoint, cast(IO[bytes], hashed))
             except RuntimeError:
-                # What torch makes of a write that failed in the middle of its archive.
+                # torch raises this if a write fails in the middle of its archive.
                 if hashed.failure is None:
                     raise
             if hashed.failure is not None:
@@ -46,23 +46,23 @@ class AtomicCheckpointIO(CheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True
     ) -> dict[str, Any]:
-        """Return the checkpoint in `path` after comparing its checksum.
+        """Return the checkpoint in `path` after verifying its checksum.
 
         Raises:
-            CheckpointCorruptError: the bytes are not those that were written.
+            CheckpointCorruptError: the bytes differ from those that were written.
         """
         verify(Path(path))
         checkpoint: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
         return checkpoint
 
     def remove_checkpoint(self, path: str | Path) -> None:
-        """Delete a checkpoint; the checksum goes first, so that half a removal is an absent checkpoint."""
+        """Delete a checkpoint; the checksum goes first, so a partly removed checkpoint counts as absent."""
         manifest_file(Path(path)).unlink(missing_ok=True)
         Path(path).unlink(missing_ok=True)
 
 
 class _Hashing:
-    """A write-only file that hashes what passes through it; torch then writes its archive as a stream."""
+    """A write-only file that hashes what is written to it; torch then writes its archive as a stream."""
 
     def __init__(self, file: Any) -> None:
         self._file = file
@@ -88,18 +88,18 @@ class _Hashing:
 
 
 def readable(folder: Path) -> Iterator[Path]:
-    """Yield the checkpoints in `folder` whose bytes are whole, newest first; damaged ones are named in the log."""
+    """Yield the intact checkpoints in `folder`, newest first; damaged ones are logged."""
     for path in newest_first(folder):
         try:
             verify(path)
         except CheckpointCorruptError as error:
-            _log.warning("%s\n  The one before it is used.", error)
+            _log.warning("%s\n  Falling back to the checkpoint before it.", error)
             continue
         yield path
 
 
 def verify(path: Path) -> None:
-    """Compare a checkpoint's bytes with its checksum.
+    """Verify a checkpoint's bytes against its checksum.
 
     Raises:
         CheckpointCorruptError: they differ, or the checksum cannot be read.
@@ -119,10 +119,10 @@ def verify(path: Path) -> None:
 
 
 def prune(folder: Path, keep: int) -> None:
-    """Delete all but the `keep` newest complete checkpoints, and what killed writers left.
+    """Delete all but the `keep` newest complete checkpoints, and files left by killed writers.
 
-    Newest is what was written last: a damaged checkpoint of a later step must not push out the ones that are
-    saved on the way to it again.
+    Newest means written last: a damaged checkpoint of a later step must not displace the ones that are saved before
+    the run reaches that step again.
     """
     for path in last_written_first(folder)[keep:]:
         AtomicCheckpointIO().remove_checkpoint(path)

@@ -1,4 +1,4 @@
-"""One training from settings to results; knows nothing of records, locks and baselines."""
+"""One training run from settings to results; independent of records, locks and baselines."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a training leaves.
+    """The result of a training.
 
     Attributes:
-        metrics: `val/...`, `test/...`, and the sizes.
-        facts: how it was carried out (precision, device, images, steps, peak memory).
+        metrics: `val/...`, `test/...`, and sizes.
+        facts: how the training was executed (precision, device, images, steps, peak memory).
     """
 
     metrics: dict[str, float]
@@ -63,18 +63,18 @@ def fit(
     place: Place | None = None,
     stop: StopRequest | None = None,
 ) -> Outcome:
-    """Train, or go on training, then test once; write checkpoints, metrics and weights into `directory`.
+    """Train or resume, then test once; write checkpoints, metrics and weights to `directory`.
 
     Args:
-        settings: of the run.
-        directory: the run's folder, which this process (or its parent) holds the lock of.
-        inputs: the files that the training takes, by name (see `ternlab.runs.needs.inputs`).
+        settings: settings of the run.
+        directory: the run directory, whose lock this process or its parent holds.
+        inputs: input files of the training, by name (see `ternlab.runs.needs.inputs`).
         mirrors: callbacks that pass metrics on; they must not raise.
-        place: this process among those of the run; default: the only one.
-        stop: catches signals already; default: for this training alone.
+        place: this process among those of the run; default: the only process.
+        stop: an active stop request handler; default: a new one for this training.
 
     Raises:
-        SettingsError: data, weights or checkpoint cannot be used.
+        SettingsError: the data, the weights or the checkpoint cannot be used.
         DivergedError: a loss is not finite.
         RunInterrupted: a signal asked to stop; the state is saved.
     """
@@ -90,13 +90,13 @@ def fit(
         world_size=place.world_size,
     )
     if place.world_size == 1:
-        # Several processes share files that their parent has fetched.
+        # With several processes, the parent has already fetched the files.
         data.prepare_data()
     data.setup()
     setup = Setup(settings, data, inputs, choice.channels_last)
     module: Classifier = algorithm_builder(settings.algorithm.name)(setup)
     checkpoint = starting_checkpoint(settings, directory, module)
-    # A precision that is typed counts; the machine's own choice gives way to what the training began with.
+    # A precision set by the user is kept; an automatic choice yields to the precision of the checkpoint.
     if checkpoint is not None and settings.trainer.precision == "auto":
         choice = _as_begun(choice, checkpoint.precision)
     threads = threads_here()
@@ -106,7 +106,7 @@ def fit(
         callbacks, metrics = _callbacks(settings, directory, stop, mirrors, place)
         trainer = build_trainer(settings, directory, choice, callbacks, place, validate=data.val_count > 0)
         if checkpoint is not None:
-            _log.info("going on from step %d (%s)", checkpoint.step, checkpoint.path.name)
+            _log.info("resuming from step %d (%s)", checkpoint.step, checkpoint.path.name)
             data.train_dataloader().start_at(checkpoint.batch)
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint.path if checkpoint else None, weights_only=True)
         outcome = _finish(trainer, module, data, metrics, directory, choice, threads)
@@ -115,7 +115,7 @@ def fit(
 
 
 def lightning_precision(choice: Choice) -> Literal["bf16-mixed", "32-true"]:
-    """Return Lightning's name of the precision."""
+    """Return Lightning's name for the precision."""
     return "bf16-mixed" if choice.precision == "bf16-mixed" else "32-true"
 
 
@@ -123,10 +123,10 @@ _PRECISIONS = {"bf16-mixed": "bf16-mixed", "32-true": "32"}
 
 
 def _as_begun(choice: Choice, precision: str) -> Choice:
-    """Return `choice` in the precision of a checkpoint, by Lightning's name."""
+    """Return `choice` with the precision of a checkpoint, given by Lightning's name."""
     if precision == lightning_precision(choice):
         return choice
-    return replace(choice, precision=_PRECISIONS[precision], reason="as the training began")
+    return replace(choice, precision=_PRECISIONS[precision], reason="as in the checkpoint")
 
 
 def build_trainer(
@@ -138,7 +138,7 @@ def build_trainer(
     *,
     validate: bool,
 ) -> pl.Trainer:
-    """Return the Lightning trainer of a run; what ternlab does itself is switched off in it."""
+    """Return the Lightning trainer of a run, without the features that ternlab implements itself."""
     trainer = settings.trainer
     return pl.Trainer(
         accelerator="gpu" if choice.device == "cuda" else "cpu",
@@ -151,7 +151,7 @@ def build_trainer(
         gradient_clip_val=trainer.gradient_clip_val,
         limit_val_batches=1.0 if validate else 0,
         callbacks=callbacks,
-        # Named, so that Lightning does not take over requeueing when it finds itself under SLURM.
+        # Given explicitly, so that Lightning does not take over requeueing when it detects SLURM.
         plugins=[AtomicCheckpointIO(), place.environment()],
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
@@ -166,7 +166,7 @@ def build_trainer(
 def _callbacks(
     settings: Settings, directory: RunDirectory, stop: StopRequest, mirrors: tuple[Callback, ...], place: Place
 ) -> tuple[list[Callback], EpochMetrics]:
-    """Return the callbacks in their order, and the one that counts the metrics."""
+    """Return the callbacks in order, and the one that computes the metrics."""
     first = place.rank == 0
     layers = LayerStats(MetricsTable(directory.layers_file) if first else None) if settings.quant.active else None
     metrics = EpochMetrics(
@@ -191,7 +191,7 @@ def _finish(
     choice: Choice,
     threads: Threads,
 ) -> Outcome:
-    """Test once, with the weights of the last step, and keep them."""
+    """Test once with the weights of the last step, and save these weights."""
     stop_unless_finite(trainer)
     found: dict[str, float] = {}
     if data.val_count:
@@ -225,7 +225,7 @@ def _finish(
 
 
 def _thresholds_agree(trainer: pl.Trainer, module: Classifier) -> bool:
-    """Return whether all processes ended with the same thresholds, bit for bit."""
+    """Return whether all processes ended with bit-identical thresholds."""
     thresholds = [parameter.detach().reshape(-1).double() for parameter in threshold_parameters(module)]
     if trainer.world_size == 1 or not thresholds:
         return True
@@ -234,7 +234,7 @@ def _thresholds_agree(trainer: pl.Trainer, module: Classifier) -> bool:
 
 
 def _peak_memory(choice: Choice) -> int:
-    """Return the largest memory of this process: of the GPU when it has one, else resident."""
+    """Return the peak memory of this process: GPU memory if it uses a GPU, else resident memory."""
     if choice.device == "cuda":
         return int(torch.cuda.max_memory_allocated())
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -244,19 +244,19 @@ def _announce(settings: Settings, data: ImageDataModule, choice: Choice, threads
     if place.rank:
         return
     _log.info(
-        "%s on %s: %d training, %d validation, %d test images of %d classes, %dx%d",
+        "%s on %s: %d training, %d validation, %d test images, %d classes, %dx%d",
         settings.model.name, settings.data.name, data.train_count, data.val_count, data.test_count,
         len(data.classes), data.size, data.size,
     )  # fmt: skip
     memory = "channels_last" if choice.channels_last else "contiguous"
     _log.info("%s, %s, %s (%s)", choice.device, choice.precision, memory, choice.reason)
-    _log.info("CPU threads: %d, waiting: %s (%s)", threads.count, threads.waiting, threads.reason)
+    _log.info("CPU threads: %d, wait policy: %s (%s)", threads.count, threads.waiting, threads.reason)
 
 
 def train_here(
     settings: Settings, directory: RunDirectory, inputs: Inputs, place: Place, stop: StopRequest | None = None
 ) -> Outcome:
-    """Train the run of `directory` in this process; mirrors are opened before and closed after, whatever happens."""
+    """Train the run of `directory` in this process; the mirrors are always closed afterwards."""
     mirrors = build_mirrors(settings, directory) if place.rank == 0 else ()
     try:
         outcome = fit(settings, directory, inputs=inputs, mirrors=mirrors, place=place, stop=stop)

@@ -1,4 +1,4 @@
-"""Precision, memory format and threads by machine: the choice and the reason for it."""
+"""Precision, memory format and threads for this machine, with the reason for each choice."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ternlab.settings.trainer import TrainerSettings
 
 @dataclass(frozen=True)
 class Choice:
-    """How the arithmetic is done.
+    """How the computation is done.
 
     Attributes:
         device: `cpu` or `cuda`.
         precision: `32` or `bf16-mixed`.
-        channels_last: whether images and weights are stored with the channels innermost.
-        reason: why, for the run's header.
+        channels_last: whether images and weights use the channels_last memory format.
+        reason: the reason, for the header of the run.
     """
 
     device: str
@@ -36,9 +36,9 @@ class Threads:
     """The CPU threads of a process.
 
     Attributes:
-        count: of torch.
-        waiting: how they wait for one another: `passive`, `default`, or the variables that a user has set.
-        reason: why, for the run's header.
+        count: torch's thread count.
+        waiting: how they wait for each other: `passive`, `default`, or the variables that the user has set.
+        reason: the reason, for the header of the run.
     """
 
     count: int
@@ -47,17 +47,17 @@ class Threads:
 
 
 def threads_here() -> Threads:
-    """Return the threads of this process as they are."""
+    """Return the current thread configuration of this process."""
     return Threads(torch.get_num_threads(), *wait_policy(os.environ))
 
 
 def choose(trainer: TrainerSettings) -> Choice:
-    """Return the arithmetic of a run: what the settings say, and this machine's best where they say `auto`.
+    """Return how a run computes: as set, or the best choice for this machine where the settings say `auto`.
 
-    The figures behind the defaults are in docs/benchmarks.md.
+    The measurements behind the defaults are in docs/benchmarks.md.
 
     Raises:
-        SettingsError: GPUs are asked for that are not there.
+        SettingsError: the settings ask for GPUs that do not exist.
     """
     cuda = trainer.accelerator != "cpu" and torch.cuda.is_available()
     _check_devices(trainer, cuda)

@@ -1,4 +1,4 @@
-"""The files that a training needs from other runs or from outside: checked and described; free of torch."""
+"""Input files of a training, from other runs or from outside: checks and descriptions; does not import torch."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ternlab.settings.root import Settings
 
 
 def check_inputs(settings: Settings) -> None:
-    """Check that the files that are named are there and look like weights; their content is not decoded.
+    """Check that the named files exist and look like weights; their contents are not decoded.
 
     Raises:
-        SettingsError: a file is missing, unreadable, cut off, or of another kind.
+        SettingsError: a file is missing, unreadable, truncated, or of another format.
     """
     for one in inputs_of(settings):
         if one.source != BASELINE:
@@ -29,7 +29,7 @@ def check_inputs(settings: Settings) -> None:
 
 
 def described_inputs(settings: Settings, files: Mapping[str, Path]) -> dict[str, Any]:
-    """Return what the record says of the inputs: the run or the file that each came from, and its digest."""
+    """Return what the record says about the inputs: the run or file that each came from, and its digest."""
     found: dict[str, Any] = {}
     for one in inputs_of(settings):
         file = files[one.name]

@@ -1,4 +1,4 @@
-"""Training in as many processes as the settings ask for: started with torchrun, on one node or on several."""
+"""Training in the number of processes that the settings ask for: started with torchrun, on one or several nodes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from ternlab.runs.needs import Inputs
 from ternlab.settings.root import Settings
 from ternlab.training.rendezvous import ENDING_SECONDS, Call, Follower, Leader, check_address, lasting, wait_until
 
-# Not below "ternlab", so that its lines reach the log file and not the terminal.
+# Not a child of "ternlab", so that its lines go to the log file and not to the terminal.
 _torchrun = logging.getLogger("torchrun")
 _CLASSES: dict[int, type[TernlabError]] = {
     ExitCode.HELD: RunHeldError,
@@ -42,20 +42,20 @@ _CLASSES: dict[int, type[TernlabError]] = {
 def train_in_processes(
     settings: Settings, directory: RunDirectory, inputs: Inputs, stop: StopRequest, leader: Leader | None = None
 ) -> dict[str, Any]:
-    """Train `directory`'s run in `trainer.devices` processes on this machine, and on the others of `leader`.
+    """Train the run of `directory` in `trainer.devices` processes on this node and on the other nodes of `leader`.
 
-    The processes read the frozen settings and the inputs in the run's folder, not this process's command line.
+    The processes read the frozen settings and the inputs from the run directory, not from this process's command line.
 
     Returns:
-        the outcome of the first process, as plain values.
+        the result of the first process, as plain values.
 
     Raises:
-        TernlabError: of the class that ended the processes.
+        TernlabError: an error of the class that ended the processes.
     """
     outcome = result_file(directory)
     outcome.unlink(missing_ok=True)
     directory.write_inputs(inputs)
-    # Before the others are called: each process would otherwise fetch the same files.
+    # Before the processes start, which would otherwise all fetch the same files.
     _prepare_data(settings)
     stop.leave_if_asked()
     if leader is None:
@@ -65,7 +65,7 @@ def train_in_processes(
     failed = lasting(lambda: leader.error_elsewhere(call) is not None)
     code = _run(settings, call.rendezvous(leader.nodes, 0), directory, outcome, stop, failed)
     if code and not outcome.exists() and stop.signal is None:
-        # The others lost their connection to a process that has failed for a reason of its own.
+        # The processes lost the connection to one that failed elsewhere; report its error.
         wait_until(lambda: leader.error_elsewhere(call) is not None, ENDING_SECONDS / 3)
         error = leader.error_elsewhere(call)
         if error is not None:
@@ -74,17 +74,17 @@ def train_in_processes(
 
 
 def join(call: Call, follower: Follower, stop: StopRequest) -> None:
-    """Take part in a training that another node leads, with `trainer.devices` processes.
+    """Join a training that another node leads, with `trainer.devices` processes.
 
     Raises:
-        TernlabError: of the class that ended the processes here.
+        TernlabError: an error of the class that ended the processes on this node.
     """
     directory = RunDirectory(call.run)
     outcome = follower.outcome_file(call)
     with log_to_file(log_file(directory, follower.node)):
         check_address(call)
         settings = directory.settings()
-        # For files that are not on the shared file system.
+        # In case the data is not on the shared file system.
         _prepare_data(settings)
         rendezvous = call.rendezvous(follower.nodes, follower.node)
         code = _run(settings, rendezvous, directory, outcome, stop, lasting(follower.over))
@@ -93,12 +93,12 @@ def join(call: Call, follower: Follower, stop: StopRequest) -> None:
 
 
 def result_file(directory: RunDirectory) -> Path:
-    """Return the file in which the processes of the first node leave their outcome, or why they ended."""
+    """Return the file in which the processes of the first node write their result or error."""
     return directory.path / "outcome.json"
 
 
 def log_file(directory: RunDirectory, node: int) -> Path:
-    """Return the log of a node; each has its own, because appends from several machines overwrite one another."""
+    """Return the log of a node; each has its own, because appends from several machines overwrite each other."""
     return directory.path / f"log-node-{node}.txt" if node else directory.log_file
 
 
@@ -114,11 +114,11 @@ def _run(
     stop: StopRequest,
     given_up: Callable[[], bool],
 ) -> int:
-    """Run this node's processes to their end and return the code of torchrun."""
+    """Run this node's processes to completion and return torchrun's exit code."""
     launcher = ["torch.distributed.run", *rendezvous, f"--nproc-per-node={settings.trainer.devices}"]
     process = subprocess.Popen(
         [sys.executable, "-m", *launcher, "-m", "ternlab.training.worker", str(directory.path), str(outcome)],
-        # Its own session: a Ctrl-C at the terminal reaches this process alone, which passes it on once.
+        # Its own session: Ctrl-C in the terminal reaches only this process, which forwards it once.
         start_new_session=True,
         preexec_fn=_prepare_torchrun,
         stderr=subprocess.PIPE,
@@ -134,13 +134,13 @@ def _run(
 
 def _prepare_torchrun() -> None:
     die_with_parent()
-    # SLURM sends its signals to every process of a job. These would end torchrun at once, and its processes unsaved.
+    # SLURM signals every process of a job. These would kill torchrun immediately, before its processes have saved.
     for number in (signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
 
 
 def _relay(process: subprocess.Popen[str]) -> None:
-    """Pass the lines that are meant for a person on; torchrun's own go to the run's log."""
+    """Forward the lines meant for the user; torchrun's own lines go to the run's log."""
     assert process.stderr is not None
     for line in process.stderr:
         if line.startswith(FOR_A_PERSON):
@@ -160,7 +160,7 @@ def _wait(process: subprocess.Popen[str], stop: StopRequest, given_up: Callable[
             if told is None and (stop.signal is not None or abandoned):
                 process.send_signal(signal.SIGTERM)
                 told = time.monotonic()
-            # Where torchrun waits for the other nodes it hears no TERM; its processes have had their time by then.
+            # While torchrun waits for other nodes, it ignores TERM; by now its processes have had time to save.
             elif told is not None and abandoned and time.monotonic() - told > 2 * ENDING_SECONDS:
                 process.kill()
 
@@ -169,10 +169,10 @@ def _result(directory: RunDirectory, outcome: Path, code: int, stop: StopRequest
     try:
         result: dict[str, Any] = json.loads(outcome.read_text())
     except (OSError, ValueError):
-        # A signal ends processes that are still importing.
+        # A signal kills processes that are still importing.
         stop.leave_if_asked()
         raise TernlabError(
-            f"The training processes ended with code {code} and left no outcome.\n  instead: see {directory.log_file}"
+            f"The training processes exited with code {code} and wrote no result.\n  instead: see {directory.log_file}"
         ) from None
     finally:
         if outcome == result_file(directory):

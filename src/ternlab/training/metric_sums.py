@@ -1,4 +1,4 @@
-"""Counting loss and metrics over batches, exactly and without waiting for the device."""
+"""Sums of loss and metrics over batches, exact and without synchronizing with the device."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ternlab.metrics.registry import LOSS, counted
 
 
 class MetricSums:
-    """Sums of the loss, of every registered metric, of the images and of further means.
+    """Sums of the loss, of every registered metric, of the image count and of additional means.
 
-    They are in float64 on the device of the logits: loss, metrics, images, means.
+    They are float64 on the device of the logits, in this order: loss, metrics, images, means.
 
-    The sums are kept in a tensor, so that a batch does not wait for the device, several processes are
-    joined by one addition, and a checkpoint can hold them.
+    They are kept in one tensor, so that a batch does not synchronize with the device, processes are reduced with one
+    addition, and a checkpoint can store them.
     """
 
     def __init__(self) -> None:
@@ -34,10 +34,10 @@ class MetricSums:
         """Count one batch.
 
         Args:
-            loss: mean over the batch, no dimensions.
-            logits: (images, classes); with fewer than five classes, top-5 counts all of them.
-            labels: (images,), class numbers.
-            means: further means over the batch by their names, no dimensions; the same names at each call.
+            loss: mean over the batch, a scalar.
+            logits: (images, classes); with fewer than five classes, every image counts for top-5.
+            labels: (images,), class indices.
+            means: additional scalar means over the batch, by name; the same names in every call.
         """
         means = means or {}
         self.means = tuple(means)
@@ -50,33 +50,33 @@ class MetricSums:
         self.sums = batch if self.sums is None else self.sums.to(batch.device) + batch
 
     def restore(self, sums: Tensor | None, means: Sequence[str] = ()) -> None:
-        """Go on from sums that a checkpoint holds.
+        """Continue from the sums in a checkpoint.
 
         Args:
-            sums: `None` where nothing was counted.
-            means: names of the further means among them.
+            sums: the saved sums; `None` if nothing was counted.
+            means: names of the additional means in them.
 
         Raises:
-            SettingsError: they are of other metrics.
+            SettingsError: the sums are of a different set of metrics.
         """
         metrics = 0 if sums is None else len(sums) - len(means) - 2
         if sums is not None and metrics != len(self._computations):
             raise SettingsError(
                 "plugins",
-                rule=f"the checkpoint has counted {metrics} metrics beside the loss, and there are "
+                rule=f"the checkpoint counts {metrics} metrics in addition to the loss, but there are "
                 f"{len(self._computations)} now: {', '.join(self._factors)}",
-                instead="the plugins that the run was begun with",
+                instead="load the plugins that the run was started with",
             )
         self.sums, self.means = sums, tuple(means)
 
     def result(self, prefix: str, join: Callable[[Tensor], Tensor] | None = None) -> dict[str, float]:
-        """Return `{prefix}/loss`, the metrics, e.g. `{prefix}/top1`, and further means by their names; start anew.
+        """Return `{prefix}/loss`, the metrics (e.g. `{prefix}/top1`) and the additional means, and reset the sums.
 
-        Nothing is returned if nothing was counted.
+        The result is empty if nothing was counted.
 
         Args:
             prefix: `train`, `val` or `test`.
-            join: adds the sums of all processes.
+            join: reduces the sums over all processes.
         """
         if self.sums is None:
             return {}

@@ -1,4 +1,4 @@
-"""Copies of a run's metrics in other places; the run's own files are the truth, so a mirror may fail."""
+"""Copies of a run's metrics elsewhere; the run's own files are authoritative, so a mirror may fail."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from ternlab.core.registry import imported
 from ternlab.runs.directory import RunDirectory
 from ternlab.settings.root import Settings
 
-# What follows a run and sends it on stands above the training, and is imported when it is asked for.
+# Loggers are in a higher layer than training, so this is imported only on request.
 _WANDB = "ternlab.loggers.wandb.live_sync:LiveSync"
 
 _log = logging.getLogger(__name__)
 
 
 class Mirror(Callback):
-    """A callback that passes metrics on, and never raises."""
+    """A callback that passes metrics on and never raises."""
 
     def close(self, summary: Mapping[str, float], exit_code: int) -> None:
-        """Pass on the final metrics and end."""
+        """Pass on the final metrics and finish."""
         raise NotImplementedError
 
 
 def build_mirrors(settings: Settings, directory: RunDirectory) -> tuple[Mirror, ...]:
-    """Return the mirrors that `logger` asks for."""
+    """Return the mirrors selected by `logger`."""
     return (WandbMirror(settings, directory),) if settings.logger.name == "wandb" else ()
 
 
 class WandbMirror(Mirror):
     """Mirrors a run to Weights & Biases, from the run's files; see `ternlab.loggers.wandb.live_sync`.
 
-    The W&B run has the run's id, so that a resumed run goes on in the same W&B run.
+    The W&B run has the same id as the run, so a resumed run continues in the same W&B run.
     """
 
     def __init__(self, settings: Settings, directory: RunDirectory) -> None:
@@ -44,18 +44,18 @@ class WandbMirror(Mirror):
         self._live_sync: Any = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Open the W&B run; the rows from after the checkpoint are taken back by now."""
+        """Open the W&B run; the rows after the checkpoint have already been deleted."""
         self._open()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Pass on the row of the epoch and those of the layers, which are in the run's files by now."""
+        """Pass on the rows of the epoch and of its layers, which are already in the run's files."""
         if self._live_sync is not None:
             self._live_sync.notify()
 
     def close(self, summary: Mapping[str, float], exit_code: int) -> None:
-        """Pass on the results, and wait some seconds until all is sent."""
+        """Pass on the results, and wait a few seconds until everything is sent."""
         if self._live_sync is None and exit_code == 0:
-            # Nothing was trained: a run of no epochs, or one that was stopped after its last.
+            # Nothing was trained: a run of zero epochs, or one that was stopped after its last epoch.
             self._open()
         if self._live_sync is not None:
             self._live_sync.close(summary, failed=exit_code != 0)
@@ -64,4 +64,4 @@ class WandbMirror(Mirror):
         try:
             self._live_sync = imported(_WANDB)(self._settings, self._directory)
         except Exception as error:  # noqa: BLE001 - a broken installation of W&B must not end the run either
-            _log.warning("W&B is left out (%s); the run's own files are whole.", error)
+            _log.warning("Not logging to W&B (%s); the run's own files are complete.", error)

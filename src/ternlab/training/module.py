@@ -1,4 +1,4 @@
-"""The LightningModule: a classifier, what it minimises, its optimizer."""
+"""The LightningModule: a classifier, its objective and its optimizer."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from ternlab.training.schedule import factor
 class Classifier(pl.LightningModule):
     """Trains a network to classify images.
 
-    An algorithm that trains in another way is a subclass. It overrides `training_step`, whose result must be that of
+    An algorithm that trains differently is a subclass that overrides `training_step`, which must return the result of
     `step_result`; `model` is the network that is evaluated and saved.
 
     Args:
         model: maps images (batch, channels, height, width) to logits (batch, classes); quantized or not.
-        objective: what is minimised.
-        settings: of the run.
-        batches_per_epoch: training batches of one epoch.
+        objective: what is minimized.
+        settings: settings of the run.
+        batches_per_epoch: training batches per epoch.
         channels_last: memory format of images and weights.
     """
 
@@ -38,7 +38,7 @@ class Classifier(pl.LightningModule):
         super().__init__()
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.model = model.to(memory_format=self.memory_format)
-        # No torch module, so that nothing that a term holds is moved into checkpoints, optimizers or DDP.
+        # Not a torch module, so that nothing inside a term ends up in checkpoints, optimizers or DDP.
         self.objective = objective
         self.settings = settings
         self.steps_per_epoch = -(-batches_per_epoch // settings.trainer.accumulate_grad_batches)
@@ -49,29 +49,29 @@ class Classifier(pl.LightningModule):
         return logits
 
     def on_fit_start(self) -> None:
-        """Move what the loss terms hold to this process's device."""
+        """Move the loss terms to this process's device."""
         self.objective.to(self.device)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Make dropout a function of (seed, epoch, batch, rank), so that a resumed run draws the same."""
+        """Make dropout a function of (seed, epoch, batch, rank), so that a resumed run draws the same masks."""
         torch.manual_seed(batch_seed(self.settings.seed, self.current_epoch, batch_idx, self.global_rank))
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Any]:
-        """Return the loss of one batch, and what the metrics are counted from."""
+        """Return the loss of one batch and the values that the metrics are computed from."""
         images, labels = batch
         logits = self(images)
         return self.step_result(self.loss(images, labels, logits), logits)
 
     def loss(self, images: Tensor, labels: Tensor, logits: Tensor) -> Loss:
-        """Return the value of the objective, in float32, for logits that the network gave for `images`."""
+        """Return the value of the objective, in float32, for the network's `logits` of `images`."""
         return self.objective(ForwardPass(self.model, images, labels, logits.float()))
 
     def step_result(self, loss: Loss, logits: Tensor) -> dict[str, Any]:
-        """Return what a training step must return.
+        """Return the required result of a training step.
 
         Args:
-            loss: `total` is what backward starts from; `terms` are logged as `loss/NAME`, means over the epoch.
-            logits: (batch, classes), from which training accuracy is counted.
+            loss: backward starts from `total`; `terms` are logged as `loss/NAME`, averaged over the epoch.
+            logits: (batch, classes), from which training accuracy is computed.
 
         Raises:
             DivergedError: the loss is not finite.
@@ -81,13 +81,13 @@ class Classifier(pl.LightningModule):
         return {"loss": loss.total, "mean_loss": loss.total.detach(), "logits": logits.detach(), "means": means}
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        """Return loss (without label smoothing) and logits."""
+        """Return the loss (without label smoothing) and the logits."""
         images, labels = batch
         logits = self(images)
         return {"mean_loss": nn.functional.cross_entropy(logits.float(), labels), "logits": logits}
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        """Return loss (without label smoothing) and logits."""
+        """Return the loss (without label smoothing) and the logits."""
         return self.validation_step(batch, batch_idx)
 
     def configure_gradient_clipping(
@@ -96,14 +96,14 @@ class Classifier(pl.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip the norm of the weights' gradients; thresholds have a clamp of their own."""
+        """Clip the gradient norm of the weights; thresholds have their own clamp."""
         if gradient_clip_val:
             apart = {id(parameter) for parameter in threshold_parameters(self.model)}
             weights = [parameter for parameter in self.model.parameters() if id(parameter) not in apart]
             nn.utils.clip_grad_norm_(weights, gradient_clip_val)
 
     def configure_optimizers(self) -> Any:
-        """Return the optimizer and its schedule, which is a function of the step."""
+        """Return the optimizer and its schedule, a function of the step."""
         settings = self.settings
         optimizer = build_optimizer(self.model, settings.optim, settings.quant)
         epochs = settings.trainer.max_epochs
@@ -119,12 +119,12 @@ class Classifier(pl.LightningModule):
     def _stop_if_diverged(self, loss: Tensor) -> None:
         finite = bool(torch.isfinite(loss))
         if self.trainer.world_size > 1:
-            # All processes must leave together, or the others wait for the missing one.
+            # All processes must stop together, or the others would wait for the missing one.
             finite = self.trainer.strategy.reduce_boolean_decision(finite, all=True)
         if not finite:
             lr = self.settings.optim.lr
             raise DivergedError(
                 f"The loss is no longer finite (epoch {self.current_epoch}, step {self.global_step}).\n"
-                f"  instead: a smaller optim.lr (it is {lr:g}), optim.schedule.warmup_epochs, or "
+                f"  instead: use a smaller optim.lr (now {lr:g}), optim.schedule.warmup_epochs, or "
                 "trainer.gradient_clip_val; the last good checkpoint is kept"
             )

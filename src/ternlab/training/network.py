@@ -1,4 +1,4 @@
-"""Building a run's network: architecture, first weights, quantization."""
+"""Builds a run's network: architecture, initial weights, quantization."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ternlab.settings.root import Settings
 
 @dataclass(frozen=True)
 class Shape:
-    """What the data decide of a network: image channels, side of the square image, number of classes."""
+    """What the data determine about a network: image channels, side of the square image, number of classes."""
 
     channels: int
     size: int
@@ -32,10 +32,10 @@ def build_network(settings: Settings, shape: Shape, start: Path | None) -> nn.Mo
     """Return the network of a run before its first step.
 
     Args:
-        settings: of the run.
-        shape: from the data.
-        start: full-precision weights of the same network, in safetensors or as a checkpoint; `None` for
-            the model's own initialization, which is a function of the seed.
+        settings: settings of the run.
+        shape: the shape of the data.
+        start: full-precision weights of the same network, as safetensors or a checkpoint; `None` for the model's
+            own initialization, which is a function of the seed.
 
     Raises:
         SettingsError: `start` or `model.weights` does not fit the network.
@@ -46,7 +46,7 @@ def build_network(settings: Settings, shape: Shape, start: Path | None) -> nn.Mo
     if start is not None:
         _load_start(model, start, settings)
     if settings.quant.active:
-        # Thresholds start from the weights as they are now, once; a checkpoint brings its own.
+        # Thresholds are initialized from the current weights; a checkpoint overwrites them later.
         attach(model, plan_of(model, settings.quant.network_rule, settings.quant))
     return model
 
@@ -60,9 +60,9 @@ def _load_start(model: nn.Module, start: Path, settings: Settings) -> None:
 
 
 def check_layers(settings: Settings) -> None:
-    """Raise SettingsError when the patterns of `quant` do not fit the layers; takes no memory and reads no data.
+    """Raise SettingsError if the patterns of `quant` do not match the layers; uses no memory and reads no data.
 
-    Names of layers depend neither on the data nor on the stem, so any shape will do.
+    Layer names depend neither on the data nor on the stem, so any shape will do.
     """
     with torch.device("meta"):
         bare = settings.model.model_copy(update={"weights": None, "weights_skip": ()})
@@ -75,12 +75,14 @@ def save_weights(model: nn.Module, path: Path) -> None:
 
 
 def load_trained(model: nn.Module, path: Path) -> None:
-    """Load what `save_weights` wrote into a network built by `build_network`.
+    """Load weights saved by `save_weights` into a network built by `build_network`.
 
     Raises:
-        SettingsError: the file is missing, torn, or of another network.
+        SettingsError: the file is missing, damaged, or of another network.
     """
     try:
         model.load_state_dict(load_file(path))
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-        raise SettingsError("run", value=str(path), rule=f"is not the weights of this network ({error})") from error
+        raise SettingsError(
+            "run", value=str(path), rule=f"does not hold the weights of this network ({error})"
+        ) from error

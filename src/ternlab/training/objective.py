@@ -1,4 +1,4 @@
-"""From settings to what is minimised."""
+"""Builds the objective from the settings."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from ternlab.settings.root import Settings
 
 
 def build_objective(settings: Settings, *own: Weighted) -> Objective:
-    """Return the sum of an algorithm's own terms and those that `objectives` adds.
+    """Return the sum of an algorithm's own terms and the terms added by `objectives`.
 
     Args:
-        settings: of the run.
-        own: the terms of the algorithm.
+        settings: settings of the run.
+        own: the algorithm's own terms.
     """
     added = (Weighted(one.name, one.weight, term_class(one.name)(one.options)) for one in settings.objectives)
     return Objective((*own, *added))

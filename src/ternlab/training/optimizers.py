@@ -1,4 +1,4 @@
-"""From settings to an optimizer: which parameters decay, and which are thresholds."""
+"""Builds the optimizer from the settings: which parameters are decayed, and which are thresholds."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _NORMS = (
 def build_optimizer(model: nn.Module, optim: OptimSettings, quant: QuantSettings) -> Optimizer:
     """Return the optimizer of a run.
 
-    A network without trained thresholds gets the optimizer of its weights alone, trained scales among them, without
-    decay. Thresholds are stepped by SGD with Nesterov momentum 0.9 and without decay, as in TGA's program, whatever
-    steps the weights.
+    A network without trained thresholds gets only the optimizer of its weights; this includes trained scales, which
+    are not decayed. Thresholds are always updated by SGD with Nesterov momentum 0.9 and without decay, as in the
+    published TGA code, whatever the optimizer of the weights.
     """
     thresholds = list(threshold_parameters(model))
     optim = optim_settings(optim)
@@ -51,13 +51,13 @@ def build_optimizer(model: nn.Module, optim: OptimSettings, quant: QuantSettings
 
 
 def threshold_parameters(model: nn.Module) -> Iterator[nn.Parameter]:
-    """Yield the trainable thresholds of all quantized layers, in the network's order."""
+    """Yield the trainable thresholds of all quantized layers, in network order."""
     for _, layer in quantized_layers(model):
         yield from quantizer_of(layer).thresholds()
 
 
 def _threshold_groups(model: nn.Module, optim: OptimSettings) -> tuple[Groups, list[float | None]]:
-    """Return one group of thresholds for each learning rate and clamp that their rules have, and the clamps."""
+    """Return one group of thresholds per combination of learning rate and clamp, and the clamps."""
     groups: dict[tuple[float, float | None], list[nn.Parameter]] = {}
     for _, layer in quantized_layers(model):
         rule = quantizer_of(layer)

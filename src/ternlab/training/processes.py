@@ -1,4 +1,4 @@
-"""The processes of a run: which one this is, and starting the others."""
+"""The processes of a run, and the place of this process among them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvir
 
 @dataclass(frozen=True)
 class Place:
-    """This process among those of its run; by default the only one.
+    """The place of this process among those of its run; by default it is the only one.
 
     Attributes:
-        rank: number of this process among all.
-        world_size: all processes.
-        local_world_size: processes on this node.
-        nodes: nodes of the run.
+        rank: global rank of this process.
+        world_size: number of processes in total.
+        local_world_size: number of processes on this node.
+        nodes: number of nodes of the run.
     """
 
     rank: int = 0
@@ -27,16 +27,16 @@ class Place:
     nodes: int = 1
 
     def environment(self) -> ClusterEnvironment:
-        """Return what tells Lightning about the processes, so that it guesses nothing (e.g. from SLURM)."""
+        """Return Lightning's description of the processes, so that it does not guess (e.g. from SLURM)."""
         return TorchElasticEnvironment() if self.world_size > 1 else LightningEnvironment()
 
 
 def place_from_environment() -> Place:
-    """Return the place that `torchrun` gave this process."""
+    """Return the place that `torchrun` assigned to this process."""
     world, local = int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_WORLD_SIZE"])
     return Place(int(os.environ["RANK"]), world, local, world // local)
 
 
 def node_from_environment() -> int:
-    """Return the number of this node among those of the run, as `torchrun` gave it."""
+    """Return the rank of this node in the run, as assigned by `torchrun`."""
     return int(os.environ["GROUP_RANK"])

@@ -1,4 +1,4 @@
-"""How the tasks of one run on several nodes meet: through files in a folder that all nodes see."""
+"""Rendezvous of the tasks of one run on several nodes, through files in a folder that all nodes see."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from ternlab.core.lock import RunLock
 from ternlab.core.signals import StopRequest
 from ternlab.slurm.allocation import Allocation
 
-# How long the tasks of a step may start apart from each other: a cold file system, a slow prolog.
+# The longest delay between the starts of a step's tasks (cold file system, slow prolog).
 ARRIVAL_SECONDS = 300.0
-# How long the end of a training may take on one node after it has come on another.
+# How long a training may take to end on one node after it has ended on another.
 ENDING_SECONDS = 30.0
 _LOOK_SECONDS = 0.2
 _END = "end.json"
@@ -31,11 +31,11 @@ _END = "end.json"
 
 @dataclass(frozen=True)
 class Call:
-    """One training that the leader calls the other nodes to.
+    """One training that the leader asks the other nodes to join.
 
     Attributes:
-        number: 0, 1, ...; a needed run comes before the one that needs it.
-        run: folder of the run, with its settings and inputs.
+        number: 0, 1, ...; a needed run comes before the run that needs it.
+        run: run directory, with settings and inputs.
         address, port: where the first process listens.
     """
 
@@ -45,17 +45,17 @@ class Call:
     port: int
 
     def rendezvous(self, nodes: int, node: int) -> list[str]:
-        """Return the options of `torchrun` for one node."""
+        """Return the `torchrun` options for one node."""
         place = [f"--nnodes={nodes}", f"--node-rank={node}"]
         return [*place, f"--master-addr={self.address}", f"--master-port={self.port}"]
 
 
 class _Task:
-    """What leader and followers share.
+    """Base class of leader and followers.
 
     Args:
-        runs: folder of the runs; the tasks meet in `.nodes` below it.
-        here: this task.
+        runs: folder of the runs; the tasks meet in its subfolder `.nodes`.
+        here: the allocation of this task.
     """
 
     def __init__(self, runs: Path, here: Allocation) -> None:
@@ -66,13 +66,13 @@ class _Task:
         self._lock = RunLock(self.folder / "lock")
 
     def outcome_file(self, call: Call, node: int | None = None) -> Path:
-        """Return the file in which the processes of a node, or its task, say why they ended."""
+        """Return the file in which a node's processes or its task write why they ended."""
         return self.folder / f"outcome-{call.number}-node-{self.node if node is None else node}.json"
 
     def _names(self) -> set[str]:
-        """Return the names of the files in the folder, empty when it is gone."""
+        """Return the names of the files in the folder; empty if the folder is gone."""
         try:
-            # Opening a folder makes NFS ask its server; asking for a name may be answered from memory.
+            # Listing a folder makes NFS ask the server; looking up a single name may be answered from a cache.
             return set(os.listdir(self.folder))  # noqa: PTH208
         except FileNotFoundError:
             return set()
@@ -83,10 +83,10 @@ class _Task:
 
 
 class Leader(_Task):
-    """The task that keeps the record; calls the other nodes to each training while the block runs.
+    """The task that keeps the record; while the block runs, it calls the other nodes to each training.
 
     Raises:
-        TernlabError: on entry, when the folder cannot be made or locked.
+        TernlabError: on entry, if the folder cannot be created or locked.
     """
 
     _calls = 0
@@ -100,20 +100,20 @@ class Leader(_Task):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # The exit code of this task ends the step, with the tasks that are still in it.
+        # When this task exits, SLURM ends the step, including tasks that are still running.
         with contextlib.suppress(OSError, TernlabError):
             write_json(self.folder / _END, {"error": None if error is None else str(error)})
             wait_until(lambda: not self._missing("left"), ENDING_SECONDS)
         self._lock.__exit__(kind, error, trace)
-        # Who comes later than that finds the end, and removes the folder as the last.
+        # A task that arrives later finds the end marker, and the last task removes the folder.
         if not self._missing("left"):
             _remove(self.folder)
 
     def call(self, run: Path, stop: StopRequest) -> Call:
-        """Wait until all nodes are there, call them to a training and return what they were told.
+        """Wait until all nodes have arrived, call them to a training and return the call.
 
         Raises:
-            InfrastructureError: a node has not come.
+            InfrastructureError: a node has not arrived.
             RunInterrupted: a signal asked to stop.
         """
 
@@ -130,7 +130,7 @@ class Leader(_Task):
         return call
 
     def error_elsewhere(self, call: Call) -> dict[str, Any] | None:
-        """Return `exit_code` and `error` of a node on which this training has failed, `None` when none has."""
+        """Return `exit_code` and `error` of a node on which this training failed, or `None`."""
         for node in range(1, self.nodes):
             outcome = _read(self.outcome_file(call, node))
             if outcome is not None and "error" in outcome:
@@ -141,40 +141,40 @@ class Leader(_Task):
         names = _host_names(self._here.nodelist)
         missing = [names[node] if node < len(names) else f"number {node}" for node in self._missing("node")]
         return InfrastructureError(
-            f"{len(missing)} of {self.nodes} nodes did not come to the run within {ARRIVAL_SECONDS:.0f} seconds: "
+            f"{len(missing)} of {self.nodes} nodes did not join the run within {ARRIVAL_SECONDS:.0f} seconds: "
             f"{', '.join(missing)}.\n"
-            f"  instead: see what their tasks printed, and whether they see the folder {self.folder.parent.parent}"
+            f"  instead: check what their tasks printed, and whether they see the folder {self.folder.parent.parent}"
         )
 
     def _remove_earlier(self) -> None:
-        """Remove what the same job left when it was killed before it was requeued."""
+        """Remove folders that the same job left when it was killed before being requeued."""
         for restart in range(self._here.restarts):
             for folder in self.folder.parent.glob(f"{self._here.job}-{restart}-*"):
                 _remove(folder)
 
 
 class Follower(_Task):
-    """A task on another node: it joins each training that the leader calls to, and leaves when the leader does."""
+    """A task on another node: joins each training that the leader calls, and leaves when the leader does."""
 
     def calls(self) -> Iterator[Call]:
-        """Sign in, then yield each training, until the leader has ended.
+        """Register this node, then yield each training until the leader has ended.
 
         Raises:
-            InfrastructureError: there is no leader, or no longer.
+            InfrastructureError: there is no leader, or it has died.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(self.folder / f"node-{self.node}.json", {"host": socket.gethostname(), "pid": os.getpid()})
         if not wait_until(lambda: self._lock.held() or self.ended(), ARRIVAL_SECONDS):
             raise InfrastructureError(
-                f"The first task of the run did not come within {ARRIVAL_SECONDS:.0f} seconds.\n"
-                f"  instead: see what it printed, and whether it sees the folder {self.folder.parent.parent}"
+                f"The first task of the run did not start within {ARRIVAL_SECONDS:.0f} seconds.\n"
+                f"  instead: check what it printed, and whether it can see the folder {self.folder.parent.parent}"
             )
         number = 0
         while (call := self._next(number)) is not None:
             yield call
             number += 1
         if not self.ended():
-            raise InfrastructureError("The first task of the run is gone; the run goes on when it is started again.")
+            raise InfrastructureError("The first task of the run is gone; re-run the command to resume the run.")
 
     def _next(self, number: int) -> Call | None:
         name = f"call-{number}.json"
@@ -185,24 +185,24 @@ class Follower(_Task):
         return Call(number, Path(told["run"]), told["address"], told["port"])
 
     def ended(self) -> bool:
-        """Return whether the leader has ended and said so."""
+        """Return whether the leader has ended and written its end marker."""
         names = self._names()
         return _END in names or not names
 
     def over(self) -> bool:
         """Return whether the leader has ended or died."""
-        # In this order: it writes the end first, and lets go of its lock then.
+        # In this order: the leader writes its end marker before it releases its lock.
         return not self._lock.held() or self.ended()
 
     def report(self, call: Call, error: TernlabError) -> None:
-        """Tell the leader why a training has failed here, unless its processes have done so."""
+        """Tell the leader why a training failed on this node, unless its processes have already done so."""
         if _read(self.outcome_file(call)) is None:
             values = {"exit_code": int(error.exit_code), "error": f"on {socket.gethostname()}: {error}"}
             with contextlib.suppress(OSError, TernlabError):
                 write_json(self.outcome_file(call), values)
 
     def leave(self) -> None:
-        """Say that this task leaves; the last one removes the folder."""
+        """Mark this task as gone; the last task removes the folder."""
         with contextlib.suppress(OSError, TernlabError):
             write_json(self.folder / f"left-{self.node}.json", {})
         if not self._missing("left") and not self._lock.held():
@@ -210,7 +210,7 @@ class Follower(_Task):
 
 
 def check_address(call: Call) -> None:
-    """Make sure that this node finds the address of the first.
+    """Make sure that this node can resolve the address of the first node.
 
     Raises:
         SettingsError: the name does not resolve here.
@@ -227,7 +227,7 @@ def check_address(call: Call) -> None:
 
 
 def lasting(condition: Callable[[], bool], seconds: float = ENDING_SECONDS) -> Callable[[], bool]:
-    """Return a function that says whether `condition` has held for so long; it looks every few seconds only."""
+    """Return a function that tells whether `condition` has held for `seconds`; it checks only every few seconds."""
     since: float | None = None
     looked = 0.0
 
@@ -243,7 +243,7 @@ def lasting(condition: Callable[[], bool], seconds: float = ENDING_SECONDS) -> C
 
 
 def wait_until(condition: Callable[[], bool], seconds: float | None = None) -> bool:
-    """Wait until `condition` holds; return `False` when it does not within so many seconds."""
+    """Wait until `condition` holds; return `False` if it does not within `seconds`."""
     end = None if seconds is None else time.monotonic() + seconds
     while not condition():
         if end is not None and time.monotonic() > end:
@@ -253,8 +253,7 @@ def wait_until(condition: Callable[[], bool], seconds: float | None = None) -> b
 
 
 def _meeting_name(here: Allocation) -> str:
-    # The port of srun is the same for all tasks of a step and of no other: job ids come again when SLURM has lost
-    # its state.
+    # The port of srun identifies the step; job ids alone do not, because they repeat after SLURM loses its state.
     port = os.environ.get("SLURM_STEP_LAUNCHER_PORT", "0")
     return f"{here.job}-{here.restarts}-{here.step}-{port}"
 
@@ -272,7 +271,7 @@ def _remove(folder: Path) -> None:
 
 
 def _host_names(nodelist: str) -> list[str]:
-    """Return the names in SLURM's short form one by one; nothing when SLURM does not answer."""
+    """Expand SLURM's short form of host names; empty if SLURM does not respond."""
     try:
         said = subprocess.run(["scontrol", "show", "hostnames", nodelist], text=True, capture_output=True, timeout=30)
     except (OSError, subprocess.TimeoutExpired):

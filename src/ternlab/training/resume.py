@@ -1,4 +1,4 @@
-"""Where a training starts: at the beginning, at its own newest good checkpoint, or at a given one."""
+"""Where a training starts: from scratch, from its own newest intact checkpoint, or from a given checkpoint."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Start:
-    """A checkpoint to go on from.
+    """A checkpoint to resume from.
 
     Attributes:
         path: the file.
-        batch: the next batch of its epoch; 0 at the end of an epoch.
-        step: optimizer steps done.
+        batch: index of the next batch in its epoch; 0 at the end of an epoch.
+        step: number of completed optimizer steps.
     """
 
     path: Path
@@ -38,10 +38,10 @@ class Start:
 
 
 def recipe_of(settings: Settings) -> dict[str, Any]:
-    """Return what a checkpoint brings back and settings therefore cannot change: the optimizers."""
+    """Return the settings that are fixed because a checkpoint restores their state: the optimizer settings."""
     quant = settings.quant
     rule: Any = quant.rule.model_dump(mode="json") if quant.network_rule.active else {}
-    # Without entries `None`, as in checkpoints from before there were any.
+    # `None` without entries, as in checkpoints written before entries existed.
     rule["layers"] = [entry.typed() for entry in quant.layers] or None
     return {"optim": settings.optim.model_dump(mode="json", exclude={"schedule"}), "rule": rule}
 
@@ -50,19 +50,20 @@ _MARKED = {"run_id", "step", "batch", "precision", "optim", "rule"}
 
 
 def starting_checkpoint(settings: Settings, directory: RunDirectory, module: nn.Module) -> Start | None:
-    """Return where training starts, `None` for the beginning.
+    """Return the checkpoint that training starts from, or `None` to start from scratch.
 
-    The run's own newest good checkpoint goes before `ckpt_path`, which is only where the run began.
+    The run's own newest intact checkpoint takes precedence over `ckpt_path`, which is only where the run started.
 
     Raises:
-        SettingsError: `ckpt_path` cannot be read, is no checkpoint of ternlab, or is of another network.
+        SettingsError: `ckpt_path` cannot be read, is not a ternlab checkpoint, or is of another network.
     """
     for path in readable(directory.checkpoints):
-        # Not from the checksum file, of which only the checksum is checked; mapped, so that no tensor is read.
+        # Read from the checkpoint itself, since the checksum file's other values are not verified. Memory-mapped,
+        # so that no tensor is read.
         mark = torch.load(path, map_location="cpu", weights_only=True, mmap=True)[KEY]
         if mark["run_id"] == directory.run_id:
             return Start(path, mark["batch"], mark["step"], mark["precision"])
-        _log.warning("%s belongs to run %s and is left alone.", path, mark["run_id"])
+        _log.warning("%s belongs to run %s and is ignored.", path, mark["run_id"])
     if settings.ckpt_path is None:
         return None
     return _given(Path(settings.ckpt_path).expanduser(), module, settings)
@@ -76,7 +77,7 @@ def _given(path: Path, module: nn.Module, settings: Settings) -> Start:
             "ckpt_path",
             value=str(path),
             rule="is not a checkpoint of a ternlab training",
-            instead=f"model.weights={path}, to take the weights alone",
+            instead=f"model.weights={path}, to load only the weights",
         )
     differing, mismatch = describe_mismatch(checkpoint["state_dict"], module.state_dict())
     if differing:
@@ -84,7 +85,7 @@ def _given(path: Path, module: nn.Module, settings: Settings) -> Start:
             "ckpt_path",
             value=str(path),
             rule=f"is a checkpoint of another network{mismatch}",
-            instead=f"the model, data and quant settings of the run it was saved by ({mark['run_id']})",
+            instead=f"use the model, data and quant settings of the run that saved it ({mark['run_id']})",
         )
     for section, wanted in recipe_of(settings).items():
         others = [key for key, value in wanted.items() if mark[section].get(key) != value]
@@ -92,14 +93,14 @@ def _given(path: Path, module: nn.Module, settings: Settings) -> Start:
             raise SettingsError(
                 "ckpt_path",
                 value=str(path),
-                rule=f"brings its own optimizer state, which was saved under other settings of {', '.join(others)}",
-                instead=f"those settings ({mark[section]}), or model.weights={path}, to take the weights alone",
+                rule=f"has its own optimizer state, which was saved with other settings of {', '.join(others)}",
+                instead=f"use those settings ({mark[section]}), or model.weights={path}, to load only the weights",
             )
     return Start(path, mark["batch"], mark["step"], mark["precision"])
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Return a checkpoint given by its path; compared with its checksum where there is one.
+    """Return the checkpoint in `path`; verified if it has a checksum.
 
     Raises:
         SettingsError: it cannot be read.
@@ -111,15 +112,15 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError, CheckpointCorruptError) as error:
         first = str(error).splitlines()[0]
         raise SettingsError(
-            "ckpt_path", value=str(path), rule=f"cannot be read ({first})", instead="another checkpoint"
+            "ckpt_path", value=str(path), rule=f"cannot be read ({first})", instead="use another checkpoint"
         ) from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
-        raise SettingsError("ckpt_path", value=str(path), rule="is not a checkpoint", instead="another file")
+        raise SettingsError("ckpt_path", value=str(path), rule="is not a checkpoint", instead="use another file")
     return checkpoint
 
 
 def load_checkpoint_weights(model: nn.Module, path: Path) -> None:
-    """Load the network of a checkpoint into `model`, all or nothing.
+    """Load a checkpoint's weights into `model`, all or nothing.
 
     Raises:
         SettingsError: the checkpoint cannot be read or is of another network.
@@ -130,6 +131,9 @@ def load_checkpoint_weights(model: nn.Module, path: Path) -> None:
     differing, mismatch = describe_mismatch(given, model.state_dict())
     if differing:
         raise SettingsError(
-            "ckpt_path", value=str(path), rule=f"is a checkpoint of another network{mismatch}", instead="another file"
+            "ckpt_path",
+            value=str(path),
+            rule=f"is a checkpoint of another network{mismatch}",
+            instead="use another file",
         )
     model.load_state_dict(given)

@@ -8,16 +8,16 @@ from ternlab.optimizers.settings import ScheduleSettings
 
 
 def factor(schedule: ScheduleSettings, step: int, steps_per_epoch: int, max_epochs: int) -> float:
-    """Return what the learning rate is multiplied by at optimizer step `step` (the first is 0).
+    """Return the factor of the learning rate at optimizer step `step` (the first is 0).
 
     Args:
         schedule: see `ScheduleSettings`.
-        steps_per_epoch: optimizer steps of one epoch.
-        max_epochs: epochs of the training; `cosine` ends there.
+        steps_per_epoch: optimizer steps per epoch.
+        max_epochs: epochs of the training, where `cosine` ends.
     """
     epoch = step / steps_per_epoch
     if epoch < schedule.warmup_epochs:
-        # The first step already moves: (step + 1) of the warm-up's steps.
+        # step + 1, so that the first warm-up step already has a non-zero rate.
         return (step + 1) / (schedule.warmup_epochs * steps_per_epoch + 1)
     if schedule.name == "step":
         return _product(schedule, epoch)

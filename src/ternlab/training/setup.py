@@ -1,4 +1,4 @@
-"""What a training is built from."""
+"""The inputs for building a training."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ternlab.training.network import Shape, build_network
 
 @dataclass(frozen=True)
 class Setup:
-    """What the function that builds a training gets.
+    """The argument of a function that builds a training.
 
     Attributes:
-        settings: of the run.
-        data: the images, opened.
-        inputs: `start` (first weights, where the run starts from a file or from its baseline), and the files that the
-            algorithm declared, by their names.
+        settings: settings of the run.
+        data: the data module, ready for use.
+        inputs: `start` (initial weights, if the run starts from a file or from its baseline), and the files that the
+            algorithm declared, by name.
         channels_last: memory format of images and weights.
     """
 
@@ -32,9 +32,9 @@ class Setup:
 
     @property
     def shape(self) -> Shape:
-        """What the data decide of the network."""
+        """What the data determine about the network."""
         return Shape(self.data.channels, self.data.size, len(self.data.classes))
 
     def network(self) -> nn.Module:
-        """Return the run's network before its first step, quantized by the run's rule."""
+        """Return the run's network before its first step, quantized with the run's rule."""
         return build_network(self.settings, self.shape, self.inputs.get("start"))

@@ -1,4 +1,4 @@
-"""One run from its settings to its end, with all that it needs; torch is imported once there is something to train."""
+"""Trains one run to completion, with all runs that it needs; torch is imported only if there is something to train."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ _log = logging.getLogger(__name__)
 
 
 def train_run(settings: Settings, command: str) -> tuple[RunDirectory, bool]:
-    """Train a run, and first all that it needs, to the end; return its folder and whether there was anything to do.
+    """Train a run, after all runs that it needs; return its directory and whether anything was trained.
 
-    With `trainer.nodes` > 1 this is called on each node: the first one leads, the others help until it has ended,
-    whatever it ended with.
+    With `trainer.nodes` > 1 this is called on each node: the first node leads, and the others take part until it has
+    ended, successfully or not.
 
     Args:
-        settings: of the run.
-        command: what a person types to go on; kept in the record.
+        settings: settings of the run.
+        command: the command that resumes the run; stored in the record.
 
     Raises:
-        SettingsError: a SLURM job that does not fit the run.
-        TernlabError: whatever ends the run; see `ternlab.runs.lifecycle.complete`.
+        SettingsError: the SLURM job does not match the run.
+        TernlabError: any error that ends the run; see `ternlab.runs.lifecycle.complete`.
     """
     check_tasks(settings.trainer.nodes)
     check_inputs(settings)
@@ -50,7 +50,7 @@ def train_run(settings: Settings, command: str) -> tuple[RunDirectory, bool]:
 
 
 def followed(settings: Settings) -> Allocation | None:
-    """Return the place of this process in the SLURM job when another one leads the run; `None` for the leader."""
+    """Return this process's allocation if another process leads the run; `None` for the leader."""
     here = allocation() if settings.trainer.nodes > 1 else None
     return here if here is not None and here.process > 0 else None
 
@@ -78,7 +78,7 @@ def _follow(follower: Follower, stop: StopRequest) -> None:
             try:
                 join(call, follower, stop)
             except TernlabError as error:
-                # How the run ended is the leader's to say, with its exit code.
+                # The leader reports how the run ended, with its exit code.
                 follower.report(call, error)
     finally:
         follower.leave()
@@ -95,7 +95,7 @@ def _check_network(settings: Settings) -> None:
 def _train(
     settings: Settings, directory: RunDirectory, inputs: Inputs, stop: StopRequest, leader: Leader | None
 ) -> tuple[Metrics, Facts]:
-    # Deferred: importing torch and Lightning takes seconds, which a finished run or a typo must not pay.
+    # Deferred: importing torch and Lightning takes seconds, which a finished run or a typo should not cost.
     from ternlab.core.logs import quiet_libraries
     from ternlab.training.fit import train_here
     from ternlab.training.launch import train_in_processes
@@ -115,19 +115,19 @@ def _train(
 
 
 def _check_nodes(nodes: int, leader: Leader | None) -> None:
-    """Refuse a needed run that asks for other nodes than the job has."""
+    """Reject a needed run that asks for a different number of nodes than the job has."""
     there = leader.nodes if leader else 1
     if nodes not in (1, there):
         raise SettingsError(
-            "trainer.nodes", value=nodes, rule=f"the run that this one belongs to has {there}", instead=f"{there} or 1"
+            "trainer.nodes", value=nodes, rule=f"the run that needs this one has {there}", instead=f"{there} or 1"
         )
 
 
 def _check_world(size: int, settings: Settings) -> None:
-    """Make sure that all processes trained together, not each its own copy of the run."""
+    """Make sure that all processes trained together, and not each its own copy of the run."""
     wanted = settings.trainer.nodes * settings.trainer.devices
     if size != wanted:
         raise TernlabError(
             f"The run was trained by {size} processes, not by the {wanted} of trainer.nodes={settings.trainer.nodes} "
-            f"and trainer.devices={settings.trainer.devices}, so it counts as failed."
+            f"and trainer.devices={settings.trainer.devices}; it counts as failed."
         )

@@ -1,4 +1,4 @@
-"""Update rules as optimizers: the order in which weights and thresholds are stepped."""
+"""Update rules as optimizers: the order in which weights and thresholds are updated."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ Closure = Callable[[], Any]
 
 
 class TernaryOptimizer(Optimizer):
-    """Steps weights and thresholds, each with an optimizer of its own.
+    """Updates weights and thresholds, each with its own optimizer.
 
-    `sequential` (the order of the authors' program): a pass over the batch, the step of the thresholds, a
-    second pass over the same batch, the step of the weights. The closure is called twice, as by
-    `torch.optim.LBFGS`; BatchNorm's running statistics see the batch twice. `joint`: one pass, both steps.
+    `sequential` (the order of the authors' code): a pass over the batch, the threshold step, a second pass over the
+    same batch, the weight step. The closure is called twice, as by `torch.optim.LBFGS`; BatchNorm's running
+    statistics see the batch twice. `joint`: one pass, both steps.
 
-    The gradient of a threshold is clamped here, between backward and step, so that under data parallelism
-    it is the mean over all processes that is clamped. Its magnitude before the clamp is averaged for the log.
+    Threshold gradients are clamped here, between backward and step, so that with data parallelism the mean over all
+    processes is clamped. Their magnitude before the clamp is averaged for the log.
 
     Args:
-        weights: optimizer of everything but the thresholds.
-        thresholds: optimizer of the thresholds alone.
-        sequential: the two-pass rule.
-        clamps: bound of a threshold's gradient, for each group of `thresholds`; `None` for no bound.
+        weights: optimizer of everything except the thresholds.
+        thresholds: optimizer of only the thresholds.
+        sequential: whether to use the two-pass rule.
+        clamps: bound of the threshold gradients for each group of `thresholds`; `None` for no bound.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class TernaryOptimizer(Optimizer):
         self._passes = 0
 
     def step(self, closure: Closure | None = None) -> Any:
-        """Carry out one update.
+        """Perform one update.
 
         Args:
             closure: clears the gradients, computes the loss, calls backward and returns the loss.
@@ -51,7 +51,7 @@ class TernaryOptimizer(Optimizer):
             the loss of the pass that stepped the weights.
 
         Raises:
-            ValueError: no closure; the rule decides how often the batch is passed over.
+            ValueError: there is no closure; the rule must call it once per pass.
         """
         if closure is None:
             raise ValueError("The value of `closure` is None, but the update rule must be able to call it.")
@@ -84,13 +84,13 @@ class TernaryOptimizer(Optimizer):
                 torch._foreach_clamp_max_(group, clamp)
 
     def mean_gradients(self) -> list[float]:
-        """Return the mean |dL/dthreshold| before the clamp of each threshold, group by group, and start a new mean."""
+        """Return the mean |dL/dthreshold| before the clamp of each threshold, group by group, and reset the means."""
         means = [float(total) / self._passes for total in self._gradients] if self._passes else []
         self._passes = 0
         return means
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the states of both optimizers and the running means: plain values and tensors."""
+        """Return the states of both optimizers and the running means, as plain values and tensors."""
         return {
             "weights": self.weights.state_dict(),
             "thresholds": self.thresholds.state_dict(),
@@ -99,10 +99,10 @@ class TernaryOptimizer(Optimizer):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
+        """Restore a state returned by `state_dict`."""
         self.weights.load_state_dict(state_dict["weights"])
         self.thresholds.load_state_dict(state_dict["thresholds"])
-        # Loading replaces the groups of the two optimizers by new objects: share those again.
+        # Loading replaces the parameter groups of the two optimizers with new objects, which must be shared again.
         self.param_groups = [*self.weights.param_groups, *self.thresholds.param_groups]
         device = self.thresholds.param_groups[0]["params"][0].device
         self._gradients = [gradient.to(device) for gradient in state_dict["gradients"]]

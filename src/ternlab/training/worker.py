@@ -1,4 +1,4 @@
-"""One process of a run that trains in several: `torchrun -m ternlab.training.worker FOLDER OUTCOME`."""
+"""One process of a multi-process run: `torchrun -m ternlab.training.worker FOLDER OUTCOME`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ternlab.training.processes import node_from_environment, place_from_environ
 
 
 def main(arguments: list[str]) -> int:
-    """Train in this process and leave the outcome, or the error, in a file of its node; return the exit code."""
+    """Train in this process, write the result or the error to its node's file, and return the exit code."""
     directory, result = RunDirectory(Path(arguments[0])), Path(arguments[1])
     place = place_from_environment()
     quiet_libraries()
@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
         try:
             settings = directory.settings()
             if place.rank == 0:
-                # The parent holds the run's lock; this one keeps out the processes of a parent that was killed.
+                # The parent holds the run's lock; this lock guards against processes of a killed parent.
                 stack.enter_context(RunLock(directory.path / "processes.lock"))
             with StopRequest() as stop:
                 outcome = train_here(settings, directory, directory.inputs(), place, stop)
@@ -45,7 +45,7 @@ def main(arguments: list[str]) -> int:
             raise
     if os.environ["LOCAL_RANK"] == "0":
         write_json(result, asdict(outcome))
-    # Left to the end of Python, the threads behind it abort the process now and then.
+    # If left until interpreter exit, its threads sometimes abort the process.
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
     return 0

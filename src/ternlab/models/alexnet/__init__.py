@@ -1,1 +1,1 @@
-"""AlexNet: its settings and the network."""
+"""AlexNet: settings and network."""

@@ -1,4 +1,4 @@
-"""AlexNet in the registry; free of torch."""
+"""AlexNet's registry entry; does not import torch."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """AlexNet with BatchNorm after each convolution.
 
 Krizhevsky 2014, "One weird trick for parallelizing convolutional neural networks": one column, widths
-64/192/384/256/256 and two fully connected layers of 4096, as torchvision has it. BatchNorm replaces the
-convolutions' biases and local response normalization, which is what ternary AlexNets are compared with;
-torchvision's weights, made without BatchNorm, therefore do not fit.
+64/192/384/256/256 and two fully connected layers of 4096, as in torchvision. BatchNorm replaces the biases of the
+convolutions and local response normalization, as in the AlexNets that ternary results are compared with. Therefore
+torchvision's weights, which are trained without BatchNorm, do not fit.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ SMALLEST_SMALL = 8
 
 @dataclass(frozen=True)
 class _Shape:
-    """What differs between the two stems.
+    """Differences between the two stems.
 
     Attributes:
-        kernel, stride, padding: of the first convolution.
-        pool_padding: of the 3x3 max-pools of stride 2.
-        last_pool: whether the fifth convolution is followed by a max-pool too.
+        kernel, stride, padding: parameters of the first convolution.
+        pool_padding: padding of the 3x3 max-pools with stride 2.
+        last_pool: whether the fifth convolution is also followed by a max-pool.
         grid: height and width after the adaptive average pool.
-        hidden: units of the two hidden fully connected layers.
+        hidden: units of each of the two hidden fully connected layers.
     """
 
     kernel: int
@@ -42,8 +42,8 @@ class _Shape:
 
 
 _IMAGENET = _Shape(kernel=11, stride=4, padding=2, pool_padding=0, last_pool=True, grid=6, hidden=4096)
-# 4096 units on 6x6 cells are made for 224-pixel images and 1000 classes: 54 of the network's 61 million
-# parameters. Small images end in 2x2 cells, and 1024 units for them keep the convolutions the larger part.
+# 4096 units on 6x6 cells are designed for 224-pixel images and 1000 classes, with 54 of the network's 61 million
+# parameters. Small images end in 2x2 cells; 1024 units keep most of the parameters in the convolutions.
 _SMALL = _Shape(kernel=3, stride=1, padding=1, pool_padding=1, last_pool=False, grid=2, hidden=1024)
 
 
@@ -51,12 +51,12 @@ class AlexNet(nn.Module):
     """Five convolutions, an adaptive average pool and three fully connected layers.
 
     Args:
-        small: the stem for small images: first convolution 3x3 of stride 1, two max-pools instead of
-            three, 2x2 cells and 1024 hidden units; for images from 8 pixels up. Otherwise the
-            published sizes, for images from 63 pixels up.
-        channels: channels of the images.
+        small: use the stem for small images (8 pixels or more): a 3x3 first convolution with stride 1, two max-pools
+            instead of three, 2x2 cells and 1024 hidden units. Otherwise the published sizes, for images of 63 pixels
+            or more.
+        channels: image channels.
         classes: number of classes.
-        dropout: probability before each of the two hidden fully connected layers.
+        dropout: dropout probability before each of the two hidden fully connected layers.
     """
 
     def __init__(self, *, small: bool, channels: int, classes: int, dropout: float) -> None:
@@ -105,7 +105,7 @@ def _pool(shape: _Shape) -> nn.MaxPool2d:
 
 
 def build(settings: StemDropoutSettings, channels: int, size: int, classes: int) -> AlexNet:
-    """Build AlexNet with the stem and the dropout of `settings`; logits are `(batch, classes)`.
+    """Build AlexNet with the stem and dropout of `settings`; logits are `(batch, classes)`.
 
     Raises:
         SettingsError: the images are too small for the stem.
@@ -116,7 +116,7 @@ def build(settings: StemDropoutSettings, channels: int, size: int, classes: int)
         raise SettingsError(
             "model.stem",
             value=settings.stem,
-            rule=f"this stem of alexnet needs images of at least {least} pixels, and these have {size}",
+            rule=f"this stem of alexnet needs images of at least {least} pixels, but these have {size}",
             instead="model=resnet20, which takes any size" if small else "model.stem=small",
         )
     return AlexNet(small=small, channels=channels, classes=classes, dropout=settings.dropout)

@@ -1,1 +1,1 @@
-"""Residual networks for ImageNet: their settings and the network."""
+"""Residual networks for ImageNet: settings and network."""

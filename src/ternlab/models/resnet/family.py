@@ -1,4 +1,4 @@
-"""The residual networks for ImageNet in the registry; free of torch."""
+"""Registry entries of the residual networks for ImageNet; does not import torch."""
 
 from __future__ import annotations
 

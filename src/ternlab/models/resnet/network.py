@@ -1,7 +1,7 @@
-"""torchvision's residual networks for ImageNet, with a first layer that fits the images.
+"""torchvision's residual networks for ImageNet, with a first layer suited to the images.
 
-He et al. 2016, "Deep Residual Learning", table 1; stride 2 in the 3x3 convolution of a bottleneck
-(torchvision's variant, the one of the published accuracies).
+He et al. 2016, "Deep Residual Learning", table 1; bottlenecks have stride 2 in the 3x3 convolution (torchvision's
+variant, for which its accuracies are published).
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ _STEM_WIDTH = 64
 def build(settings: StemSettings, channels: int, size: int, classes: int) -> ResNet:
     """Build torchvision's `settings.name` for `classes` classes; logits are `(batch, classes)`.
 
-    The `small` stem is a 3x3 convolution of stride 1 without max-pool, so 32-pixel images reach the
-    stages at 32 pixels and not at 8. With the `imagenet` stem and three channels the network, its
-    parameter names and its random initialization are torchvision's own.
+    The `small` stem is a 3x3 convolution with stride 1 and no max-pool, so 32-pixel images reach the stages at 32
+    pixels instead of 8. With the `imagenet` stem and three channels, the network, its parameter names and its random
+    initialization are torchvision's own.
     """
     network: ResNet = get_model(settings.name, weights=None, num_classes=classes)
     small = has_small_stem(settings, size)

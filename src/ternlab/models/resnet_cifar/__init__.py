@@ -1,1 +1,1 @@
-"""Residual networks for CIFAR: their settings, the network, published checkpoints."""
+"""Residual networks for CIFAR: settings, network, published checkpoints."""

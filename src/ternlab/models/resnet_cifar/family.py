@@ -1,4 +1,4 @@
-"""The residual networks for CIFAR in the registry, and their settings; free of torch."""
+"""Registry entries and settings of the residual networks for CIFAR; does not import torch."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from ternlab.models.entry import ModelEntry
 from ternlab.models.stem import StemSettings
 
 STAGE_CHANNELS = (16, 32, 64)
-"""Channels of the three stages as published."""
+"""Published channels of the three stages."""
 
 
 class CifarResNetSettings(StemSettings):
     """Settings of the residual networks for CIFAR.
 
     Attributes:
-        stem: there is only one, for small images: `auto` and `small` are the same network.
-        width: the channels of every stage, as a multiple of the published 16, 32 and 64; rounded, at least one.
+        stem: there is only one stem, for small images: `auto` and `small` give the same network.
+        width: channels of every stage as a multiple of the published 16, 32 and 64; rounded, at least one.
     """
 
     width: float = Field(1.0, gt=0, le=64)
@@ -26,7 +26,7 @@ class CifarResNetSettings(StemSettings):
     @model_validator(mode="after")
     def _has_one_stem(self) -> Self:
         if self.stem == "imagenet":
-            raise ValueError(f"{self.name} has no imagenet stem; leave model.stem out, or take model=resnet18")
+            raise ValueError(f"{self.name} has no imagenet stem; leave model.stem out, or use model=resnet18")
         return self
 
     @property

@@ -10,14 +10,14 @@ from ternlab.models.resnet_cifar.family import STAGE_CHANNELS, CifarResNetSettin
 
 
 class ShortcutA(nn.Module):
-    """Option A of the paper: every second pixel, and zeros as the new channels; no parameters.
+    """Option A of the paper: subsampled pixels, with zeros for the new channels; no parameters.
 
-    The zeros come *after* the given channels, as in the ternary reference program. Programs that put half
-    of them before need their channels reordered: see `ternlab.models.resnet_cifar.published`.
+    The zeros come *after* the existing channels, as in the ternary reference code. Weights from code that puts half of
+    them before need their channels reordered: see `ternlab.models.resnet_cifar.published`.
 
     Args:
-        extra_channels: how many channels of zeros are appended.
-        stride: distance of the pixels that are kept.
+        extra_channels: number of zero channels to append.
+        stride: distance between the pixels that are kept.
     """
 
     def __init__(self, extra_channels: int, stride: int) -> None:
@@ -31,12 +31,12 @@ class ShortcutA(nn.Module):
         return F.pad(kept, (0, 0, 0, 0, 0, self.extra_channels))
 
     def extra_repr(self) -> str:
-        """Show the arguments in the printed network."""
+        """Return the arguments, for the printed network."""
         return f"extra_channels={self.extra_channels}, stride={self.stride}"
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions with BatchNorm beside an identity or option-A shortcut."""
+    """Two 3x3 convolutions with BatchNorm and an identity or option-A shortcut."""
 
     def __init__(self, channels: int, width: int, stride: int) -> None:
         super().__init__()
@@ -57,13 +57,13 @@ class BasicBlock(nn.Module):
 class CifarResNet(nn.Module):
     """A network of `6 * blocks + 2` layers in three stages.
 
-    The average pool covers whatever is left of the image, so that sizes other than 32 work.
+    The average pool is adaptive, so image sizes other than 32 work.
 
     Args:
-        blocks: residual blocks in each stage (3 for ResNet-20).
-        channels: channels of the images.
+        blocks: residual blocks per stage (3 for ResNet-20).
+        channels: image channels.
         classes: number of classes.
-        stages: channels of the three stages; none is narrower than the one before.
+        stages: channels of the three stages, non-decreasing.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ def build(settings: CifarResNetSettings, channels: int, size: int, classes: int)
     """Build the CIFAR network `resnet<depth>`, where `depth = 6 n + 2`.
 
     Raises:
-        ValueError: the name's depth is not of that form (only possible for a name registered outside).
+        ValueError: the depth in the name does not have that form (possible only for names registered by plugins).
     """
     depth = int(settings.name.removeprefix("resnet"))
     blocks, rest = divmod(depth - 2, 6)

@@ -1,4 +1,4 @@
-"""Parameter names and channel order of published CIFAR residual networks, translated into ours."""
+"""Converts parameter names and channel order of published CIFAR residual networks to ours."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ternlab.models.resnet_cifar.network import CifarResNet
 
 State = dict[str, Tensor]
 
-# elliothe/Ternarized_Neural_Network (the ternary reference program) and its many relatives.
+# elliothe/Ternarized_Neural_Network (the ternary reference code) and its many derivatives.
 _STAGED = (
     (r"^conv_1_3x3\.", "conv1."),
     (r"^bn_1\.", "bn1."),
@@ -24,7 +24,7 @@ _STAGED = (
     (r"\.bn_b\.", ".bn2."),
     (r"^classifier\.", "fc."),
 )
-# akamaster/pytorch_resnet_cifar10, whose names are ours but for the last layer.
+# akamaster/pytorch_resnet_cifar10, which has our names except for the last layer.
 _LINEAR = ((r"^linear\.", "fc."),)
 
 _WRITES = re.compile(r"^layer([23])\.\d+\.(conv2\.weight|bn2\.(weight|bias|running_mean|running_var))$")
@@ -37,13 +37,13 @@ def adapt(state: State, network: CifarResNet) -> State:
 
 
 def from_published(state: State, stages: tuple[int, int, int] = STAGE_CHANNELS) -> State:
-    """Return `state` with the names and channel order of `CifarResNet`; other names pass unchanged.
+    """Return `state` with the names and channel order of `CifarResNet`; other states are returned unchanged.
 
-    A file is known by its names: `conv_1_3x3` (channels already in our order), or `linear` beside
-    `layer1` (zeros on both sides). A file with our own names is taken to have our own order.
+    A file is recognized by its names: `conv_1_3x3` (channels already in our order), or `linear` together with `layer1`
+    (zeros on both sides). A file with our names is assumed to have our order.
 
     Args:
-        state: as it was read.
+        state: the state dict as read from the file.
         stages: channels of the three stages.
     """
     if "conv_1_3x3.weight" in state:
@@ -64,11 +64,11 @@ def _renamed(state: State, rules: tuple[tuple[str, str], ...]) -> State:
 
 
 def _orders(stages: tuple[int, int, int]) -> dict[int, list[int]]:
-    """Return, for each stage, which channel of theirs each channel of ours is.
+    """Return, for each stage, the index of the source channel for each of our channels.
 
-    In akamaster's network the new zeros of a shortcut stand half before and half after the old channels, in ours all
-    after. The sum, and so the network, is the same function once all weights that write or read these channels are
-    reordered.
+    In akamaster's network, a shortcut puts half of the new zero channels before and half after the old channels; ours
+    puts all of them after. Once all weights that write or read these channels are reordered, the sum, and so the
+    network, is the same function.
     """
     order = list(range(stages[0]))
     orders = {1: order}
@@ -83,7 +83,7 @@ def _reordered(name: str, value: Tensor, orders: dict[int, list[int]]) -> Tensor
     if match := _WRITES.match(name):
         return _select(value, 0, orders[int(match[1])])
     if match := _READS.match(name):
-        # The first block of a stage reads the channels of the stage before it.
+        # The first block of a stage reads the channels of the previous stage.
         stage = int(match[1]) - (match[2] == "0")
         return _select(value, 1, orders[stage])
     if name == "fc.weight":
@@ -92,7 +92,7 @@ def _reordered(name: str, value: Tensor, orders: dict[int, list[int]]) -> Tensor
 
 
 def _select(value: Tensor, axis: int, order: list[int]) -> Tensor:
-    """Reorder one axis; a tensor of another shape is left for the caller to report."""
+    """Reorder one axis; a tensor with an unexpected shape is returned unchanged for the caller to report."""
     if value.ndim <= axis or value.shape[axis] != len(order):
         return value
     return value.index_select(axis, torch.tensor(order))

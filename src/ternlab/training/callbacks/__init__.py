@@ -1,1 +1,1 @@
-"""What happens beside the steps: metrics, statistics, saving, progress."""
+"""Callbacks: metrics, layer statistics, saving, progress."""

@@ -1,4 +1,4 @@
-"""Metrics of every epoch: counted over batches, joined over processes, written as rows."""
+"""Metrics of each epoch: summed over batches, reduced over processes, written as rows."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from ternlab.training.metric_sums import MetricSums
 _KEY = "ternlab_epoch_sums"
 _MEANS = "ternlab_epoch_means"
 
-# Asked at the end of each epoch for further metrics of it, by their names.
+# Called at the end of each epoch; returns additional metrics of the epoch, by name.
 Source = Callable[[pl.Trainer, pl.LightningModule], dict[str, float]]
 
 
 class EpochMetrics(Callback):
-    """Counts the loss and the metrics of training, validation and test.
+    """Computes the loss and the metrics of training, validation and test.
 
-    Training's are those of the batches as they were trained on, each before its step. Rows go to
-    `metrics.csv`; a run that resumes takes back rows from after its checkpoint.
+    Training metrics are measured on the training batches, each before its step. Rows go to `metrics.csv`; a resumed
+    run deletes the rows after its checkpoint.
 
     Args:
-        table: where the rows go; `None` on all but the first process.
-        sources: give further metrics of each epoch.
-        declared: names of the means that training steps may return beside the loss (`means`).
+        table: where the rows go; `None` on all processes but the first.
+        sources: functions that return additional metrics of each epoch.
+        declared: names of the means that training steps may return in addition to the loss (`means`).
     """
 
     stage = Stage.COUNTING
@@ -46,7 +46,7 @@ class EpochMetrics(Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Keep the sums of the epoch in progress, of all processes together."""
+        """Save the sums of the current epoch, over all processes."""
         sums, join = self._train.sums, _join(trainer)
         checkpoint[_KEY] = join(sums.clone()) if join and sums is not None else sums
         checkpoint[_MEANS] = list(self._train.means)
@@ -54,24 +54,24 @@ class EpochMetrics(Callback):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Go on with those sums; the first process takes the share of all."""
+        """Restore the sums; the first process takes the total of all processes."""
         sums = checkpoint[_KEY] if trainer.is_global_zero else None
         self._train.restore(sums, checkpoint.get(_MEANS, ()))
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take back the rows from after the checkpoint."""
+        """Delete the rows after the checkpoint."""
         if self._table is not None:
             self._table.keep_until(trainer.global_step)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Count a batch; with two passes, the one that stepped the weights."""
+        """Count a batch; with two passes, the pass that stepped the weights."""
         means: dict[str, Tensor] = outputs["means"]
         if not self._declared.issuperset(means):
             raise ValueError(
-                f"The training logs {sorted(set(means) - self._declared)}, but its algorithm declares the metrics "
-                f"{sorted(self._declared)}: add them to `metrics` of register_algorithm."
+                f"The training logs {sorted(set(means) - self._declared)}, but its algorithm only declares the metrics "
+                f"{sorted(self._declared)}: add them to `metrics` in register_algorithm."
             )
         self._train.add(outputs["mean_loss"], outputs["logits"], batch[1], means)
 
@@ -102,7 +102,7 @@ class EpochMetrics(Callback):
             self._table.add({"epoch": trainer.current_epoch, "step": trainer.global_step, **metrics})
 
     def results(self, trainer: pl.Trainer, prefix: str) -> dict[str, float]:
-        """Return what was counted by the validation or the test that has just run, as `{prefix}/...`."""
+        """Return the metrics of the validation or test that has just run, as `{prefix}/...`."""
         sums = self._test if prefix == "test" else self._validation
         return sums.result(prefix, _join(trainer))
 

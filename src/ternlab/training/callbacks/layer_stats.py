@@ -1,4 +1,4 @@
-"""Per-layer statistics of the quantization, once an epoch: a pass over the weights is not for every step."""
+"""Per-layer statistics of the quantization, once per epoch, because a pass over all weights is too slow per step."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ternlab.training.update_rule import TernaryOptimizer
 
 
 class LayerStats(Callback):
-    """Logs threshold, scale, sparsity, threshold gradient before the clamp, flip ratio and more of each layer.
+    """Logs each layer's threshold, scale, sparsity, threshold gradient before the clamp, flip ratio and more.
 
-    The flip ratio is the share of a layer's weights of which a code differs from the end of the epoch before.
+    The flip ratio is the fraction of a layer's weights whose codes changed since the end of the previous epoch.
 
     Args:
-        table: where the rows go; `None` on all but the first process.
+        table: where the rows go; `None` on all processes but the first.
     """
 
     stage = Stage.COUNTING
@@ -35,18 +35,18 @@ class LayerStats(Callback):
         return {"codes": dict(self._before)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Compare with the codes of the last epoch before the checkpoint."""
+        """Restore the codes of the last epoch before the checkpoint."""
         self._before = dict(state_dict["codes"])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take back rows from after the checkpoint; remember the first codes of a fresh run."""
+        """Delete the rows after the checkpoint; in a new run, remember the initial codes."""
         if self._table is not None:
             self._table.keep_until(trainer.global_step)
         if not self._before:
             self._before = _all_codes(pl_module)
 
     def of_epoch(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, float]:
-        """Write one row for each quantized layer; called once at the end of an epoch.
+        """Write one row per quantized layer; called once at the end of an epoch.
 
         Returns:
             the means over all quantized weights, as `quant/sparsity` and `quant/flip_ratio`.

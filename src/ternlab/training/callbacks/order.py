@@ -1,4 +1,4 @@
-"""The order in which callbacks run: what counts before what reads, and what saves after both."""
+"""The order of callbacks: those that count run before those that read, and saving comes last."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pytorch_lightning.callbacks import Callback
 
 
 class Stage(IntEnum):
-    """When a callback runs among the others; a class says so in its attribute `stage`.
+    """When a callback runs relative to others; a class sets it as its attribute `stage`.
 
     Attributes:
-        COUNTING: makes the metrics of the epoch.
-        READING: passes them on. Every callback that does not say otherwise.
-        SAVING: writes checkpoints, which must hold what all others have counted of the batch.
+        COUNTING: computes the metrics of the epoch.
+        READING: reads them or passes them on; the default.
+        SAVING: writes checkpoints, which must include what all other callbacks have counted for the batch.
     """
 
     COUNTING = 0
@@ -23,7 +23,7 @@ class Stage(IntEnum):
 
 
 def in_order(callbacks: Iterable[Callback]) -> list[Callback]:
-    """Return callbacks in the order of their stages; within a stage they stay as they are given."""
+    """Return callbacks sorted by stage; within a stage they keep their order."""
     return sorted(callbacks, key=stage_of)
 
 

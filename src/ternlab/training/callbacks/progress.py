@@ -1,4 +1,4 @@
-"""What a person sees while a run trains: a bar on a terminal, one line an epoch otherwise."""
+"""Progress of a run: a bar on a terminal, otherwise one line per epoch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 
 def shows_bar(settings: TrainerSettings) -> bool:
-    """Return whether a bar is drawn: as set, or whether the output is a terminal."""
+    """Return whether to draw a bar: as set, or if the output is a terminal."""
     return settings.progress == "rich" or (settings.progress == "auto" and sys.stderr.isatty())
 
 
@@ -30,11 +30,11 @@ class Lines(Callback):
         self._started = time.monotonic()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Note the time."""
+        """Record the start time."""
         self._started = time.monotonic()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log losses, accuracies and seconds of the epoch."""
+        """Log losses, accuracies and duration of the epoch."""
         shown = {name: float(value) for name, value in trainer.callback_metrics.items()}
         words = [f"{name} {shown[name]:.{digits}f}" for name, digits in _SHOWN if name in shown]
         seconds = time.monotonic() - self._started
@@ -48,7 +48,7 @@ _SHOWN = (
 
 
 class Bar(Callback):
-    """Draws a bar over the batches of each epoch; the lines of the epochs stay above it."""
+    """Draws a progress bar over batches; the epoch lines stay above it."""
 
     def __init__(self) -> None:
         self._progress = Progress(
@@ -71,7 +71,7 @@ class Bar(Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Move the bar."""
+        """Advance the bar."""
         self._progress.update(
             self._task, advance=1, description=f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
         )
@@ -86,5 +86,5 @@ class Bar(Callback):
 
 
 def progress_callbacks(settings: TrainerSettings) -> list[Callback]:
-    """Return what shows the progress of a run."""
+    """Return the callbacks that show the progress of a run."""
     return [Bar(), Lines()] if shows_bar(settings) else [Lines()]

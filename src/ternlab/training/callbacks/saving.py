@@ -1,4 +1,4 @@
-"""Saving the state of training, and stopping when asked to."""
+"""Saves checkpoints, and stops the run when asked to."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from ternlab.training.resume import recipe_of
 
 
 class Saving(Callback):
-    """Saves at the end of every epoch, every `every_steps` steps, and when a signal asks to stop.
+    """Saves a checkpoint at the end of every epoch, every `every_steps` steps, and when a signal asks to stop.
 
-    It is the last callback, so that a checkpoint holds what the others counted of the batch.
+    It is the last callback, so that a checkpoint includes what the others have counted for the batch.
     """
 
     stage = Stage.SAVING
@@ -40,7 +40,7 @@ class Saving(Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Mark the checkpoint with its run, and where in training it was taken; `batch` is the next one."""
+        """Store in the checkpoint its run and its position in training; `batch` is the next batch."""
         checkpoint[KEY] = {
             "run_id": self._directory.run_id,
             "epoch": trainer.current_epoch,
@@ -51,15 +51,15 @@ class Saving(Callback):
         }
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Listen to signals; Lightning takes SIGTERM for itself at the start of every fit, validate and test."""
+        """Reinstall the signal handlers; Lightning replaces the SIGTERM handler at every fit, validate and test."""
         self._stop.listen_again()
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Listen to signals."""
+        """Reinstall the signal handlers."""
         self._stop.listen_again()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Listen to signals; remember where a resumed run starts, so that the same step is not saved twice.
+        """Reinstall the signal handlers; remember the step of a resumed run, so that it is not saved twice.
 
         Raises:
             RuntimeError: another callback would run after this one.
@@ -73,7 +73,7 @@ class Saving(Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save after a step that is due; the last batch of an epoch is saved with the epoch."""
+        """Save if this step is due; the last batch of an epoch is saved with the epoch."""
         if batch_idx + 1 == trainer.num_training_batches or (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
         asked = self._asked(trainer)
@@ -84,7 +84,7 @@ class Saving(Callback):
             self._leave(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save the epoch; a network that is no longer finite is not saved."""
+        """Save at the end of the epoch; a network that is no longer finite is not saved."""
         metrics: Mapping[str, Any] = trainer.callback_metrics
         if any(not math.isfinite(float(value)) for name, value in metrics.items() if name.endswith("/loss")):
             raise DivergedError(f"A loss is no longer finite at the end of epoch {trainer.current_epoch}.")
@@ -113,18 +113,18 @@ class Saving(Callback):
         raise RunInterrupted(
             f"Stopped by {name} after step {trainer.global_step} (epoch {trainer.current_epoch}) at "
             f"{time.strftime('%H:%M:%S')}; the state is saved.\n"
-            "  instead: type the same command again (without force=true) to go on"
+            "  instead: re-run the same command (without force=true) to resume"
         )
 
 
 def stop_unless_finite(trainer: pl.Trainer) -> None:
-    """Raise DivergedError when a parameter is not finite: such a state is neither saved nor tested.
+    """Raise DivergedError if a parameter is not finite: such a state is neither saved nor tested.
 
-    A loss can be finite for the last time just before the step that breaks the network.
+    The loss can still be finite just before the step that breaks the network.
     """
     assert trainer.model is not None
     if not all(bool(torch.isfinite(parameter).all()) for parameter in trainer.model.parameters()):
         raise DivergedError(
             f"A weight is no longer finite after step {trainer.global_step}.\n"
-            "  instead: a smaller optim.lr, or trainer.gradient_clip_val; the last good checkpoint is kept"
+            "  instead: use a smaller optim.lr, or trainer.gradient_clip_val; the last good checkpoint is kept"
         )

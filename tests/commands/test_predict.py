@@ -482,7 +482,7 @@ def test_a_network_of_a_plugin_is_asked_for(files: Files, pictures: Path, tmp_pa
     # A process in which it was not registered yet.
     code, out, err = warm_command.run(tmp_path, *typed, script="predict.py")
     assert (code, out) == (ExitCode.BAD_SETTINGS, "")
-    assert "is of the network tiny, which is not known here\n  instead: plugins=[" in err
+    assert "holds the network tiny, which is not registered\n  instead: plugins=[" in err
 
 
 def test_mistakes_are_answered_before_torch_is_imported(files: Files, tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ def test_status_wait_and_logs_need_no_torch(finished: Path) -> None:
     ("words", "says"),
     [
         (["status", "nonsense"], "there is no such sweep"),
-        (["cancel", "sweep"], "not carried out by any process"),
+        (["cancel", "sweep"], "is not running, so there is nothing to cancel"),
         (["logs", "sweep", "nonsense"], "is not a run of"),
     ],
 )
@@ -250,11 +250,11 @@ def test_a_running_sweep_is_watched_and_cancelled_and_goes_on_to_the_same_bits(
         before = plan.stat()
         code, _, err = launch(tmp_path, *SWEEP)
         assert code == ExitCode.HELD
-        assert "carried out by another process" in err
+        assert "held by another process" in err
         assert plan.stat() == before
         assert all(len(record["attempts"]) == 1 for record in records(tmp_path).values())
         code, out, err = ternlab(tmp_path, "sweep", "status", "sweep")
-        assert "carried out now" in out
+        assert "running" in out.splitlines()
         assert " running" in out.splitlines()[0]
         assert err.strip() == "False"
         code, out, _ = ternlab(tmp_path, "sweep", "logs", "sweep")
@@ -268,7 +268,7 @@ def test_a_running_sweep_is_watched_and_cancelled_and_goes_on_to_the_same_bits(
         code, out, err = stop(launcher)
     assert code == ExitCode.INTERRUPTED
     assert "stopped by SIGTERM" in out
-    assert "To go on:\n  python " in out
+    assert "To resume:\n  python " in out
     assert "running" not in {record["status"] for record in records(tmp_path).values()}
     assert ternlab(tmp_path, "sweep", "wait", "sweep")[0] == 3
     code, out, err = run(tmp_path, *SWEEP, script=LAUNCH)

@@ -36,7 +36,7 @@ def test_without_a_key_nothing_is_asked(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("words", [(), ("x", "--all"), ("--all", "--sweep", "s"), ("x", "--sweep", "s")])
 def test_it_is_said_which_runs(words: tuple[str, ...]) -> None:
-    with pytest.raises(SettingsError, match="takes one of"):
+    with pytest.raises(SettingsError, match="takes exactly one of"):
         typed("sync", *words)
 
 
@@ -58,7 +58,7 @@ def test_all_runs_are_sent_and_a_second_time_none(
     assert typed("sync", "--all", "--dry-run") == 0
     assert capsys.readouterr().out.splitlines()[-2:] == [
         "2 would be sent",
-        "1 runs with logger=local are left out; name them to send them",
+        "1 runs with logger=local skipped; name them to send them",
     ]
     assert wandb_server.runs == {}
     assert typed("sync", "--all") == 0

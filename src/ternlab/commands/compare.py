@@ -146,7 +146,7 @@ def _print_pairs(pairs: Pairs, typed: Sequence[str], *, as_json: bool) -> None:
     print(f"{count} of finished runs{several}; seeds of A: {', '.join(seeds)}")
     if any(pairs.unpaired):
         print(f"unpaired: {pairs.unpaired[0]} of A, {pairs.unpaired[1]} of B")
-    head = ("metric", "n", "A", "B", "B - A", "deviation", interval_head())
+    head = ("metric", "n", "A", "B", "B - A", "std", interval_head())
     print("", *aligned([head, *_pair_rows(metrics)]), sep="\n")
     print(f"\n{interval_head()}: half-width of the confidence interval of the mean paired difference (Student's t)")
 

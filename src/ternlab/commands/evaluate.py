@@ -33,7 +33,7 @@ def main(config: dict[str, Any]) -> ExitCode:
 
 
 def _source(settings: EvaluateSettings) -> tuple[RunDirectory, Path | None]:
-    """Return the run, and the checkpoint if one was named; a checkpoint belongs to the run directory that contains it."""
+    """Return the run, and the checkpoint if one was named; a checkpoint belongs to the run directory it is in."""
     if settings.run is not None:
         instead = "re-run the command in its record to finish it, or use ckpt_path=FILE"
         return trained_run(settings.paths.runs, settings.run, instead), None

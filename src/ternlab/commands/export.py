@@ -30,6 +30,7 @@ def main(config: dict[str, Any]) -> ExitCode:
     if "export/ratio" in found:
         console.print(
             f"\nThe parameters take {metrics['size/float_bytes']:,.0f} bytes in float32. Counted as in published "
-            f"tables (whole bits per code, 2 for ternary), the compression ratio is {metrics['compression/ratio']:.2f}x."
+            "tables (whole bits per code, 2 for ternary), "
+            f"the compression ratio is {metrics['compression/ratio']:.2f}x."
         )
     return ExitCode.DONE

@@ -212,9 +212,7 @@ def _print(table: pl.DataFrame, chosen: argparse.Namespace) -> None:
     print(*lines, sep="\n")
     if chosen.group:
         counted = f"{table['n'].sum()} finished runs in {len(table)} groups"
-        print(
-            f"\n{counted}; {interval_head()}: half-width of the confidence interval of the mean over seeds (Student's t)"
-        )
+        print(f"\n{counted}; {interval_head()}: half-width of the confidence interval of the mean (Student's t)")
     if left_out:
         hint = "use --columns, --format csv or a wider terminal"
         print(f"columns that do not fit: {', '.join(left_out)}; {hint}", file=sys.stderr)

@@ -81,7 +81,7 @@ def result_lines(plan: Plan, runs: Path) -> list[str]:
     # Runs in full precision lose nothing and stand first.
     order = sorted(groups.items(), key=lambda entry: (_mean(entry[1], DEGRADATION), -_mean(entry[1], TEST)))
     names = (VAL, TEST, DEGRADATION)
-    rows = [("settings", "n", *(column for name in names for column in (name, "deviation")))]
+    rows = [("settings", "n", *(column for name in names for column in (name, "std")))]
     for words, members in order:
         row = [words or "(all)", str(len(members))]
         for name in names:

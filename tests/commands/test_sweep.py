@@ -95,7 +95,7 @@ def test_the_same_command_again_prints_the_table_and_trains_nothing(finished: Pa
     before = records(finished)
     code, out, err = launch(finished, *SWEEP)
     assert code == ExitCode.DONE, err
-    assert "3 of 3 runs have ended already" in out
+    assert "3 of 3 runs already ended" in out
     assert "best by val/top1" in out
     assert records(finished) == before
 
@@ -189,7 +189,7 @@ REFUSED: dict[str, tuple[list[str], list[str]]] = {
     "setting of another cluster": (["cluster=slurm", "cluster.workers=2"], ["cluster.workers"]),
     "returning at once": (["wait=false"], ["wait", "cluster=slurm"]),
     "trials of a grid": (["search.trials=3"], ["search.trials"]),
-    "force": (["force=true"], ["force", "goes on with"]),
+    "force": (["force=true"], ["force", "resumes from"]),
     "no such sweep": (["sweep=sweep-0"], ["sweep = sweep-0", "no such sweep"]),
     "settings of a planned sweep": (["sweep=sweep-0", "seed=1,2"], ["sweep-0", "seed=1,2"]),
 }

@@ -118,7 +118,7 @@ def test_where_there_is_no_slurm(plan: Plan, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(shutil, "which", lambda name: None)
     commands = Commands()
     message = refused(plan, commands)
-    assert "no sbatch on PATH" in message and "cluster=local" in message
+    assert "sbatch is not on PATH" in message and "cluster=local" in message
     assert commands.calls == []
 
 
@@ -138,7 +138,7 @@ def test_where_there_is_no_slurm(plan: Plan, monkeypatch: pytest.MonkeyPatch) ->
             "",
             ["cluster: SLURM", "QOSMaxWallDurationPerJobLimit / allocation failure"],
         ),
-        ("allocation failure: Something new", "", ["cluster: SLURM refuses such a job", "Something new"]),
+        ("allocation failure: Something new", "", ["cluster: SLURM rejects this job", "Something new"]),
     ],
 )
 def test_sbatch_has_the_last_word(plan: Plan, words: str, known: str, wanted: list[str]) -> None:

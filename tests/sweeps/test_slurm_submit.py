@@ -215,7 +215,7 @@ def test_what_slurm_does_not_take_now_is_offered_again(
     with caplog.at_level(logging.WARNING):
         assert world.go().done == set(world.plan.configs)
     assert sorted(world.slurm.begun) == sorted(world.plan.configs)
-    assert "SLURM takes no more jobs" in caplog.text
+    assert "SLURM accepts no more jobs" in caplog.text
     assert world.files() == []
 
 

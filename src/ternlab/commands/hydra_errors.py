@@ -40,7 +40,7 @@ def settings_error(error: Exception, overrides: list[str], config: Path | None) 
             "command line",
             value=words.group(1) if words else None,
             rule="is not name=value in Hydra's grammar",
-            instead="name=value; use double quoting for values with spaces, commas, brackets or '=': \"name='a, b'\"",
+            instead="name=value; quote values with spaces, commas, brackets or '=' twice: \"name='a, b'\"",
         )
     name = _first(_COULD_NOT, text) or _first(_FULL_KEY, text)
     if name and (_NO_KEY.search(text) or _COULD_NOT.search(text)):

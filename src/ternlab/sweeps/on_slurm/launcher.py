@@ -84,9 +84,8 @@ class SlurmLauncher:
         shown: set[tuple[str, ...]] = set()
         for after, part in _arrays(tasks, self._largest):
             waits = f" after {' and '.join(after)}" if after else ""
-            lines.append(
-                f"array of {len(part)} {'run' if len(part) == 1 else 'runs'}{waits}: {' '.join(task.run_id for task in part)}"
-            )
+            count = "1 run" if len(part) == 1 else f"{len(part)} runs"
+            lines.append(f"array of {count}{waits}: {' '.join(task.run_id for task in part)}")
             roles = self._needs.get(part[0].run_id, {})
             jobs = tuple(f"JOB_OF_THE_{re.sub(r'[^A-Z0-9]+', '_', roles[run].upper())}" for run in after)
             if jobs not in shown:

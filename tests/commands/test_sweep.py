@@ -377,6 +377,6 @@ def test_a_plan_of_which_nothing_was_begun_is_of_the_code_that_begins(finished: 
     write_plan(plan, folder)
     write_status(tmp_path / "runs", plan.baselines[0], "failed")
     if now is not None:
-        with pytest.raises(SettingsError, match="was begun by commit 0000000000"):
+        with pytest.raises(SettingsError, match="was started by commit 0000000000"):
             _agreed(plan, folder, tmp_path / "runs", SweepSettings())
     assert _agreed(plan, folder, tmp_path / "runs", SweepSettings(allow_other_code=True)).code == plan.code

@@ -204,7 +204,7 @@ def test_a_port_where_nobody_listens_is_refused_before_anything_is_started(
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{bound.getsockname()[1]}"
-        with pytest.raises(SettingsError, match=f"cluster.address = {address}: nobody answers"):
+        with pytest.raises(SettingsError, match=f"cluster.address = {address}: nothing responds"):
             launcher_of(plan[1].parent, plan[0], RayCluster(address=address))
 
 

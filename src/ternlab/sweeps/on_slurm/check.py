@@ -143,7 +143,8 @@ def _check_partition(cluster: SlurmCluster, nodes: list[Nodes]) -> None:
         raise SettingsError(
             "cluster.nodes",
             value=cluster.nodes,
-            rule=f"partition {name} has only {fitting} nodes of this size (sinfo -p {name} lists them)",
+            rule=f"partition {name} has {f'only {fitting}' if fitting else 'no'} nodes of this size "
+            f"(sinfo -p {name} lists them)",
             instead=f"cluster.nodes={fitting}" if fitting else "fewer GPUs, CPUs or GB per node",
         )
 

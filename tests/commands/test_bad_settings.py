@@ -200,7 +200,7 @@ def test_a_checkpoint_of_another_network_is_refused(
     [
         ([], ["run=ID or ckpt_path=FILE"]),
         (["run=nothing"], ["nothing", "no such run"]),
-        (["run=a", "ckpt_path=b"], ["one of the two"]),
+        (["run=a", "ckpt_path=b"], ["exactly one of"]),
         (["ckpt_path=nothing.ckpt"], ["nothing.ckpt", "no such file"]),
         (["run=a", "split=tset"], ["split=test"]),
     ],

@@ -57,7 +57,7 @@ def test_a_setting_that_an_old_run_lacks_is_at_its_default(tmp_path: Path, capsy
 
 def test_a_run_and_itself(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = make_run(runs, quant__name="twn").run_id
-    assert "no setting differs" in compare(capsys, runs, run, run)
+    assert "all settings are equal" in compare(capsys, runs, run, run)
 
 
 def test_a_run_that_is_not_finished(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -82,13 +82,13 @@ def test_two_sets(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_run_and_a_set(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = make_run(runs, {"test/top1": 80.0}, quant__name="twn", seed=1).run_id
     out = compare(capsys, runs, run, "quant=sws")
-    assert "1 pair of finished runs" in out and "without a partner: 0 of A, 2 of B" in out
+    assert "1 pair of finished runs" in out and "unpaired: 0 of A, 2 of B" in out
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("quant=tga", "quant=nosuch"), "no finished run fits"),
+        (("quant=tga", "quant=nosuch"), "no finished run matches"),
         (("quant=tga", "quan=sws"), "did you mean quant"),
         (("quant=tga", "quant="), "a value behind"),
         (("nosuch", "quant=sws"), "there is no such run"),

@@ -96,7 +96,7 @@ def test_the_command_of_a_finished_run_prints_its_table_and_trains_nothing(
     before = run_of(project, name).record_file.read_bytes()
     code, out, err = here("train.yaml", train, *typed_words(run_of(project, name)))
     assert code == ExitCode.DONE
-    assert "finished already" in err and "degradation, top-1" in out
+    assert "already finished" in err and "degradation, top-1" in out
     assert run_of(project, name).record_file.read_bytes() == before
 
 

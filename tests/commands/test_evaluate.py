@@ -165,7 +165,7 @@ def test_a_checkpoint_outside_of_a_run_is_refused(copied: RunDirectory, tmp_path
     lost = tmp_path / "lost" / "checkpoints" / last.name
     lost.parent.mkdir(parents=True)
     shutil.copy(last, lost)
-    refused(copied, "does not lie in the folder of a run", ckpt_path=str(lost))
+    refused(copied, "is not in a run directory", ckpt_path=str(lost))
 
 
 def test_no_validation_images_are_no_numbers(copied: RunDirectory) -> None:

@@ -243,7 +243,7 @@ REFUSED: dict[str, tuple[list[str], list[str]]] = {
         ["onnx has no such option", "take format=packed"],
     ),
     "no images": (["run=RUN", "format=onnx", "activations=int8", "images=0"], ["images = 0"]),
-    "full precision": (["run=BASELINE"], ["format = packed", "is in full precision", "format=state_dict"]),
+    "full precision": (["run=BASELINE"], ["format = packed", "is a full-precision run", "format=state_dict"]),
 }
 
 

@@ -43,8 +43,8 @@ def test_a_packed_file(files: Files, digits_run: RunDirectory, capsys: pytest.Ca
     assert totals["bytes"] == f"{size:,}"
     assert totals["ratio"].split()[0] == f"{metrics['size/float_bytes'] / size:.2f}"
     # 15, 116 and 64 bytes for 72, 576 and 320 weights.
-    assert totals["bits a weight"] == f"{8 * 195 / 968:.4f} (codes alone, 968 quantized weights)"
-    assert head == ["layer", "shape", "levels", "packing", "bytes", "bits", "a", "weight"]
+    assert totals["bits/weight"] == f"{8 * 195 / 968:.4f} (codes only, 968 quantized weights)"
+    assert head == ["layer", "shape", "levels", "packing", "bytes", "bits/weight"]
     assert layers == [
         ["1", "8x1x3x3", "3", "trit5", "15", "1.6667"],
         ["4", "8x8x3x3", "3", "trit5", "116", "1.6111"],
@@ -56,7 +56,7 @@ def test_an_onnx_file(files: Files, digits_run: RunDirectory, capsys: pytest.Cap
     assert main(["info", str(files.onnx)]) == ExitCode.DONE
     totals, (_, *layers) = rows(capsys.readouterr().out)
     assert totals["file"].startswith("ONNX, opset ")
-    assert totals["file"].endswith("activations in float32")
+    assert totals["file"].endswith("float32 activations")
     assert totals["run"] == digits_run.run_id
     assert {(*layer[:1], *layer[1:]) for layer in layers} == {
         ("1.weight.0.codes", "8x1x3x3", "int8", "72", "8.0000"),
@@ -68,9 +68,9 @@ def test_an_onnx_file(files: Files, digits_run: RunDirectory, capsys: pytest.Cap
 def test_an_int8_file_says_what_it_scored(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", str(files.int8)]) == ExitCode.DONE
     totals, _ = rows(capsys.readouterr().out)
-    assert totals["file"].endswith("activations in int8")
+    assert totals["file"].endswith("int8 activations")
     score = module.info(files.int8)["metrics"]["export/int8_top1"]
-    assert totals["of this file"] == f"{score:.2f} % (int8 activations, in ONNX Runtime)"
+    assert totals["int8 top-1"] == f"{score:.2f} % (int8 activations, in ONNX Runtime)"
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -78,7 +78,7 @@ def test_a_full_precision_run_is_measured_beside(
     lines = out.splitlines()
     assert sum("(baseline)" in line for line in lines) == 2
     assert all(any(line.startswith(name) for line in lines) for name in runtimes())
-    assert "bits a quantized weight" in out and "times smaller than float32" in out
+    assert "bits per quantized weight" in out and "x smaller than float32" in out
 
 
 @pytest.mark.slow
@@ -93,7 +93,7 @@ def test_the_command_as_a_process_measures_on_given_data(files: Files, tmp_path:
     ("typed", "words"),
     [
         (["model=nowhere.tern"], ["nowhere.tern", "cannot be read"]),
-        (["model=PACKED", "paths.runs=nowhere"], ["data", "is of run", "paths.runs=FOLDER"]),
+        (["model=PACKED", "paths.runs=nowhere"], ["data", "was exported from run", "paths.runs=FOLDER"]),
         (["model=PACKED", "data={name: cifar11}"], ["data.name = cifar11", "cifar10"]),
         (["model=PACKED", "data={name: digits}", "rounds=0"], ["rounds = 0"]),
         (["model=PACKED", "RUNS", "against=RUN"], ["against", "is quantized"]),

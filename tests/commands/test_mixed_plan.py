@@ -65,7 +65,7 @@ def test_the_frozen_settings_hold_the_plan_and_are_the_same_run(trained: RunDire
     frozen = ("--config-path", str(trained.path), "--config-name", "config")
     code, out, err = run(project(trained), *frozen)
     assert code == ExitCode.DONE, err
-    assert "finished already" in err + out
+    assert "already finished" in err + out
     assert len(list(trained.path.parent.iterdir())) == 2, "the run and its baseline"
 
 

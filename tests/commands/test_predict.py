@@ -435,7 +435,7 @@ def test_networks_that_do_not_say_their_input_are_refused(missing: str, files: F
     }
     network = ternlab.quantize(torch.nn.Linear(4, 2), "tga")
     save(network, tmp_path / "net", **{**about, missing: None})
-    with pytest.raises(SettingsError, match=f"does not say its {missing}"):
+    with pytest.raises(SettingsError, match=f"does not include its {missing}"):
         read_signature(tmp_path / "net")
 
 
@@ -459,12 +459,12 @@ def test_a_preparation_that_is_not_known_is_refused(change: dict[str, Any], file
     network = ternlab.quantize(torch.nn.Linear(4, 2), "tga")
     architecture = Architecture.model_validate(found["architecture"])
     save(network, tmp_path / "net", architecture=architecture, preprocessing={**found["preprocessing"], **change})
-    with pytest.raises(TernlabError, match=r"its header is wrong|prepares images") as error:
+    with pytest.raises(TernlabError, match=r"its header is invalid|preprocessing does not match") as error:
         read_signature(tmp_path / "net")
     assert error.value.exit_code == ExitCode.BAD_SETTINGS
 
 
-@pytest.mark.parametrize(("value", "words"), [(np.nan, "not a finite number"), (np.inf, "not a finite number")])
+@pytest.mark.parametrize(("value", "words"), [(np.nan, "is not finite"), (np.inf, "is not finite")])
 def test_outputs_that_are_not_numbers_stop(value: float, words: str, files: Files, pictures: Path) -> None:
     runtime = Runtime("broken", lambda images: np.full((len(images), 10), value, np.float32))
     with pytest.raises(TernlabError, match=words):
@@ -473,7 +473,7 @@ def test_outputs_that_are_not_numbers_stop(value: float, words: str, files: File
 
 def test_a_network_with_other_outputs_than_classes_is_refused(files: Files, pictures: Path) -> None:
     runtime = Runtime("other", lambda images: np.zeros((len(images), 9), np.float32))
-    with pytest.raises(TernlabError, match="names 10 classes for 9 outputs"):
+    with pytest.raises(TernlabError, match="has 10 class names for 9 outputs"):
         list(predictions([str(pictures / "000.png")], runtime, read_signature(files.packed), top=1, batch_size=1))
 
 
@@ -482,7 +482,7 @@ def test_a_network_of_a_plugin_is_asked_for(files: Files, pictures: Path, tmp_pa
     # A process in which it was not registered yet.
     code, out, err = warm_command.run(tmp_path, *typed, script="predict.py")
     assert (code, out) == (ExitCode.BAD_SETTINGS, "")
-    assert "is of the network tiny, which is not known here\n  instead: plugins=[" in err
+    assert "holds the network tiny, which is not registered\n  instead: plugins=[" in err
 
 
 def test_mistakes_are_answered_before_torch_is_imported(files: Files, tmp_path: Path) -> None:

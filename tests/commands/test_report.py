@@ -78,7 +78,7 @@ def test_a_sweep_alone(tmp_path: Path, here: Here) -> None:
     ("typed", "said"),
     [
         ("swep=x", "did you mean sweep"),
-        ("sweep=nothing", "there is no such sweep below logs/sweeps"),
+        ("sweep=nothing", "there is no such sweep in logs/sweeps"),
         ("paths.runs=nowhere", "paths.runs = nowhere: cannot be read"),
         ("out=nowhere/page.html", "mkdir -p nowhere"),
         ("out=logs", "out=logs/report.html"),

@@ -116,7 +116,7 @@ def test_groups(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "optim.lr",
         "n",
         "degradation/top1",
-        "deviation",
+        "std",
     ]
     assert "7 finished runs in 3 groups" in out
 

@@ -193,14 +193,14 @@ def test_rm_says_which_sweep_would_miss_a_run(runs: Path, capsys: pytest.Capture
     write_record(directory.record_file, {"run_id": directory.run_id, "status": "finished", "metrics": {}})
     assert call(runs, "rm", directory.run_id) == 2
     assert call(runs, "rm", directory.run_id, "--yes") == 0
-    assert f"{plan.sweep_id} is not finished and would train again: {directory.run_id}" in capsys.readouterr().out
+    assert f"{plan.sweep_id} is not finished and would retrain: {directory.run_id}" in capsys.readouterr().out
 
 
 def test_rm_refuses_a_link(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     directory = make_run(tmp_path / "elsewhere")
     (runs / directory.run_id).symlink_to(directory.path)
     assert call(runs, "rm", directory.run_id, "--yes") == 2
-    assert directory.record_file.exists() and "is a link" in capsys.readouterr().err
+    assert directory.record_file.exists() and "is a symbolic link" in capsys.readouterr().err
 
 
 def test_archive_holds_the_runs_and_keeps_them(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -212,7 +212,7 @@ def test_archive_holds_the_runs_and_keeps_them(runs: Path, tmp_path: Path, capsy
     before = tree(runs)
     target = tmp_path / "kept.tar.gz"
     assert call(runs, "archive", first.run_id, second.run_id, "--to", str(target)) == 0
-    assert "the runs are kept" in capsys.readouterr().out
+    assert "runs kept" in capsys.readouterr().out
     assert tree(runs) == before
     (tmp_path / "back").mkdir()
     with tarfile.open(target) as tar:
@@ -227,7 +227,7 @@ def test_archive_removes_when_it_is_told_to(runs: Path, tmp_path: Path) -> None:
     assert call(runs, "archive", directory.run_id, "--to", str(tmp_path / "a.tar.gz"), "--yes") == 0
     assert ids(runs) == {other.run_id}
     code, out = answer(runs, "y\n", "archive", other.run_id, "--to", str(tmp_path / "b.tgz"))
-    assert code == 0 and "that the archive holds?" in out and ids(runs) == set()
+    assert code == 0 and "now in the archive?" in out and ids(runs) == set()
     assert sorted(path.name for path in tmp_path.glob("*gz")) == ["a.tar.gz", "b.tgz"]
 
 

@@ -92,7 +92,7 @@ def test_tpe_goes_on_after_kill_9_and_with_its_id_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("typed", "says"),
     [
-        (("search=asha", "optim.lr=interval(2,1)"), "ends where it starts"),
+        (("search=asha", "optim.lr=interval(2,1)"), "must have an end greater than its start"),
         (("search=random", "optim.lr=0.1,0.2", "data.val_fraction=0"), "data.val_fraction = 0"),
         (("search.trials=3",), "search=random search.trials=3"),
     ],

@@ -225,7 +225,7 @@ REFUSED: dict[str, tuple[list[str], list[str]]] = {
     "bad value": (["quant=tga", "quant.threshold.init=-1"], ["quant.threshold.init = -1"]),
     "bad json": (["json=maybe"], ["json = maybe"]),
     "missing run": (["run=nothing"], ["run = nothing", "no such run"]),
-    "run and settings": (["run=a", "model=resnet18"], ["model", "would be ignored", "run=ID alone"]),
+    "run and settings": (["run=a", "model=resnet18"], ["model", "would be ignored", "only run=ID"]),
     "run and a setting": (["run=a", "optim.lr=3"], ["optim.lr", "would be ignored"]),
     "no root": (["data=image_folder"], ["data.root"]),
     "missing root": (["data=imagenet", "data.root=nowhere"], ["data.root = nowhere"]),
@@ -262,7 +262,7 @@ def test_a_run_without_weights_is_refused(
     code, _, err = here(["run=stopped"], capsys, monkeypatch, tmp_path)
     assert code == ExitCode.BAD_SETTINGS
     assert "run = stopped: has no final weights (its status is interrupted)" in err
-    assert "instead: the command of its record" in err
+    assert "instead: re-run the command in its record" in err
 
 
 def test_a_typo_is_answered_by_a_real_process_before_torch_is_imported(tmp_path: Path) -> None:

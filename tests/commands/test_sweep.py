@@ -95,7 +95,7 @@ def test_the_same_command_again_prints_the_table_and_trains_nothing(finished: Pa
     before = records(finished)
     code, out, err = launch(finished, *SWEEP)
     assert code == ExitCode.DONE, err
-    assert "3 of 3 runs have ended already" in out
+    assert "3 of 3 runs already ended" in out
     assert "best by val/top1" in out
     assert records(finished) == before
 
@@ -131,7 +131,7 @@ def test_status_wait_and_logs_need_no_torch(finished: Path) -> None:
     ("words", "says"),
     [
         (["status", "nonsense"], "there is no such sweep"),
-        (["cancel", "sweep"], "not carried out by any process"),
+        (["cancel", "sweep"], "is not running, so there is nothing to cancel"),
         (["logs", "sweep", "nonsense"], "is not a run of"),
     ],
 )
@@ -189,7 +189,7 @@ REFUSED: dict[str, tuple[list[str], list[str]]] = {
     "setting of another cluster": (["cluster=slurm", "cluster.workers=2"], ["cluster.workers"]),
     "returning at once": (["wait=false"], ["wait", "cluster=slurm"]),
     "trials of a grid": (["search.trials=3"], ["search.trials"]),
-    "force": (["force=true"], ["force", "goes on with"]),
+    "force": (["force=true"], ["force", "resumes from"]),
     "no such sweep": (["sweep=sweep-0"], ["sweep = sweep-0", "no such sweep"]),
     "settings of a planned sweep": (["sweep=sweep-0", "seed=1,2"], ["sweep-0", "seed=1,2"]),
 }
@@ -250,11 +250,11 @@ def test_a_running_sweep_is_watched_and_cancelled_and_goes_on_to_the_same_bits(
         before = plan.stat()
         code, _, err = launch(tmp_path, *SWEEP)
         assert code == ExitCode.HELD
-        assert "carried out by another process" in err
+        assert "held by another process" in err
         assert plan.stat() == before
         assert all(len(record["attempts"]) == 1 for record in records(tmp_path).values())
         code, out, err = ternlab(tmp_path, "sweep", "status", "sweep")
-        assert "carried out now" in out
+        assert "running" in out.splitlines()
         assert " running" in out.splitlines()[0]
         assert err.strip() == "False"
         code, out, _ = ternlab(tmp_path, "sweep", "logs", "sweep")
@@ -268,7 +268,7 @@ def test_a_running_sweep_is_watched_and_cancelled_and_goes_on_to_the_same_bits(
         code, out, err = stop(launcher)
     assert code == ExitCode.INTERRUPTED
     assert "stopped by SIGTERM" in out
-    assert "To go on:\n  python " in out
+    assert "To resume:\n  python " in out
     assert "running" not in {record["status"] for record in records(tmp_path).values()}
     assert ternlab(tmp_path, "sweep", "wait", "sweep")[0] == 3
     code, out, err = run(tmp_path, *SWEEP, script=LAUNCH)
@@ -377,6 +377,6 @@ def test_a_plan_of_which_nothing_was_begun_is_of_the_code_that_begins(finished: 
     write_plan(plan, folder)
     write_status(tmp_path / "runs", plan.baselines[0], "failed")
     if now is not None:
-        with pytest.raises(SettingsError, match="was begun by commit 0000000000"):
+        with pytest.raises(SettingsError, match="was started by commit 0000000000"):
             _agreed(plan, folder, tmp_path / "runs", SweepSettings())
     assert _agreed(plan, folder, tmp_path / "runs", SweepSettings(allow_other_code=True)).code == plan.code

@@ -75,7 +75,7 @@ def test_a_finished_run_is_answered_with_its_table(finished: Path) -> None:
     before = records(finished)
     code, out, err = run(finished, *QUANTIZED)
     assert code == ExitCode.DONE
-    assert "finished already" in err
+    assert "already finished" in err
     assert "degradation, top-1" in out
     assert records(finished) == before
 
@@ -86,7 +86,7 @@ def test_a_finished_run_is_answered_without_torch(tmp_path: Path) -> None:
     again = ("--config-path", str(made.path), "--config-name", "config")
     code, out, err = run_command.run(tmp_path, *again, PYTHONPROFILEIMPORTTIME="1")
     assert code == ExitCode.DONE, err
-    assert "finished already" in err and "90.00 %" in out
+    assert "already finished" in err and "90.00 %" in out
     imported = {line.rpartition("|")[2].strip() for line in err.splitlines() if line.startswith("import time:")}
     assert "hydra" in imported
     assert not {"torch", "pytorch_lightning", "wandb"} & imported
@@ -98,7 +98,7 @@ def test_the_command_of_the_baselines_record_makes_the_same_run(finished: Path) 
     assert words[:2] == ["python", "src/train.py"]
     code, _, err = run(finished, *words[2:])
     assert code == ExitCode.DONE, err
-    assert "finished already" in err
+    assert "already finished" in err
 
 
 def test_no_folder_named_by_the_time_of_day_appears(finished: Path) -> None:

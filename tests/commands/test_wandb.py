@@ -36,7 +36,7 @@ def test_without_a_key_nothing_is_asked(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("words", [(), ("x", "--all"), ("--all", "--sweep", "s"), ("x", "--sweep", "s")])
 def test_it_is_said_which_runs(words: tuple[str, ...]) -> None:
-    with pytest.raises(SettingsError, match="takes one of"):
+    with pytest.raises(SettingsError, match="takes exactly one of"):
         typed("sync", *words)
 
 
@@ -58,13 +58,13 @@ def test_all_runs_are_sent_and_a_second_time_none(
     assert typed("sync", "--all", "--dry-run") == 0
     assert capsys.readouterr().out.splitlines()[-2:] == [
         "2 would be sent",
-        "1 runs with logger=local are left out; name them to send them",
+        "1 runs with logger=local skipped; name them to send them",
     ]
     assert wandb_server.runs == {}
     assert typed("sync", "--all") == 0
     assert "2 sent" in capsys.readouterr().out
     assert typed("sync", "--all") == 0
-    assert "2 is there already" in capsys.readouterr().out
+    assert "2 already complete" in capsys.readouterr().out
     assert len(wandb_server.runs) == 2
 
 
@@ -106,7 +106,7 @@ def test_a_sweep_is_sent_with_its_summary(
     assert {stored.fields["groupName"] for stored in wandb_server.runs.values()} == {plan.sweep_id}
     assert {run for _, run in wandb_server.runs} == {plan.sweep_id, *(trial.run_id for trial in plan.trials)}
     assert typed("sync", "--sweep", str(sweep)) == 0
-    assert "13 is there already" in capsys.readouterr().out
+    assert "13 already complete" in capsys.readouterr().out
 
 
 def test_a_dashboard_is_written_without_a_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -115,8 +115,8 @@ def test_any_entropy_code_is_read_or_refused(data: bytes, counts: list[int], cou
     ("data", "count", "message"),
     [
         (b"\xf3", 5, "above 242"),
-        (b"\x03", 1, "behind the last code"),
-        (b"\x00\x00", 5, "5 codes take 1 bytes, but there are 2"),
+        (b"\x03", 1, "after the last code"),
+        (b"\x00\x00", 5, "5 codes need 1 bytes, but there are 2"),
         (b"", 10**30, "bytes"),
     ],
 )
@@ -126,9 +126,9 @@ def test_wrong_trits_are_named(data: bytes, count: int, message: str) -> None:
 
 
 def test_codes_beyond_the_levels_are_named() -> None:
-    with pytest.raises(CodingError, match="beyond the 3 levels"):
+    with pytest.raises(CodingError, match="outside the 3 levels"):
         coding.unpack_bits(b"\x03", 1, 3)
-    with pytest.raises(CodingError, match="behind the last code"):
+    with pytest.raises(CodingError, match="after the last code"):
         coding.unpack_bits(b"\x04", 1, 3)
 
 
@@ -142,9 +142,9 @@ def test_wrong_entropy_codes_are_named() -> None:
         (data[:-1], counts, "whole number of words"),
         (b"", counts, "whole number of words"),
         (b"x", [1000, 0, 0], "single value has bytes"),
-        (data[:-4] + b"1234", counts, "other codes than were written"),
-        (data, other, "other codes|refuses|behind the last"),
-        (data + bytes(400), counts, "behind the last code"),
+        (data[:-4] + b"1234", counts, "differ from the written codes"),
+        (data, other, "differ from the written codes|rejects|after the last"),
+        (data + bytes(400), counts, "after the last code"),
     ]:
         with pytest.raises(CodingError, match=message):
             coding.unpack_entropy(changed, 1000, table)

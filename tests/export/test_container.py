@@ -184,9 +184,9 @@ def test_folders_devices_pipes_and_missing_files_are_refused(tmp_path: Path) -> 
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     for path, reason in [
-        (tmp_path, "is no file"),
-        (Path("/dev/zero"), "is no file"),
-        (pipe, "is no file"),
+        (tmp_path, "is not a regular file"),
+        (Path("/dev/zero"), "is not a regular file"),
+        (pipe, "is not a regular file"),
         (tmp_path / "missing", "No such file"),
         (tmp_path / "missing" / "file", "No such file"),
         (tmp_path / ("x" * 300), "name too long"),

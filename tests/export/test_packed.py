@@ -360,7 +360,7 @@ def test_codes_outside_of_their_alphabet_are_refused() -> None:
         with pytest.raises(SettingsError, match="outside of its alphabet"):
             packed._write_plane({}, "a/0", wrong, "bits")
     scale = Plane(torch.ones(2, 2, dtype=torch.int8), torch.ones(1, 2))
-    with pytest.raises(SettingsError, match="neither of the layer nor of its filters"):
+    with pytest.raises(SettingsError, match="neither per layer nor per filter"):
         packed._write_plane({}, "a/0", scale, "trit5")
 
 

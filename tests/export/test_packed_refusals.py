@@ -79,8 +79,8 @@ for _ in range(300):
 
 # What is changed in a file whose checksum then fits again; what the message must hold.
 FORGERIES: dict[str, tuple[Change, str]] = {
-    "later version": (put("version", 2), "version 2 of the format"),
-    "much later version": (both(put("version", 10**30), put("unknown", 1)), "newer ternlab"),
+    "later version": (put("version", 2), "format version 2"),
+    "much later version": (both(put("version", 10**30), put("unknown", 1)), "newer version of ternlab"),
     "version as text": (put("version", "2"), "version"),
     "version 0": (put("version", 0), "version"),
     "no version": (lambda header, _: header.pop("version"), "packed network"),
@@ -101,21 +101,21 @@ FORGERIES: dict[str, tuple[Change, str]] = {
     "surrogate": (put("layers", 0, "name", "\ud800"), "no such layer"),
     "inside of a layer": (put("layers", 0, "name", "1.weight"), "no such layer"),
     "a layer twice": (twice, "twice"),
-    "fewer planes": (without_a_plane, "which the network has not"),
+    "fewer planes": (without_a_plane, "unlike the network"),
     "no planes": (put("layers", 0, "planes", []), "planes"),
     "second plane away": (without("codes/1/1"), "has no 'codes/1/1'"),
     "a scale away": (without("scale/1/0"), "has no 'scale/1/0'"),
     "negative scale away": (without("negative_scale/1/0"), "has no 'negative_scale/1/0'"),
-    "negative scale denied": (put("layers", 0, "planes", 0, "negative_scale", False), "which the network has not"),
-    "additional codes": (array("codes/1/2", [1]), "which the network has not"),
-    "additional state": (array("state/extra", [1.0]), "which the network has not"),
-    "weights as state": (array("state/1.weight", np.zeros((8, 3, 3, 3), np.float32)), "which the network has not"),
+    "negative scale denied": (put("layers", 0, "planes", 0, "negative_scale", False), "unlike the network"),
+    "additional codes": (array("codes/1/2", [1]), "unlike the network"),
+    "additional state": (array("state/extra", [1.0]), "unlike the network"),
+    "weights as state": (array("state/1.weight", np.zeros((8, 3, 3, 3), np.float32)), "unlike the network"),
     "state away": (without("state/2.bias"), "has no 'state/2.bias'"),
     "state of another shape": (array("state/2.bias", np.zeros(9, np.float32)), "state/2.bias"),
     "state of integers": (array("state/2.bias", np.zeros(8, np.int32)), "state/2.bias"),
     "state of another precision": (array("state/2.bias", np.zeros(8, np.float64)), "several precisions"),
-    "codes of numbers": (array("codes/1/0", np.zeros(8, np.float32)), "not bytes"),
-    "codes in a matrix": (array("codes/1/0", np.zeros((8, 1), np.uint8)), "not bytes"),
+    "codes of numbers": (array("codes/1/0", np.zeros(8, np.float32)), "instead of bytes"),
+    "codes in a matrix": (array("codes/1/0", np.zeros((8, 1), np.uint8)), "instead of bytes"),
     "codes cut": (lambda header, arrays: arrays.update({"codes/1/0": arrays["codes/1/0"][:-4]}), "codes of '1'"),
     "codes swapped": (
         lambda header, arrays: arrays.update({"codes/1/0": arrays["codes/1/1"], "codes/1/1": arrays["codes/1/0"]}),
@@ -146,23 +146,23 @@ FORGERIES: dict[str, tuple[Change, str]] = {
     "counts of one value": (put("layers", 0, "planes", 0, "counts", [0, 216, 0]), "single value"),
     "counts of others": (put("layers", 0, "planes", 0, "counts", [100, 100, 16]), "codes of '1'"),
     "many counts": (put("layers", 0, "planes", 0, "counts", [1] * 216), "216 frequencies for 3 levels"),
-    "folded into nothing": (put("folded", [["99", "2"]]), "does not have so"),
-    "folded norm that is none": (put("folded", [["1", "3"]]), "does not have so"),
-    "folded root": (put("folded", [["1", ""]]), "does not have so"),
-    "folded dots": (put("folded", [["..", "."]]), "does not have so"),
-    "folded other pair": (put("folded", [["1", "5"]]), "does not have so"),
-    "folded twice": (put("folded", [["1", "2"], ["1", "2"]]), "does not have so"),
+    "folded into nothing": (put("folded", [["99", "2"]]), "unlike the network"),
+    "folded norm that is none": (put("folded", [["1", "3"]]), "unlike the network"),
+    "folded root": (put("folded", [["1", ""]]), "unlike the network"),
+    "folded dots": (put("folded", [["..", "."]]), "unlike the network"),
+    "folded other pair": (put("folded", [["1", "5"]]), "unlike the network"),
+    "folded twice": (put("folded", [["1", "2"], ["1", "2"]]), "unlike the network"),
     "folded without bias": (put("folded", [["1", "2"]]), "has no 'state/1.bias'"),
     "folded three": (put("folded", [["1", "2", "3"]]), "folded"),
-    "unknown model": (put("architecture", "model", "name", "resnet21"), "not known here"),
-    "model of a module": (put("architecture", "model", "name", "os:system"), "not known here"),
+    "unknown model": (put("architecture", "model", "name", "resnet21"), "not registered"),
+    "model of a module": (put("architecture", "model", "name", "os:system"), "not registered"),
     "model that is a list": (put("architecture", "model", "name", ["tiny"]), "name of the network"),
     "no model": (put("architecture", "model", {}), "name of the network"),
     "another model": (put("architecture", "model", "name", "resnet20"), "no such layer"),
     "unknown option": (put("architecture", "model", "plugins", ["os"]), "no such setting"),
-    "weights of a file": (put("architecture", "model", "weights", "/etc/passwd"), "must not name weights"),
-    "weights of a library": (put("architecture", "model", "weights", "torchvision"), "must not name weights"),
-    "skipped weights": (put("architecture", "model", "weights_skip", ["*"]), "must not name weights"),
+    "weights of a file": (put("architecture", "model", "weights", "/etc/passwd"), "must not name initial weights"),
+    "weights of a library": (put("architecture", "model", "weights", "torchvision"), "must not name initial weights"),
+    "skipped weights": (put("architecture", "model", "weights_skip", ["*"]), "must not name initial weights"),
     "wrong dropout": (put("architecture", "model", "dropout", 2), "dropout"),
     "more channels": (put("architecture", "channels", 4), "shape"),
     "huge channels": (put("architecture", "channels", HUGE), "channels"),
@@ -323,12 +323,12 @@ def test_another_network_is_refused_and_left_alone(tmp_path: Path) -> None:
     ]
     for other in others:
         before = {name: value.clone() for name, value in other.state_dict().items()}
-        with pytest.raises(FileFormatError, match="the network that the file is of"):
+        with pytest.raises(FileFormatError, match="the network that was exported to the file"):
             load(tmp_path / "net", model=other)
         assert all(torch.equal(value, before[name]) for name, value in other.state_dict().items())
         assert other.training
     already = quantize(nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)), "tga")
-    with pytest.raises(SettingsError, match="quantized already"):
+    with pytest.raises(SettingsError, match="already quantized"):
         load(tmp_path / "net", model=already)
 
 

@@ -152,7 +152,7 @@ def test_converting_needs_the_packages_of_the_export(
 @pytest.mark.parametrize("name", ONNX_RUNTIMES)
 def test_a_file_that_a_runtime_cannot_open_is_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"\x08\x0a nonsense")
-    with pytest.raises(SettingsError, match=f"{name} refuses the file") as error:
+    with pytest.raises(SettingsError, match=f"{name} rejects the file") as error:
         ONNX_RUNTIMES[name](tmp_path / "model.onnx", "")
     assert "instead: " in str(error.value)
 
@@ -251,7 +251,7 @@ def test_an_unknown_number_of_images_does_not_wait(
     monkeypatch.setattr(runtime_selection, "CONVERSION_MACS", 0)
     name, why = chosen(files["packed"], caplog, images=None)
     assert name == "torch float32"
-    assert "not known" in why
+    assert "unknown" in why
 
 
 @pytest.mark.parametrize("wanted", ["torch", "onnxruntime", "openvino"])

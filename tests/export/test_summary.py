@@ -257,15 +257,15 @@ def test_a_network_of_another_precision(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize(
     ("shape", "words"),
     [
-        ((), ["input_shape = ()", "whole numbers from 1", "(3, 224, 224)"]),
-        ((3, 0, 8), ["(3, 0, 8)", "whole numbers from 1"]),
-        ((3, -8, 8), ["whole numbers from 1"]),
-        ((3, 8.0, 8.0), ["whole numbers from 1"]),
-        (224, ["input_shape = 224", "whole numbers from 1"]),
-        ("3,8,8", ["input_shape = 3,8,8", "whole numbers from 1"]),
-        ((1, 8, 8), ["input_shape = (1, 8, 8)", "cannot take", "(3, height, width)"]),
-        ((1, 3, 8, 8), ["cannot take", "(3, height, width)", "without the batch"]),
-        ((3, 2, 2), ["cannot take"]),
+        ((), ["input_shape = ()", "positive integers", "(3, 224, 224)"]),
+        ((3, 0, 8), ["(3, 0, 8)", "positive integers"]),
+        ((3, -8, 8), ["positive integers"]),
+        ((3, 8.0, 8.0), ["positive integers"]),
+        (224, ["input_shape = 224", "positive integers"]),
+        ("3,8,8", ["input_shape = 3,8,8", "positive integers"]),
+        ((1, 8, 8), ["input_shape = (1, 8, 8)", "cannot process", "(3, height, width)"]),
+        ((1, 3, 8, 8), ["cannot process", "(3, height, width)", "without the batch"]),
+        ((3, 2, 2), ["cannot process"]),
     ],
 )
 def test_a_wrong_shape_is_refused_with_words_that_help(shape: Any, words: list[str]) -> None:
@@ -295,10 +295,10 @@ def test_the_table_has_every_layer_and_every_total() -> None:
     assert rows[1] == ["3", "-", "9x360", "3,249", "32", "-", "-", "3,240", "-"]
     assert head[:3] == ["layer", "rule", "weight"]
     lines = [" ".join(line.split()) for line in totals.splitlines()]
-    assert "parameters 4,449 of them 80 outside of these layers" in lines
+    assert "parameters 4,449 of which 80 outside of these layers" in lines
     assert f"size, whole bits {found.quantized_bytes:,} bytes, {found.ratio:.2f}x smaller" in lines
     assert f"size, full precision {4 * 4449:,} bytes" in lines
-    assert any(line.startswith(f"size, 5 trits a byte {found.packed_bytes:,} bytes") for line in lines)
+    assert any(line.startswith(f"size, 5 trits per byte {found.packed_bytes:,} bytes") for line in lines)
     assert any(line.startswith(f"size, entropy bound {found.entropy_bytes:,} bytes") for line in lines)
     assert "MACs 12,960 for one 3x5x5 image in full precision" in lines
     assert any(line.startswith(f"multiplications left {3240 + 360:,} ") for line in lines)

@@ -104,8 +104,8 @@ def test_without_validation_the_choice_is_called_optimistic(tmp_path: Path) -> N
     found = {name: value for name, value in metrics(1.0).items() if name != "val/top1"}
     make_run(tmp_path, found, quant__name="tga")
     text = page_of(tmp_path).text
-    assert "test images, an optimistic choice" in text
-    assert "none: one seed" in text
+    assert "test images (optimistic" in text
+    assert "none (one seed)" in text
 
 
 def test_nothing_comes_from_outside(grid: tuple[Path, ReadPage]) -> None:
@@ -141,7 +141,7 @@ def test_every_chart_has_a_text(grid: tuple[Path, ReadPage]) -> None:
 
 def test_no_runs(tmp_path: Path) -> None:
     found = page_of(tmp_path)
-    assert "There are no runs here yet." in found.text
+    assert "There are no runs yet." in found.text
     assert found.rows("runs") == []
     assert found.data["charts"] == {}
 
@@ -253,7 +253,7 @@ def test_thinned_curves_are_said_to_be(tmp_path: Path) -> None:
     found = page_of(tmp_path)
     epochs = [row["epoch"] for row in found.rows("curves")]
     assert len(epochs) == 120 and (epochs[0], epochs[-1]) == (1, 500)
-    assert "120 epochs are shown" in found.text
+    assert "thinned out to 120 epochs" in found.text
 
 
 def test_a_published_number_stands_beside_ours_and_never_among_them(tmp_path: Path) -> None:

@@ -66,10 +66,10 @@ def test_few_digits_are_typed() -> None:
 @pytest.mark.parametrize(
     ("between", "says"),
     [
-        (Interval(1, 1), "ends where it starts"),
-        (Interval(2, 1), "or before"),
-        (Interval(0, 1, log=True), "no logarithm"),
-        (Interval(-1, 1, log=True), "no logarithm"),
+        (Interval(1, 1), "greater than its start"),
+        (Interval(2, 1), "greater than its start"),
+        (Interval(0, 1, log=True), "above 0 for a log scale"),
+        (Interval(-1, 1, log=True), "above 0 for a log scale"),
         (Interval(0, math.inf), "not finite"),
         (Interval(math.nan, 1), "not finite"),
     ],

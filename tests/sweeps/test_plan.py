@@ -158,7 +158,7 @@ def test_values_that_others_are_taken_from_are_composed_by_hydra_itself(tmp_path
         (("seed=0,x",), ["seed", "at: seed=x"]),
         (("optim.lrr=0.1,0.2",), ["optim.lrr", "lr"]),
         (("quant=tga,tgaa",), ["tgaa", "tga"]),
-        (("force=true,false",), ["force", "goes on with"]),
+        (("force=true,false",), ["force", "resumes from"]),
     ],
 )
 def test_a_point_that_cannot_be_trained_is_named(typed: tuple[str, ...], says: list[str], tmp_path: Path) -> None:

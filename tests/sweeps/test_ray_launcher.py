@@ -34,7 +34,7 @@ class FakeDriver:
 
     def news(self, seconds: float | None = 0.0) -> dict[str, Any] | None:
         if self.answers and "gone" in self.answers[0]:
-            raise InfrastructureError("Ray does not answer any more: its driver ended with code -6.")
+            raise InfrastructureError("Ray no longer responds: its driver exited with code -6.")
         return self.answers.pop(0) if self.answers else None
 
     def first_answer(self, seconds: float, hopeless: str) -> dict[str, Any]:
@@ -171,7 +171,7 @@ def test_a_driver_that_is_gone_is_an_infrastructure_error(
     [
         ([{"ready": 0}], "", "h:1", "no node"),
         ([{"refused": "Version mismatch"}], "", "h:1", "Version mismatch"),
-        ([{}], "", "h:1", "does not answer as a Ray cluster"),
+        ([{}], "", "h:1", "does not respond like a Ray cluster"),
         ([{}], "... InvalidAuthToken: ...", "h:1", "RAY_AUTH_TOKEN_PATH"),
         ([{"gone": True}], "", None, "cluster=local"),
     ],
@@ -204,7 +204,7 @@ def test_a_port_where_nobody_listens_is_refused_before_anything_is_started(
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{bound.getsockname()[1]}"
-        with pytest.raises(SettingsError, match=f"cluster.address = {address}: nobody answers"):
+        with pytest.raises(SettingsError, match=f"cluster.address = {address}: nothing responds"):
             launcher_of(plan[1].parent, plan[0], RayCluster(address=address))
 
 

@@ -61,7 +61,7 @@ def test_usr1_before_the_time_limit_saves_all_trials(cluster: Cluster, submit: o
     output = (tmp_path / f"job-{job}.out").read_text()
     assert (found["JobState"], found["ExitCode"]) == ("FAILED", "5:0"), output
     assert {record["status"] for record in records(runs)} == {"interrupted"}
-    assert "To go on:" in output
+    assert "To resume:" in output
 
 
 def _wait_for_a_checkpoint(cluster: Cluster, job: str, folder: Path) -> None:

@@ -131,13 +131,13 @@ def test_a_finite_space_has_no_more_settings_than_points(tmp_path: Path, caplog:
         plan = planned(tmp_path, "optim.lr=0.1,0.2", "quant=tga,twn", "seed=0,1", name="optuna", trials=40)
     assert len(by_setting(plan.trials)) == 4
     assert [record.getMessage() for record in caplog.records] == [
-        "search.trials=40: the space has 4 points, and all of them are tried"
+        "search.trials=40: the space has only 4 points; all of them will be tried"
     ]
 
 
 REFUSED: dict[str, tuple[tuple[str, ...], list[str]]] = {
-    "nothing but seeds": (("seed=0,1",), ["search = asha", "nothing to search", "interval"]),
-    "no axis": (("optim.lr=0.1",), ["nothing to search"]),
+    "nothing but seeds": (("seed=0,1",), ["search = asha", "the search space is empty", "interval"]),
+    "no axis": (("optim.lr=0.1",), ["the search space is empty"]),
     "an end that is refused": (("optim.lr=interval(-1,1)",), ["optim.lr = -1", "at: optim.lr=-1"]),
     "the other end": (("optim.momentum=interval(0.5,1.5)",), ["optim.momentum = 1.5", "at: optim.momentum=1.5"]),
     "a choice that is refused": (("optim.lr=0.1,-2", "quant=tga,twn"), ["optim.lr = -2", "at: "]),
@@ -160,9 +160,12 @@ def test_what_cannot_be_searched_is_refused_before_anything_is_written(case: str
     ("search", "says"),
     [
         ({"trials": 5}, ["search.trials = 5", "every point", "search=random search.trials=5"]),
-        ({"name": "optuna"}, ["search.trials", "how many settings"]),
+        ({"name": "optuna"}, ["search.trials", "the number of settings"]),
         ({"name": "random", "trials": 0}, ["search.trials = 0"]),
-        ({"name": "asha", "trials": 5, "pruner": "median"}, ["search.pruner = median", "by itself", "search=random"]),
+        (
+            {"name": "asha", "trials": 5, "pruner": "median"},
+            ["search.pruner = median", "already stops settings early", "search=random"],
+        ),
         ({"pruner": "median"}, ["search.pruner = median", "every point"]),
         ({"name": "random", "trials": 5, "metric": "test/top1"}, ["search.metric = test/top1", "val/top1"]),
         ({"name": "asha", "trials": 5, "reduction_factor": 1}, ["search.reduction_factor"]),

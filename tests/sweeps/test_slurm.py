@@ -131,7 +131,7 @@ def test_what_would_be_done_is_told_and_not_done(world: World) -> None:
     tasks = [Task(run, world.folder / "plan.json") for run in world.plan.baselines]
     tasks += [Task(trial.run_id, world.folder / "plan.json", (str(trial.baseline),)) for trial in world.plan.trials]
     text = "\n".join(world.launcher().describe(tasks))
-    assert text.count("an array of 2 runs") == 3
+    assert text.count("array of 2 runs") == 3
     assert text.count("#!/bin/bash") == 2
     assert "--dependency=afterok:JOB_OF_THE_BASELINE" in text
     assert all(run in text for run in world.plan.configs)
@@ -204,5 +204,5 @@ def test_what_would_be_done_names_the_roles_of_what_is_waited_for(deep: World) -
     text = "\n".join(deep.launcher().describe(tasks))
     run = names(deep.plan)
     assert "--dependency=afterok:JOB_OF_THE_LEFT:JOB_OF_THE_RIGHT" in text
-    assert f"an array of 1 runs once {run['left']} and {run['right']} are finished: {run['baseline']}" in text
+    assert f"array of 1 run after {run['left']} and {run['right']}: {run['baseline']}" in text
     assert deep.slurm.calls == []

@@ -90,14 +90,14 @@ def test_what_fits_passes(plan: Plan, cluster: dict[str, Any], tmp_path: Path) -
     [
         ({"partition": "lwo"}, ["cluster.partition = lwo", "no such partition", "did you mean low", "cpu, long, low"]),
         ({"partition": "cpu,gpu"}, ["cluster.partition = gpu", "cpu, long, low"]),
-        ({"partition": "cpu", "time": 121}, ["cluster.time = 121", "allows 120 minutes", "cluster.time=120"]),
-        ({"time": 1441}, ["partition low allows 1440 minutes"]),
+        ({"partition": "cpu", "time": 121}, ["cluster.time = 121", "allows at most 120 minutes", "cluster.time=120"]),
+        ({"time": 1441}, ["partition low allows at most 1440 minutes"]),
         ({"gpus_per_node": 7}, ["cluster.gpus_per_node = 7", "more than 6", "cluster.gpus_per_node=6"]),
         ({"partition": "cpu", "gpus_per_node": 1}, ["cluster.gpus_per_node = 1", "more than 0", "another"]),
         ({"cpus_per_task": 65}, ["cluster.cpus_per_task = 65", "more than 64"]),
         ({"mem_gb": 501}, ["cluster.mem_gb = 501", "more than 500"]),
         ({"nodes": 4}, ["cluster.nodes = 4", "has 3 nodes", "cluster.nodes=3"]),
-        ({"nodes": 2, "gpus_per_node": 4}, ["cluster.nodes = 2", "has 1 nodes of this size", "cluster.nodes=1"]),
+        ({"nodes": 2, "gpus_per_node": 4}, ["cluster.nodes = 2", "has only 1 nodes of this size", "cluster.nodes=1"]),
         ({"time": 2}, ["cluster.signal_seconds = 90", "cluster.signal_seconds=60"]),
     ],
 )
@@ -110,7 +110,7 @@ def test_what_does_not_exist_is_refused(plan: Plan, cluster: dict[str, Any], wor
 def test_sizes_that_no_single_node_has_together_are_refused(plan: Plan) -> None:
     sinfo = "low*|infinite|1|64|8192|(null)\nlow*|infinite|1|4|8192|gpu:4\n"
     message = refused(plan, Commands(sinfo=sinfo), gpus_per_node=4, cpus_per_task=64)
-    assert "has 0 nodes of this size" in message
+    assert "has no nodes of this size" in message
 
 
 def test_where_there_is_no_slurm(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +118,7 @@ def test_where_there_is_no_slurm(plan: Plan, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(shutil, "which", lambda name: None)
     commands = Commands()
     message = refused(plan, commands)
-    assert "no sbatch on PATH" in message and "cluster=local" in message
+    assert "sbatch is not on PATH" in message and "cluster=local" in message
     assert commands.calls == []
 
 
@@ -138,7 +138,7 @@ def test_where_there_is_no_slurm(plan: Plan, monkeypatch: pytest.MonkeyPatch) ->
             "",
             ["cluster: SLURM", "QOSMaxWallDurationPerJobLimit / allocation failure"],
         ),
-        ("allocation failure: Something new", "", ["cluster: SLURM refuses such a job", "Something new"]),
+        ("allocation failure: Something new", "", ["cluster: SLURM rejects this job", "Something new"]),
     ],
 )
 def test_sbatch_has_the_last_word(plan: Plan, words: str, known: str, wanted: list[str]) -> None:

@@ -166,8 +166,8 @@ def test_the_setup_lines_of_a_job_that_never_reached_python_are_kept(cluster: Cl
         ({"gpus_per_node": 3}, "no node of partition low has more than 2"),
         ({"nodes": 3}, "has 2 nodes"),
         ({"cpus_per_task": 5}, "no node of partition low has more than 4"),
-        ({"time": 2000, "partition": "high"}, "allows 1440 minutes"),
-        ({"constraint": "nothing"}, "cluster.*: SLURM refuses such a job"),
+        ({"time": 2000, "partition": "high"}, "allows at most 1440 minutes"),
+        ({"constraint": "nothing"}, "cluster.*: SLURM rejects this job"),
     ],
 )
 def test_what_the_cluster_has_not_got_is_refused(

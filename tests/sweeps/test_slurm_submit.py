@@ -215,7 +215,7 @@ def test_what_slurm_does_not_take_now_is_offered_again(
     with caplog.at_level(logging.WARNING):
         assert world.go().done == set(world.plan.configs)
     assert sorted(world.slurm.begun) == sorted(world.plan.configs)
-    assert "SLURM takes no more jobs" in caplog.text
+    assert "SLURM accepts no more jobs" in caplog.text
     assert world.files() == []
 
 
@@ -225,7 +225,7 @@ def test_who_leaves_says_what_slurm_has_not_got(world: World, caplog: pytest.Log
     launcher.running()
     launcher.start([Task(run, world.folder / "plan.json") for run in world.plan.baselines])
     launcher.close()
-    assert "2 runs have not been submitted" in caplog.text
+    assert "2 runs were not submitted" in caplog.text
     # The file of a submission that was refused would entitle nobody.
     assert world.files() == []
 

@@ -101,7 +101,7 @@ def test_a_batch_that_was_taken_back_trains_nothing(
         raise AssertionError("it must not run")
 
     assert carried(folder, job, monkeypatch) == ExitCode.HELD
-    assert "taken back" in capsys.readouterr().err
+    assert "withdrawn" in capsys.readouterr().err
     assert not [path for path in folder.rglob("*") if path.is_file()]
 
 

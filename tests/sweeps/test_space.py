@@ -111,10 +111,10 @@ def test_ranges_are_in_order_and_choices_are_not() -> None:
 @pytest.mark.parametrize(
     ("typed", "says"),
     [
-        ("lr=interval(1,1)", ["lr = interval(1,1)", "ends where it starts"]),
-        ("lr=interval(2,1)", ["or before"]),
-        ("lr=tag(log,interval(0,1))", ["lr = tag(log,interval(0,1))", "logarithm"]),
-        ("lr=tag(log,interval(-1,1))", ["logarithm"]),
+        ("lr=interval(1,1)", ["lr = interval(1,1)", "greater than its start"]),
+        ("lr=interval(2,1)", ["greater than its start"]),
+        ("lr=tag(log,interval(0,1))", ["lr = tag(log,interval(0,1))", "log scale"]),
+        ("lr=tag(log,interval(-1,1))", ["log scale"]),
         ("lr=interval(0,inf)", ["not finite"]),
         ("seed=interval(0,9)", ["seed", "not searched", "seed=0,1,2"]),
         ("seed=int(interval(0,9))", ["seed", "not searched"]),

@@ -46,7 +46,7 @@ def test_lines_tell_each_end_once(plan: Plan, capsys: pytest.CaptureFixture[str]
     (baseline,) = plan.baselines
     lines = Lines(plan)
     lines(Progress([first, second], done={baseline}))
-    assert capsys.readouterr().out == "1 of 3 runs have ended already\n"
+    assert capsys.readouterr().out == "1 of 3 runs already ended\n"
     lines(Progress([second], done={baseline, first}))
     assert capsys.readouterr().out == f"[2/3] finished {first}\n"
     lines(Progress([], done={baseline, first}, failed={second: 1}))

@@ -1,16 +1,16 @@
-"""The groups of conf/ and their choices, as `--help` shows them."""
+"""The groups of conf/ and their choices, as shown by `--help`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-# Folders of conf/ that are no groups of a training: Hydra's own settings, and commands without groups.
+# Folders of conf/ that are not groups of a training configuration: Hydra's settings, and commands without groups.
 _NOT_GROUPS = frozenset({"hydra", "file"})
 
 
 def own_folders(arguments: Sequence[str]) -> Iterator[Path]:
-    """Yield the folders of a person's own configuration on a command line (`--config-dir FOLDER`)."""
+    """Yield the user's configuration folders on a command line (`--config-dir FOLDER`)."""
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
         name, equals, value = argument.partition("=")
         if name in ("--config-dir", "-cd"):
@@ -18,7 +18,7 @@ def own_folders(arguments: Sequence[str]) -> Iterator[Path]:
 
 
 def choices(folders: Iterable[Path]) -> dict[str, list[str]]:
-    """Return the choices of each group in configuration folders, without the parts that choices are made of."""
+    """Return the choices of each group in configuration folders, without the partial files (`_*.yaml`)."""
     found: dict[str, set[str]] = {}
     for path in (path for folder in folders for path in folder.glob("*/[!_]*.yaml")):
         found.setdefault(path.parent.name, set()).add(path.stem)
@@ -26,5 +26,5 @@ def choices(folders: Iterable[Path]) -> dict[str, list[str]]:
 
 
 def choices_text(folders: Iterable[Path]) -> str:
-    """Return one line for each group."""
+    """Return one line per group."""
     return "".join(f"{group}: {', '.join(names)}\n" for group, names in choices(folders).items())

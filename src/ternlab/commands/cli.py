@@ -1,4 +1,4 @@
-"""The `ternlab` command: what needs no configuration."""
+"""The `ternlab` command: subcommands that need no configuration."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ternlab import __version__
 from ternlab.commands import wandb
 from ternlab.core.errors import ExitCode, InfrastructureError, TernlabError
 
-_RUN_HELP = "id of a run, a unique beginning or ending of it, or its folder"
+_RUN_HELP = "run ID, a unique prefix or suffix of it, or the run directory"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,13 +36,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
-        # The reader of the output (head, less) has left. Python would complain once more while it ends.
+        # The reader of the output (head, less) has closed the pipe. Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.DONE
 
 
 def _with_signs(arguments: Sequence[str]) -> list[str]:
-    """Join `--sort` with the key behind it: argparse takes `-test/top1` for an option."""
+    """Join `--sort` and its key: argparse would take `-test/top1` for an option."""
     joined: list[str] = []
     for argument in arguments:
         if joined and joined[-1] == "--sort":
@@ -55,11 +55,12 @@ def _with_signs(arguments: Sequence[str]) -> list[str]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ternlab",
-        description="Train ternary-weight networks, and know what they cost. "
-        "Runs are trained by `python src/train.py`, evaluated by `python src/evaluate.py` and written to files by "
-        "`python src/export.py`.",
+        description="Inspect, compare and manage runs and sweeps of ternary-weight networks. "
+        "Use `python src/train.py` to train a run, `python src/evaluate.py` to evaluate it and "
+        "`python src/export.py` to export it.",
         epilog="exit codes: 0 done, 1 failed, 2 bad settings, 3 held by another process, 4 diverged, 5 interrupted "
-        "(the same command goes on), 6 storage; of a sweep 3 some failed, 4 SLURM or Ray does not answer",
+        "(re-run the command to resume), 6 storage error; for a sweep: 3 some runs failed, "
+        "4 SLURM or Ray does not respond",
     )
     parser.add_argument("--version", action="version", version=f"ternlab {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
@@ -69,48 +70,57 @@ def _parser() -> argparse.ArgumentParser:
     _add_runs(commands)
     tell = commands.add_parser(
         "info",
-        help="what is inside of an exported file",
-        description="Print what is inside of a packed or an ONNX file of `python src/export.py`.",
+        help="the contents of an exported file",
+        description="Print the contents of a packed or ONNX file written by `python src/export.py`.",
     )
     tell.add_argument("file", type=Path, help="the file")
-    tell.add_argument("--json", action="store_true", help="print one JSON object in place of the table")
+    tell.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     _add_sweep(commands)
     wandb.add_parser(commands)
     return parser
 
 
 _WHERE_HELP = (
-    "Conditions compare a column, a metric or a setting with a value: = != < <= > >=, ~ (contains), joined by and, "
-    "or, not and parentheses; values with blanks stand in quotes; null is what is missing. "
+    "A condition compares a column, metric or setting with a value using = != < <= > >= or ~ (contains). "
+    "Combine conditions with and, or, not and parentheses. Quote values that contain spaces; null means missing. "
     "Names: columns such as run_id, status, data, model, quant, seed; metrics as in docs/metrics.md; settings as in "
     "config.yaml, such as optim.lr."
 )
 
 
 def _add_results(commands: Any) -> None:
-    text = "a table of all runs below a folder"
+    text = "a table of all runs in a folder"
     table = commands.add_parser("results", help=text, description=f"Print {text}.", epilog=_WHERE_HELP)
-    _add_folders(table, default=None, of_sweep=" (default: logs/runs, or that of the sweep)")
-    table.add_argument("--where", metavar="CONDITION", help="such as 'quant=tga and data=digits and optim.lr<=0.05'")
-    table.add_argument("--columns", metavar="A,B", help="columns, metrics and settings; * stands for any letters")
-    table.add_argument("--sort", metavar="A,B", help="from the smallest; -test/top1 is from the largest")
+    _add_folders(table, default=None, of_sweep=" (default: logs/runs, or the sweep's folder of runs)")
+    table.add_argument("--where", metavar="CONDITION", help="e.g. 'quant=tga and data=digits and optim.lr<=0.05'")
+    table.add_argument("--columns", metavar="A,B", help="columns, metrics and settings; * is a wildcard")
+    table.add_argument(
+        "--sort",
+        metavar="A,B",
+        help="sort in ascending order; prefix a key with - to sort in descending order (-test/top1)",
+    )
     table.add_argument(
         "--group", nargs="?", const="seed", choices=["seed"],
-        help="finished runs that differ in nothing but the seed: number, mean, deviation and 95 %% interval",
+        help="group finished runs that differ only in the seed: count, mean, standard deviation and 95 %% confidence "
+        "interval",
     )  # fmt: skip
     table.add_argument("--status", metavar="A,B", help="running, stopped, finished, interrupted, failed, diverged")
-    table.add_argument("--sweep", metavar="SWEEP", help="only the runs of a sweep, its baselines among them")
-    table.add_argument("--format", choices=["table", "csv", "json", "parquet", "markdown"], help="default: by --out")
+    table.add_argument("--sweep", metavar="SWEEP", help="only the runs of a sweep, including its baselines")
+    table.add_argument(
+        "--format",
+        choices=["table", "csv", "json", "parquet", "markdown"],
+        help="default: from the suffix of --out, else table",
+    )
     table.add_argument("--out", type=Path, metavar="FILE", help="write to a file (.csv, .json, .parquet, .md)")
 
 
 def _add_show(commands: Any) -> None:
-    text = "settings, metrics, curves and origin of one run"
+    text = "settings, metrics, curves and provenance of one run"
     show = commands.add_parser("show", help=text, description=f"Print {text}.")
     show.add_argument("run", help=_RUN_HELP)
     show.add_argument("--runs", type=Path, default=Path("logs/runs"), help="folder of the runs (default: logs/runs)")
-    show.add_argument("--layers", action="store_true", help="add a table of the quantized layers at the last epoch")
-    show.add_argument("--curves", action="store_true", help="draw accuracy and loss over the epochs")
+    show.add_argument("--layers", action="store_true", help="add a table of the quantized layers after the last epoch")
+    show.add_argument("--curves", action="store_true", help="plot accuracy and loss by epoch")
     show.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -118,11 +128,12 @@ def _add_compare(commands: Any) -> None:
     text = "two runs, or two sets of runs paired by seed"
     compare = commands.add_parser(
         "compare", help=text, description=f"Compare {text}: compare RUN RUN, compare 'quant=tga' 'quant=sws'.",
-        epilog="Of two sets, finished runs are paired whose settings are equal apart from those that the conditions "
-        f"name; the interval is that of the mean difference of the pairs (Student's t). {_WHERE_HELP}",
+        epilog="For two sets, finished runs are paired if their settings are equal except for those named in the "
+        "conditions. The confidence interval is for the mean of the paired differences (Student's t). "
+        f"{_WHERE_HELP}",
     )  # fmt: skip
     compare.add_argument("first", metavar="A", help=f"a condition, or {_RUN_HELP}")
-    compare.add_argument("second", metavar="B", help="the same; differences are B minus A")
+    compare.add_argument("second", metavar="B", help="as A; differences are B minus A")
     compare.add_argument("--runs", type=Path, default=Path("logs/runs"), help="folder of the runs (default: logs/runs)")
     compare.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -131,16 +142,16 @@ def _add_runs(commands: Any) -> None:
     runs = commands.add_parser("runs", help="remove or archive runs", description="Remove or archive runs.")
     actions = runs.add_subparsers(dest="action", metavar="ACTION", required=True)
     for name, text in (
-        ("rm", "remove runs; asks first, and keeps what is running and what other runs need"),
-        ("archive", "write runs into a .tar.gz, verify it, and ask whether to remove them"),
+        ("rm", "remove runs after confirmation; refuses runs that are running or that other runs need"),
+        ("archive", "write runs to a .tar.gz file, verify it, and ask whether to remove them"),
     ):
         action = actions.add_parser(name, help=text, description=text)
         action.add_argument("run", nargs="+", help=_RUN_HELP)
         _add_folders(action, default=Path("logs/runs"), of_sweep=" (default: logs/runs)")
         action.add_argument("--yes", action="store_true", help="remove without asking")
         if name == "archive":
-            action.add_argument("--to", type=Path, required=True, metavar="FILE.tar.gz", help="the archive")
-            action.add_argument("--keep", action="store_true", help="do not remove the runs, and do not ask")
+            action.add_argument("--to", type=Path, required=True, metavar="FILE.tar.gz", help="the archive to write")
+            action.add_argument("--keep", action="store_true", help="keep the runs without asking")
 
 
 def _add_folders(parser: argparse.ArgumentParser, default: Path | None, of_sweep: str) -> None:
@@ -151,21 +162,23 @@ def _add_folders(parser: argparse.ArgumentParser, default: Path | None, of_sweep
 
 def _add_sweep(commands: Any) -> None:
     sweep = commands.add_parser(
-        "sweep", help="where a sweep stands; wait for it, stop it", description="Look at a sweep of sweeps/launch.py."
+        "sweep",
+        help="status of a sweep; wait for it, cancel it",
+        description="Inspect or control a sweep started by sweeps/launch.py.",
     )
     actions = sweep.add_subparsers(dest="action", metavar="ACTION", required=True)
     for name, text in (
-        ("status", "where every run stands"),
-        ("wait", "wait for its end and print the results; code 3 when a trial is not finished"),
-        ("cancel", "stop it; running trials save first"),
-        ("logs", "the last lines of what is not finished, or of one run"),
+        ("status", "show the state of every run"),
+        ("wait", "wait for the sweep to end and print the results; exit code 3 if a trial is not finished"),
+        ("cancel", "stop the sweep; running trials save their state first"),
+        ("logs", "show the last log lines of unfinished runs, or of one run"),
     ):
         action = actions.add_parser(name, help=text, description=text)
-        action.add_argument("sweep", help="id of the sweep, a unique beginning or ending of it, or its folder")
+        action.add_argument("sweep", help="sweep ID, a unique prefix or suffix of it, or the sweep's folder")
         action.add_argument("--sweeps", type=Path, default=Path("logs/sweeps"), help="default: logs/sweeps")
         if name == "logs":
-            action.add_argument("run", nargs="?", help="id of one run")
-            action.add_argument("--lines", type=int, default=20, help="of each log (default: 20)")
+            action.add_argument("run", nargs="?", help="ID of one run")
+            action.add_argument("--lines", type=int, default=20, help="lines of each log (default: 20)")
 
 
 def _sweep(chosen: argparse.Namespace) -> int:
@@ -178,7 +191,7 @@ def _sweep(chosen: argparse.Namespace) -> int:
 
 
 def _results(chosen: argparse.Namespace) -> ExitCode:
-    # Deferred here and below, so that --help answers at once.
+    # Deferred here and below to keep --help fast.
     from ternlab.commands.results import results
 
     return results(chosen)

@@ -33,7 +33,7 @@ def compare(chosen: argparse.Namespace) -> ExitCode:
     """Print how two runs, or two sets of runs, differ.
 
     Raises:
-        SettingsError: no such run, a condition that cannot be read, or sets that have no pairs.
+        SettingsError: there is no such run, a condition is invalid, or the two sets have no pairs.
     """
     typed = (chosen.first, chosen.second)
     if not any(_is_condition(text) for text in typed):
@@ -64,14 +64,14 @@ def _print_runs(first: OneRun, second: OneRun, *, as_json: bool) -> None:
         rows = [(visible(name), *map(_text, pair)) for name, pair in settings.items()]
         print("", *aligned([("setting", "A", "B"), *rows]), sep="\n")
     else:
-        print("\nno setting differs")
+        print("\nall settings are equal")
     if metrics:
         rows = [(visible(name), *_cells(name, *pair)) for name, pair in metrics.items()]
         print("", *aligned([("metric", "A", "B", "B - A"), *rows]), sep="\n")
 
 
 def _different_settings(first: OneRun, second: OneRun) -> dict[str, tuple[Any, Any]]:
-    """Return the settings that differ, first those that count for the result; an absent one is at its default."""
+    """Return the settings that differ, those that affect the result first; an absent setting is at its default."""
     sides = [{**defaults_for(run.settings), **run.settings} for run in (first, second)]
     names = [name for name in dict.fromkeys([*sides[0], *sides[1]]) if sides[0].get(name) != sides[1].get(name)]
     return {name: (sides[0].get(name), sides[1].get(name)) for name in sorted(names, key=is_free)}
@@ -123,7 +123,10 @@ def _fulfilling(frame: pl.DataFrame, condition: Condition) -> list[str]:
     finished = condition.keep(added).filter(pl.col("status") == Status.FINISHED)
     if finished.is_empty():
         raise SettingsError(
-            condition.option, value=condition.text, rule="no finished run fits", instead="ternlab results --where ..."
+            condition.option,
+            value=condition.text,
+            rule="no finished run matches",
+            instead="ternlab results --where ...",
         )
     ids: list[str] = finished["run_id"].to_list()
     return ids
@@ -137,15 +140,15 @@ def _print_pairs(pairs: Pairs, typed: Sequence[str], *, as_json: bool) -> None:
         return
     for name, text in zip("AB", typed, strict=True):
         print(f"{name}  {visible(text)}")
-    several = f" of {pairs.recipes} different settings" if pairs.recipes > 1 else ""
+    several = f" with {pairs.recipes} different settings" if pairs.recipes > 1 else ""
     seeds = sorted({str(seed) for seed in pairs.seeds()}, key=lambda text: (len(text), text))
     count = "1 pair" if len(pairs.first) == 1 else f"{len(pairs.first)} pairs"
     print(f"{count} of finished runs{several}; seeds of A: {', '.join(seeds)}")
     if any(pairs.unpaired):
-        print(f"without a partner: {pairs.unpaired[0]} of A, {pairs.unpaired[1]} of B")
-    head = ("metric", "n", "A", "B", "B - A", "deviation", interval_head())
+        print(f"unpaired: {pairs.unpaired[0]} of A, {pairs.unpaired[1]} of B")
+    head = ("metric", "n", "A", "B", "B - A", "std", interval_head())
     print("", *aligned([head, *_pair_rows(metrics)]), sep="\n")
-    print(f"\n{interval_head()}: half of the interval of the mean difference of the pairs (Student's t)")
+    print(f"\n{interval_head()}: half-width of the confidence interval of the mean paired difference (Student's t)")
 
 
 def _pair_rows(metrics: dict[str, tuple[Summary, Summary, Summary]]) -> Iterator[tuple[str, ...]]:

@@ -1,7 +1,7 @@
-"""The defaults of all settings, for Hydra: conf/ holds choices, and takes the defaults from the settings' classes.
+"""The defaults of all settings, for Hydra: conf/ holds choices and takes their defaults from the settings classes.
 
-A file of conf/ names a part (`quant/_tga`) in its list of defaults and holds only what its choice changes. Hydra finds
-the parts through `hydra_plugins.ternlab_defaults`.
+A file in conf/ names a part (`quant/_tga`) in its defaults list and holds only the values that its choice changes.
+Hydra finds the parts through `hydra_plugins.ternlab_defaults`.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from ternlab.sweeps.settings import SearchSettings, SweepSettings
 from ternlab.trained.evaluate_settings import EvaluateSettings
 from ternlab.trained.summarize_settings import SummarizeSettings
 
-# OmegaConf's mark of a value that must be given.
+# OmegaConf's marker for a mandatory value.
 MISSING = "???"
 
 
 @functools.cache
 def defaults() -> dict[str, dict[str, Any]]:
-    """Return the values of each part by its name: `_COMMAND`, or `GROUP/_NAME`."""
+    """Return the values of each part by name: `_COMMAND` or `GROUP/_NAME`."""
     groups = ("model", "data", "quant", "algorithm", "optim", "trainer", "logger", "paths")
     parts: dict[str, dict[str, Any]] = {
         "_train": _without(defaults_of(Settings), *groups) | {"objectives": {}},
@@ -67,12 +67,12 @@ def defaults() -> dict[str, dict[str, Any]]:
 
 
 def defaults_of(section: type[Section]) -> dict[str, Any]:
-    """Return the defaults of a class of settings as plain values, `???` where a value must be given."""
+    """Return the defaults of a settings class as plain values, with `???` for mandatory values."""
     values: dict[str, Any] = section.model_construct().model_dump(mode="json", by_alias=True, warnings=False)
     required = {name: MISSING for name, field in section.model_fields.items() if field.is_required()}
     return required | values
 
 
 def _without(values: dict[str, Any], *names: str) -> dict[str, Any]:
-    """Leave out what is a group of conf/, with parts of its own."""
+    """Leave out the groups of conf/, which have parts of their own."""
     return {name: value for name, value in values.items() if name not in names}

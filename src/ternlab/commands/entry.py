@@ -1,4 +1,4 @@
-"""From a command line through Hydra to a command, and from its errors to exit codes."""
+"""Run a command through Hydra, and turn its errors into exit codes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ternlab.core.wait_policy import set_wait_policy
 
 Command = Callable[[dict[str, Any]], ExitCode]
 
-# Hydra would write folders named by the time of day and configure logging; a run's folder is named by its id.
+# Hydra would create timestamped folders and configure logging; run directories are named by run ID.
 _HYDRA_OVERRIDES = (
     "hydra.output_subdir=null",
     "hydra.run.dir=.",
@@ -45,11 +45,11 @@ def run(config: Path, command: Command, multirun: str | None = None) -> int:
     Args:
         config: path of the primary configuration; its folder holds the groups.
         command: takes the resolved configuration as plain values.
-        multirun: name of the configuration that takes the place of `config` with `-m`, in the same folder.
+        multirun: name of the configuration, in the same folder, that replaces `config` with `-m`.
     """
     set_wait_policy()
     log_to_terminal()
-    # Without this, Hydra prints errors in its own words and exits with 1.
+    # Without this, Hydra prints its own error messages and exits with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     codes: list[ExitCode] = []
     typed = sys.argv[1:]
@@ -63,7 +63,7 @@ def run(config: Path, command: Command, multirun: str | None = None) -> int:
     def task(composed: DictConfig) -> None:
         codes.append(_guarded(lambda: command(_plain(composed)), typed, config))
         if codes[-1] == ExitCode.INTERRUPTED:
-            # A person who stops one run of several means all of them.
+            # A user who interrupts one of several runs means all of them.
             raise SystemExit(int(codes[-1]))
 
     entry = hydra.main(config_path=str(config.parent.resolve()), config_name=config.stem, version_base="1.3")
@@ -73,7 +73,7 @@ def run(config: Path, command: Command, multirun: str | None = None) -> int:
 
 
 def _with_own_overrides(arguments: list[str]) -> list[str]:
-    """Add ternlab's settings of Hydra, and bring all overrides together: Hydra takes them in one row only."""
+    """Add ternlab's Hydra settings and group all overrides together: Hydra requires them to be contiguous."""
     names = {argument.lstrip("+~").partition("=")[0] for argument in arguments}
     own = [override for override in _HYDRA_OVERRIDES if override.partition("=")[0] not in names]
     overrides = [argument for argument in arguments if _OVERRIDE.match(argument)]
@@ -82,7 +82,7 @@ def _with_own_overrides(arguments: list[str]) -> list[str]:
 
 
 def _with_whole_paths(options: list[str]) -> list[str]:
-    """Make the folder of `--config-path` absolute: Hydra would look for a relative one beside the script."""
+    """Make the folder of `--config-path` absolute: Hydra resolves relative ones against the script's folder."""
     whole = []
     for before, option in zip(["", *options], options, strict=False):
         name, equals, value = option.partition("=")
@@ -106,12 +106,12 @@ def _none(_: object) -> ExitCode:
 
 def _plain(composed: DictConfig) -> dict[str, Any]:
     values: Any = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
-    # Group choices without a value of their own; what they stand for is merged already.
+    # Group choices without a value of their own; their contents are already merged.
     return {key: value for key, value in values.items() if key not in ("experiment", "debug")}
 
 
 def _guarded(action: Callable[[], ExitCode], overrides: list[str], config: Path) -> ExitCode:
-    """Carry out `action`; turn an error into one message on standard error and an exit code."""
+    """Run `action`; turn an error into one message on standard error and an exit code."""
     try:
         return action()
     except SettingsError as error:
@@ -124,13 +124,13 @@ def _guarded(action: Callable[[], ExitCode], overrides: list[str], config: Path)
         _say(str(settings_error(error, overrides, config)))
         return ExitCode.BAD_SETTINGS
     except BrokenPipeError:
-        # The reader of the output (head, less) has left. Python would complain once more while it ends.
+        # The reader of the output (head, less) has closed the pipe. Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.DONE
     except KeyboardInterrupt:
-        _say("stopped at once (a training goes on from its last checkpoint with the same command)")
+        _say("stopped immediately (re-run the command to resume training from its last checkpoint)")
         return ExitCode.INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - the last frame before the terminal
+    except Exception as error:  # noqa: BLE001 - the outermost handler
         where = getattr(error, "__notes__", None) or [f"the traceback is in {_traceback_file()}"]
         _say(f"{type(error).__name__}: {error}\n  {where[0]}")
         return ExitCode.FAILED

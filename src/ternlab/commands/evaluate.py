@@ -1,4 +1,4 @@
-"""The evaluation command: a run's network on the images that it was trained for."""
+"""The evaluation command: evaluate a run's network on its data set."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def main(config: dict[str, Any]) -> ExitCode:
 
 
 def _source(settings: EvaluateSettings) -> tuple[RunDirectory, Path | None]:
-    """Return the run, and the checkpoint when one was named; a checkpoint's run is the folder around it."""
+    """Return the run, and the checkpoint if one was named; a checkpoint belongs to the run directory it is in."""
     if settings.run is not None:
-        instead = "the command of its record, to finish it, or ckpt_path=FILE"
+        instead = "re-run the command in its record to finish it, or use ckpt_path=FILE"
         return trained_run(settings.paths.runs, settings.run, instead), None
     path = Path(str(settings.ckpt_path)).resolve()
     directory = RunDirectory(path.parent.parent)
@@ -45,7 +45,7 @@ def _source(settings: EvaluateSettings) -> tuple[RunDirectory, Path | None]:
         raise SettingsError(
             "ckpt_path",
             value=str(path),
-            rule=f"does not lie in the folder of a run ({directory.config_file} is missing)",
+            rule=f"is not in a run directory ({directory.config_file} is missing)",
             instead="a file in RUN/checkpoints",
         )
     return directory, path

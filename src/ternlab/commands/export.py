@@ -1,4 +1,4 @@
-"""The export command: a run's network to a file."""
+"""The export command: write a run's network to a file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def main(config: dict[str, Any]) -> ExitCode:
     """Export as the resolved configuration says, and print the file and its sizes."""
     import_plugins(config.get("plugins") or ())
     wanted = export_settings(config)
-    directory = trained_run(wanted.paths.runs, wanted.run, instead="the command of its record, to finish it")
+    directory = trained_run(wanted.paths.runs, wanted.run, instead="re-run the command in its record to finish it")
     # Deferred: importing torch takes seconds, which a typo must not pay.
     from ternlab.trained.exporting import export_run, target
 
@@ -30,6 +30,7 @@ def main(config: dict[str, Any]) -> ExitCode:
     if "export/ratio" in found:
         console.print(
             f"\nThe parameters take {metrics['size/float_bytes']:,.0f} bytes in float32. Counted as in published "
-            f"tables (whole bits a code, 2 for ternary ones), they shrink {metrics['compression/ratio']:.2f} times."
+            "tables (whole bits per code, 2 for ternary), "
+            f"the compression ratio is {metrics['compression/ratio']:.2f}x."
         )
     return ExitCode.DONE

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from ternlab.commands.choices import choices_text, own_folders
 
 _WORDS = frozenset(("--help", "-h"))
-# Other configurations than the command's own: Hydra prints their help.
+# Options that select another configuration than the command's own: Hydra prints their help.
 _ELSEWHERE = ("--config-path", "-cp", "--config-name", "-cn")
 
 
@@ -23,14 +23,14 @@ def asks_for_help(arguments: Sequence[str]) -> bool:
 
 
 def help_text(config: Path, arguments: Sequence[str], overrides: Sequence[str]) -> str:
-    """Return the help of a command, with the settings as `overrides` make them.
+    """Return the help of a command, with the settings that `overrides` produce.
 
-    Hydra's own way to it takes seconds: it opens every folder of the configuration for every choice.
+    Hydra's own help takes seconds: it opens every configuration folder for every choice.
 
     Args:
         config: path of the primary configuration.
         arguments: the command line.
-        overrides: those among the arguments.
+        overrides: the overrides among the arguments.
     """
     folders = list(own_folders(arguments))
     searched = [f"hydra.searchpath=[{','.join(f'file://{folder.resolve()}' for folder in folders)}]"] if folders else []

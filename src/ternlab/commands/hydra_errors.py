@@ -1,4 +1,4 @@
-"""Hydra's errors in words that say what to type instead."""
+"""Translates Hydra's errors into messages that say what to type instead."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _FULL_KEY = re.compile(r"full_key: (\S+)")
 _MISSING = re.compile(r"Missing mandatory value: (\S+)")
 _NOT_PARSED = re.compile(r"Error parsing override '(.*)'")
 _COULD_NOT = re.compile(r"Could not override '([^']+)'")
-# Groups whose members have names of their own.
+# Groups whose members have user-defined names.
 _OPEN = ("objectives",)
 
 
 def settings_error(error: Exception, overrides: list[str], config: Path | None) -> SettingsError:
-    """Translate an error of Hydra or OmegaConf; unknown ones keep their own words."""
+    """Translate an error of Hydra or OmegaConf; unknown errors keep their message."""
     if isinstance(error, MissingConfigException) and error.options:
         return _unknown_choice(error)
     text = _chain(error)
     if missing := _MISSING.search(text):
         return SettingsError(
-            missing.group(1), rule="must be given", instead=f"{missing.group(1)}=...; --help has examples"
+            missing.group(1), rule="must be given", instead=f"{missing.group(1)}=... (see --help for examples)"
         )
     if "override_grammar" in text or "Error parsing override" in text:
         words = _NOT_PARSED.search(text)
@@ -40,7 +40,7 @@ def settings_error(error: Exception, overrides: list[str], config: Path | None) 
             "command line",
             value=words.group(1) if words else None,
             rule="is not name=value in Hydra's grammar",
-            instead="name=value; quote twice what has spaces, commas, brackets or '=': \"name='a, b'\"",
+            instead="name=value; quote values with spaces, commas, brackets or '=' twice: \"name='a, b'\"",
         )
     name = _first(_COULD_NOT, text) or _first(_FULL_KEY, text)
     if name and (_NO_KEY.search(text) or _COULD_NOT.search(text)):
@@ -60,14 +60,15 @@ def _unknown_key(name: str, overrides: list[str], config: Path | None) -> Settin
     name = name.split("@")[0]
     group = name.partition(".")[0]
     if group in _OPEN:
-        rule = "this group is empty until something is added, which takes a plus"
+        rule = "is not in this group yet; adding an entry takes a plus sign"
         return SettingsError(name, rule=rule, instead=f"+{name if '.' in name else f'{group}.NAME.weight'}=...")
     known = _known_keys(overrides, config)
     section, _, leaf = name.rpartition(".")
     choices = _choices_that_have(name, config)
     if choices:
-        rule = f"is not a setting of this {group}, but of {group}={','.join(choices)}"
-        return SettingsError(name, rule=rule, instead=f"{group}={choices[0]} {name}=..., or another of them")
+        rule = f"is not a setting of the selected {group}, only of {group}={','.join(choices)}"
+        also = ", or another of these choices" if choices[1:] else ""
+        return SettingsError(name, rule=rule, instead=f"{group}={choices[0]} {name}=...{also}")
     same = [key for key in known if key.rpartition(".")[2] == leaf]
     beside = [key for key in known if key.rpartition(".")[0] == section]
     near = (
@@ -83,7 +84,7 @@ def _unknown_key(name: str, overrides: list[str], config: Path | None) -> Settin
 
 
 def _choices_that_have(name: str, config: Path | None) -> list[str]:
-    """Return the choices of the setting's group under which the setting exists."""
+    """Return the choices of the setting's group that have the setting."""
     group = name.partition(".")[0]
     if config is None or "." not in name or not (config.parent / group).is_dir():
         return []
@@ -92,7 +93,7 @@ def _choices_that_have(name: str, config: Path | None) -> list[str]:
 
 
 def _known_keys(overrides: list[str], config: Path | None) -> list[str]:
-    """Return the dotted names of all settings, with the groups that were chosen; `overrides` as they were typed."""
+    """Return the dotted names of all settings, with the chosen groups; `overrides` as typed."""
     if config is None:
         return []
     return sorted({*_dotted(_chosen(overrides, config)), *_groups(config)})
@@ -103,10 +104,10 @@ def _groups(config: Path) -> set[str]:
 
 
 def _chosen(overrides: list[str], config: Path) -> Any:
-    """Return the configuration with the groups that were chosen, without the values that were typed."""
+    """Return the configuration with the chosen groups but without the typed values."""
     chosen = [one for one in overrides if one.partition("=")[0] in {*_groups(config), "hydra.searchpath"}]
     chosen += [f"hydra.searchpath=[file://{folder.resolve()}]" for folder in own_folders(overrides)]
-    # The command's own Hydra may have further runs to do.
+    # The command's own Hydra instance may have more runs to do.
     running = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
@@ -121,7 +122,7 @@ def _chosen(overrides: list[str], config: Path) -> Any:
 
 
 def with_own_default(error: SettingsError, overrides: list[str], config: Path) -> SettingsError:
-    """Return the error with the default that the setting has with the choices that were typed."""
+    """Return the error with the setting's default under the typed choices."""
     if error.default is None:
         return error
     found = find(_chosen(overrides, config), error.what)

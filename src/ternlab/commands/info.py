@@ -1,4 +1,4 @@
-"""`ternlab info`: what an exported file says of itself, as a table."""
+"""`ternlab info`: the contents of an exported file, as a table."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ternlab.metrics.registry import BASELINE, TEST
 
 
 def show(path: Path, *, as_json: bool) -> ExitCode:
-    """Print what is inside of a packed or an ONNX file.
+    """Print the contents of a packed or ONNX file.
 
     Raises:
-        FileFormatError: the file is damaged, of a later version, or none of ternlab's.
+        FileFormatError: the file is damaged, of a later version, or not written by ternlab.
     """
     found = info(path)
     if as_json:
@@ -28,7 +28,7 @@ def show(path: Path, *, as_json: bool) -> ExitCode:
     return ExitCode.DONE
 
 
-_HEAD = ("layer", "shape", "levels", "packing", "bytes", "bits a weight")
+_HEAD = ("layer", "shape", "levels", "packing", "bytes", "bits/weight")
 
 
 def _totals(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -41,20 +41,20 @@ def _totals(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if TEST in metrics:
         yield "test top-1", _accuracy(metrics)
     if "export/int8_top1" in metrics:
-        yield "of this file", f"{metrics['export/int8_top1']:.2f} % (int8 activations, in ONNX Runtime)"
+        yield "int8 top-1", f"{metrics['export/int8_top1']:.2f} % (int8 activations, in ONNX Runtime)"
     yield "bytes", f"{found['bytes']:,}"
     if found["ratio"]:
-        yield "ratio", f"{found['ratio']:.2f} (parameters in float32 over the whole file)"
+        yield "ratio", f"{found['ratio']:.2f} (float32 parameters / whole file)"
     if "bits_per_weight" in found:
-        yield "bits a weight", f"{found['bits_per_weight']:.4f} (codes alone, {found['weights']:,} quantized weights)"
+        yield "bits/weight", f"{found['bits_per_weight']:.4f} (codes only, {found['weights']:,} quantized weights)"
     if found.get("folded"):
         yield "BatchNorm", f"{len(found['folded'])} folded into convolutions"
 
 
 def _format(found: dict[str, Any]) -> str:
     if found["format"] == "onnx":
-        return f"ONNX, opset {found['opset']}, activations in {found.get('activations', 'float32')}"
-    return f"packed network, version {found['version']}, by ternlab {found['ternlab']}"
+        return f"ONNX, opset {found['opset']}, {found.get('activations', 'float32')} activations"
+    return f"packed network, version {found['version']}, written by ternlab {found['ternlab']}"
 
 
 def _network(found: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""`ternlab runs rm` and `ternlab runs archive`: asked first, and never what other runs need."""
+"""`ternlab runs rm` and `ternlab runs archive`: ask first, and never remove runs that other runs need."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from ternlab.runs.directory import RunDirectory, existing_run
 
 
 def remove(chosen: argparse.Namespace) -> ExitCode:
-    """Remove runs after a question.
+    """Remove runs after confirmation.
 
     Raises:
-        SettingsError: no such run, a baseline of other runs, or nobody to ask.
-        RunHeldError: another process works on one of them.
+        SettingsError: there is no such run, it is the baseline of other runs, or confirmation is not possible.
+        RunHeldError: another process holds one of them.
     """
     directories = _named(chosen)
     check_free(directories)
@@ -37,9 +37,9 @@ def remove(chosen: argparse.Namespace) -> ExitCode:
     _check_somebody_answers(chosen)
     print(*_about(directories, chosen.sweeps), sep="\n")
     if not (chosen.yes or _agreed(f"remove {_runs(directories)}?")):
-        print("nothing is removed")
+        print("nothing removed")
         return ExitCode.DONE
-    # Once more: while somebody thought, a run may have begun that refers to one of these.
+    # Check again: a run that refers to one of these may have started during the prompt.
     _check_all_unreferenced(directories)
     with all_held(directories):
         _remove(directories)
@@ -47,28 +47,29 @@ def remove(chosen: argparse.Namespace) -> ExitCode:
 
 
 def archive(chosen: argparse.Namespace) -> ExitCode:
-    """Write runs into a compressed tar file, verify it, and remove them after a question.
+    """Write runs to a compressed tar file, verify it, and remove them after confirmation.
 
     Raises:
-        SettingsError: no such run, a baseline of other runs (without `--keep`), or a file that cannot be written.
-        RunHeldError: another process works on one of them.
-        StorageError: the archive cannot be written, or is not what it was written from.
+        SettingsError: there is no such run, it is the baseline of other runs (without `--keep`), or the file cannot be
+            written.
+        RunHeldError: another process holds one of them.
+        StorageError: the archive cannot be written, or differs from the files that it was written from.
     """
     directories = _named(chosen)
     check_target(chosen.to, directories)
     check_free(directories)
     if not chosen.keep:
         _check_all_unreferenced(directories, "--keep, or ")
-    # Before the locks are taken: to look whether a run is held gives up a lock that this process has on it.
+    # Before the locks are taken: checking whether a run is held releases this process's own lock on it.
     about = _about(directories, chosen.sweeps)
     with all_held(directories):
         count = write_archive(chosen.to, directories)
         size = chosen.to.stat().st_size
-        print(f"{chosen.to}: {_runs(directories)}, {count} files, {size:,} bytes, read back and equal")
+        print(f"{chosen.to}: {_runs(directories)}, {count} files, {size:,} bytes, verified")
         unpack = ["tar", "-xzf", str(chosen.to.absolute()), "-C", str(directories[0].path.parent)]
         print(f"to unpack:  {shlex.join(unpack)}")
         if chosen.keep or not _may_remove(chosen, about, directories):
-            print("the runs are kept")
+            print("runs kept")
             return ExitCode.DONE
         _remove(directories)
     return ExitCode.DONE
@@ -78,12 +79,14 @@ def _named(chosen: argparse.Namespace) -> list[RunDirectory]:
     found = {directory.path: directory for directory in (existing_run(chosen.runs, name) for name in chosen.run)}
     for path in found:
         if path.is_symlink():
-            raise SettingsError("run", value=str(path), rule="is a link", instead=f"the folder {path.resolve()}")
+            raise SettingsError(
+                "run", value=str(path), rule="is a symbolic link", instead=f"the folder {path.resolve()}"
+            )
     return list(found.values())
 
 
 def _check_all_unreferenced(directories: Sequence[RunDirectory], instead: str = "") -> None:
-    # A run may have been named by a folder anywhere.
+    # A run may have been named by a path outside the folder of the runs.
     for folder in dict.fromkeys(directory.path.parent for directory in directories):
         try:
             check_unreferenced([one for one in directories if one.path.parent == folder], folder)
@@ -95,7 +98,7 @@ def _check_all_unreferenced(directories: Sequence[RunDirectory], instead: str = 
 def _check_somebody_answers(chosen: argparse.Namespace) -> None:
     if not chosen.yes and not sys.stdin.isatty():
         raise SettingsError(
-            "--yes", rule="standard input is no terminal, so nobody can be asked", instead="the same with --yes"
+            "--yes", rule="standard input is not a terminal, so the prompt cannot be shown", instead="add --yes"
         )
 
 
@@ -103,16 +106,16 @@ def _may_remove(chosen: argparse.Namespace, about: Sequence[str], directories: S
     if not chosen.yes and not sys.stdin.isatty():
         return False
     print(*about, sep="\n")
-    return chosen.yes or _agreed(f"remove {_runs(directories)} that the archive holds?")
+    return chosen.yes or _agreed(f"remove {_runs(directories)} now in the archive?")
 
 
 def _about(directories: Sequence[RunDirectory], sweeps: Path) -> list[str]:
-    """Return what would be removed, and which sweeps would miss it."""
+    """Return what would be removed, and which unfinished sweeps need it."""
     lines = [f"{visible(str(directory.path))}  {size_of(directory):,} bytes" for directory in directories]
     for folder in dict.fromkeys(directory.path.parent for directory in directories):
         of_folder = [one for one in directories if one.path.parent == folder]
         for sweep, runs in unfinished_sweeps(of_folder, folder, sweeps).items():
-            lines.append(f"{sweep} is not finished and would train again: {', '.join(map(visible, runs))}")
+            lines.append(f"{sweep} is not finished and would retrain: {', '.join(map(visible, runs))}")
     return lines
 
 

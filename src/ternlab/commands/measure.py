@@ -1,4 +1,4 @@
-"""The measurement command: a packed network in every runtime."""
+"""The measurement command: measure a packed network in every runtime."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _log = logging.getLogger(__name__)
 
 
 def main(config: dict[str, Any]) -> ExitCode:
-    """Measure as the resolved configuration says, and print a table or JSON."""
+    """Measure as configured, and print a table or JSON."""
     wanted = checked(MeasureSettings, config)
     import_plugins(wanted.plugins)
     path = Path(wanted.model).expanduser()
     data = _data_settings(wanted, path)
     against = None if wanted.against is None else _full_precision(wanted)
     check_data(data, Path(wanted.paths.data))
-    # Deferred: importing torch takes seconds, which a typo must not pay.
+    # Deferred: importing torch takes seconds; a typo should fail at once.
     from ternlab.data.module import open_data
     from ternlab.export.measuring import measure
     from ternlab.trained.network import trained_network
@@ -41,7 +41,7 @@ def main(config: dict[str, Any]) -> ExitCode:
     found = measure(path, module, wanted, beside)
     of_torch = found["runtimes"][0]["top1"]
     for row in found["runtimes"]:
-        # Not those of the baseline, which is timed beside and not scored.
+        # Without the baseline, which is timed for comparison but not scored.
         if "int8" in row["runtime"] and row["top1"] is not None:
             words = warning(row["runtime"], row["top1"], of_torch)
             if words is not None:
@@ -58,13 +58,13 @@ def _data_settings(wanted: MeasureSettings, path: Path) -> DataSettings:
         return checked(DataSettings, wanted.data, prefix="data")
     run_id = info(path).get("run_id")
     if run_id is None:
-        raise SettingsError("data", rule=f"{path} names no run", instead="'data={name: NAME, root: FOLDER}'")
+        raise SettingsError("data", rule=f"{path} does not name its run", instead="'data={name: NAME, root: FOLDER}'")
     try:
         return existing_run(wanted.paths.runs, run_id).settings().data
     except SettingsError:
         raise SettingsError(
             "data",
-            rule=f"{path} is of run {run_id}, which is not below {wanted.paths.runs}",
+            rule=f"{path} was exported from run {run_id}, which is not in {wanted.paths.runs}",
             instead="'data={name: NAME, root: FOLDER}', or paths.runs=FOLDER",
         ) from None
 
@@ -73,20 +73,20 @@ def _full_precision(wanted: MeasureSettings) -> RunDirectory:
     directory = trained_run(wanted.paths.runs, str(wanted.against), instead="a finished run")
     if directory.settings().quant.active:
         raise SettingsError(
-            "against", value=directory.run_id, rule="is quantized", instead="a run in full precision (quant=none)"
+            "against", value=directory.run_id, rule="is quantized", instead="a full-precision run (quant=none)"
         )
     return directory
 
 
 def _print(found: dict[str, Any]) -> None:
     file = found["file"]
-    ratio = f", {file['ratio']:.2f} times smaller than float32" if file["ratio"] else ""
+    ratio = f", {file['ratio']:.2f}x smaller than float32" if file["ratio"] else ""
     print(f"{file['path']}: {file['rule']}, {file['bytes']:,} bytes{ratio}")
-    print(f"{file['bits_per_weight']:.4f} bits a quantized weight, entropy {file['entropy_bits_per_weight']:.4f}")
+    print(f"{file['bits_per_weight']:.4f} bits per quantized weight, entropy {file['entropy_bits_per_weight']:.4f}")
     batches = list(found["runtimes"][0]["latency"])
     head = ["runtime", "top-1", "difference"]
     for batch in batches:
-        head += [f"batch {batch}: ms", "smallest", "largest", "speed"]
+        head += [f"batch {batch}: ms", "min", "max", "speedup"]
     rows = [tuple(head)]
     for row in found["runtimes"]:
         cells = [row["runtime"], _percent(row["top1"]), "" if row["difference"] is None else f"{row['difference']:.1e}"]
@@ -96,12 +96,12 @@ def _print(found: dict[str, Any]) -> None:
             cells.append(f"{latency['speed']:.2f}x")
         rows.append(tuple(cells))
     print("", *aligned(rows), "", sep="\n")
-    print(f"{found['threads']} threads, runtimes in turns; speed: over the first row, median of the rounds")
+    print(f"{found['threads']} threads, runtimes interleaved; speedup: relative to the first row, median of the rounds")
     print(f"CPU: {Cpu(**found['cpu'])}")
     slower = [row["runtime"] for row in found["runtimes"] if all(row["latency"][b]["speed"] < 1 for b in batches)]
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime", "openvino") if not installed(name)]
     if missing:
-        print(f"not measured, not installed: {', '.join(missing)}; pip install 'ternlab[export]'")
+        print(f"not measured because not installed: {', '.join(missing)}; pip install 'ternlab[export]'")
     if slower:
         print(f"slower than {found['runtimes'][0]['runtime']} at every batch size: {', '.join(slower)}")
 

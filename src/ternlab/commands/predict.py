@@ -1,4 +1,4 @@
-"""The prediction command: an exported network on image files."""
+"""The prediction command: classify image files with an exported network."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class _Names:
-    """The names of the images, of which the first may be counted before they are used."""
+    """The names of the images; the first ones can be counted before they are used."""
 
     def __init__(self, names: Iterator[str], *, countable: bool) -> None:
         self._names = names
@@ -32,7 +32,7 @@ class _Names:
         return self._names
 
     def count(self, limit: int) -> int | None:
-        """Return the number of names, at most `limit`; `None` where asking would wait for a writer."""
+        """Return the number of names, at most `limit`; `None` where counting would block on standard input."""
         if not self._countable:
             return None
         first = list(itertools.islice(self._names, limit))
@@ -41,18 +41,18 @@ class _Names:
 
 
 def main(config: dict[str, Any]) -> ExitCode:
-    """Predict as the resolved configuration says; print a table or JSON lines.
+    """Predict as configured, and print a table or JSON lines.
 
     Raises:
         SettingsError: the file, the images or the runtime cannot be used.
-        TernlabError: some images could not be read; the others have been predicted.
+        TernlabError: some images could not be read; the others were predicted.
     """
     wanted = checked(PredictSettings, config)
     import_plugins(wanted.plugins)
     about = read_signature(Path(wanted.model).expanduser())
     _check(wanted, about)
     names = _Names(listed(wanted.images), countable=STANDARD_INPUT not in wanted.images)
-    # Deferred: importing torch takes seconds, which a typo must not pay.
+    # Deferred: importing torch takes seconds; a typo should fail at once.
     from ternlab.export.prediction import predictions
     from ternlab.export.runtime_selection import runtime_for
 
@@ -77,14 +77,14 @@ def _check(wanted: PredictSettings, about: ModelSignature) -> None:
         raise SettingsError(
             "model",
             value=wanted.model,
-            rule=f"is of the network {about.model}, which is not known here",
-            instead="plugins=[the module that registers it]",
+            rule=f"holds the network {about.model}, which is not registered",
+            instead="plugins=[MODULE], with the module that registers it",
         )
     if wanted.top > len(about.classes):
         raise SettingsError(
             "top",
             value=wanted.top,
-            rule=f"the network has {len(about.classes)} classes",
+            rule=f"the network has only {len(about.classes)} classes",
             instead=f"top={len(about.classes)}",
         )
 
@@ -95,7 +95,7 @@ class _JsonLines:
 
 
 class _Table:
-    """Lines of one width, so that each batch is printed when it is there; the name, of any length, comes last."""
+    """Fixed-width lines, so each batch can be printed at once; the image name, of any length, comes last."""
 
     def __init__(self, top: int, classes: tuple[str, ...]) -> None:
         self._width = max(len("class"), *(len(_shown(name)) for name in classes))
@@ -108,5 +108,5 @@ class _Table:
 
 
 def _shown(name: str) -> str:
-    """Return a name on one line and without commands for the terminal."""
+    """Return a name on one line and without terminal control sequences."""
     return name if name.isprintable() else name.encode("unicode_escape").decode()

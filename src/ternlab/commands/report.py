@@ -1,4 +1,4 @@
-"""The report command: a page of results, and figures."""
+"""The report command: an HTML page of results, and figures."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _NEEDED = ("altair", "vl_convert")
 
 
 def main(config: dict[str, Any]) -> ExitCode:
-    """Write the page that the resolved configuration asks for, and print where it is."""
+    """Write the page as configured, and print its path."""
     wanted = checked(ReportSettings, config)
     _check_installed()
     out = _target(wanted.out)
     if wanted.figures is not None and Path(wanted.figures).expanduser().is_file():
         raise SettingsError("figures", value=wanted.figures, rule="is a file", instead="figures=FOLDER")
     started = time.monotonic()
-    # Deferred: charts take a second to import, which a typo must not pay.
+    # Deferred: charts take a second to import; a typo should fail at once.
     from ternlab.core.files import write_text
     from ternlab.reports.page.document import page
     from ternlab.reports.page.drawing import draw
@@ -37,7 +37,7 @@ def main(config: dict[str, Any]) -> ExitCode:
     groups = groups_of(gathered.runs, gathered.axes)
     if wanted.where is not None and not gathered.runs:
         raise SettingsError(
-            "where", value=wanted.where, rule="no run fits", instead="ternlab results, to see what there is"
+            "where", value=wanted.where, rule="no run matches", instead="ternlab results, to list the runs"
         )
     drawing = draw(gathered, groups, curves=wanted.curves, weights=wanted.weights)
     write_text(out, page(gathered, groups, drawing))
@@ -49,13 +49,13 @@ def main(config: dict[str, Any]) -> ExitCode:
 
 
 def _gathered(wanted: ReportSettings) -> Gathered:
-    """Return the runs that are asked for."""
+    """Return the requested runs."""
     from ternlab.reports.load_runs import gather
 
     if wanted.sweep is None:
         return gather(Path(wanted.paths.runs), where=wanted.where)
     plan, folder = found_plan(Path(wanted.paths.sweeps), wanted.sweep)
-    # The folder that the plan names is taken from where the sweep was started.
+    # The plan's folder of runs is relative to where the sweep was started.
     runs = plan.runs if plan.runs.is_dir() else Path(wanted.paths.runs)
     return gather(runs, plan=plan, sweep_folder=folder, where=wanted.where)
 
@@ -66,7 +66,7 @@ def _check_installed() -> None:
         raise SettingsError(
             "report",
             rule=f"needs {' and '.join(missing)}",
-            instead="pip install 'ternlab[report]', then the same again",
+            instead="pip install 'ternlab[report]', then re-run the command",
         )
 
 
@@ -75,5 +75,5 @@ def _target(out: str) -> Path:
     if path.is_dir():
         raise SettingsError("out", value=out, rule="is a folder", instead=f"out={path / 'report.html'}")
     if not path.parent.is_dir():
-        raise SettingsError("out", value=out, rule="its folder is not there", instead=f"mkdir -p {path.parent}")
+        raise SettingsError("out", value=out, rule="its folder does not exist", instead=f"mkdir -p {path.parent}")
     return path

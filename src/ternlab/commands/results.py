@@ -1,4 +1,4 @@
-"""`ternlab results`: the table of all runs below a folder, without a server."""
+"""`ternlab results`: a table of all runs in a folder; needs no server."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ _SHOWN = (
     BASELINE, "epochs", "seconds", "started",
 )  # fmt: skip
 _SHOWN_OF_GROUPS = (TEST, DEGRADATION, VAL)
-# Said once above the groups when it is the same for all.
+# Printed once above the groups when equal for all.
 _OF_ALL = ("data", "model")
 _OF_GROUPS = ("n", "seeds", *WHAT)
 _SUFFIXES = {".csv": "csv", ".json": "json", ".parquet": "parquet", ".md": "markdown"}
 
 
 def results(chosen: argparse.Namespace) -> ExitCode:
-    """Print or write the table that was asked for.
+    """Print or write the requested table.
 
     Raises:
-        SettingsError: something typed that does not fit.
+        SettingsError: an option is invalid.
     """
     form = _format(chosen)
     found = _found(chosen)
@@ -67,18 +67,18 @@ def results(chosen: argparse.Namespace) -> ExitCode:
 
 
 def words(text: str | None) -> list[str]:
-    """Return the words between commas."""
+    """Return the comma-separated words."""
     return [word.strip() for word in (text or "").split(",") if word.strip()]
 
 
 def _found(chosen: argparse.Namespace) -> pl.DataFrame:
-    """Return the runs that are asked for, with every column that was typed."""
+    """Return the requested runs, with every column that was typed."""
     condition = parse_condition(chosen.where) if chosen.where else None
     columns, sort = words(chosen.columns), [key.removeprefix("-") for key in words(chosen.sort)]
     tested = condition.names() if condition else ()
     kept, keys = ([name for name in names if not _is_later(name, chosen.group)] for names in (columns, sort))
     folder, ids = _folder(chosen)
-    # The names say by themselves whether a setting is among them, so that the records are read once.
+    # The names alone tell whether a setting is among them, so the records are read only once.
     frame = read_runs(folder, settings=bool(chosen.group) or names_a_setting([*tested, *columns, *keys]))
     for option, names in (("--where", tested), ("--columns", kept), ("--sort", keys)):
         frame = with_columns(frame, names, option)
@@ -91,13 +91,13 @@ def _found(chosen: argparse.Namespace) -> pl.DataFrame:
 
 
 def _is_later(name: str, group: str | None) -> bool:
-    """Return whether the name is a pattern, or a column that only groups have."""
+    """Return whether the name is a pattern, or a column that only grouped tables have."""
     of_group = name in ("n", "seeds") or ("/" in name and name.rpartition("/")[2] in PARTS)
     return "*" in name or (group is not None and of_group)
 
 
 def _with_patterns(frame: pl.DataFrame, patterns: Sequence[str]) -> pl.DataFrame:
-    """Add the settings that a pattern such as `optim.*` fits."""
+    """Add the settings that match a pattern such as `optim.*`."""
     settings = dict.fromkeys(name for values in flat_settings(frame) for name in values) if SETTINGS in frame else {}
     for pattern in patterns:
         if not matching([pattern], [*frame.columns, *settings]) and not frame.is_empty():
@@ -106,7 +106,7 @@ def _with_patterns(frame: pl.DataFrame, patterns: Sequence[str]) -> pl.DataFrame
 
 
 def _folder(chosen: argparse.Namespace) -> tuple[Path, list[str] | None]:
-    """Return the folder of the runs, and the ids of those of the sweep when one was named."""
+    """Return the folder of the runs, and the IDs of the sweep's runs if a sweep was named."""
     if chosen.sweep is None:
         return chosen.runs or RUNS, None
     plan, _ = found_plan(chosen.sweeps, chosen.sweep)
@@ -117,12 +117,14 @@ def _states(text: str) -> list[str]:
     known = sorted({*map(str, Status), str(State.STOPPED)})
     for word in words(text):
         if word not in known:
-            raise SettingsError("--status", value=word, rule="no such state", instead=did_you_mean(word, known))
+            raise SettingsError(
+                "--status", value=word, rule="there is no such state", instead=did_you_mean(word, known)
+            )
     return words(text)
 
 
 def _default(table: pl.DataFrame) -> list[str]:
-    """Return the columns that are shown when none are typed: without empty ones, or a state that all runs share."""
+    """Return the default columns, without empty ones, and without the status if all runs are finished."""
     finished = bool((table["status"] == Status.FINISHED).all())
     return [
         name
@@ -132,7 +134,7 @@ def _default(table: pl.DataFrame) -> list[str]:
 
 
 def _grouped(found: pl.DataFrame, typed: list[str], sort: list[str], *, for_people: bool) -> pl.DataFrame:
-    """Return the sorted groups of the finished runs; a metric is sorted by its mean."""
+    """Return the sorted groups of the finished runs; metrics are sorted by mean."""
     found = found.filter(pl.col("status") == Status.FINISHED)
     known = [name for name in found.columns if "/" in name]
     metrics = [name for name in typed if name in known] or _metrics_of_groups(found, for_people=for_people)
@@ -141,8 +143,8 @@ def _grouped(found: pl.DataFrame, typed: list[str], sort: list[str], *, for_peop
     groups = over_seeds(found, list(needed), also)
     twice = repeated_seeds(groups)
     if twice:
-        what = "their runs differ in files that the settings name"
-        print(f"warning: {twice} groups have a seed more than once: {what}", file=sys.stderr)
+        what = "these runs differ in the contents of files that the settings name"
+        print(f"warning: {twice} groups contain a seed more than once: {what}", file=sys.stderr)
     groups = sorted_by(groups, [_group_key(key, groups) for key in sort])
     hidden = {f"{name}/{part}" for name in needed if name not in metrics for part in PARTS}
     hidden |= {"seeds"} if for_people and "seeds" not in typed else set()
@@ -156,7 +158,7 @@ def _metrics_of_groups(found: pl.DataFrame, *, for_people: bool) -> list[str]:
 
 
 def _metric(key: str, metrics: Sequence[str]) -> list[str]:
-    """Return the metric that a key is about: itself, or that of `test/top1/deviation`."""
+    """Return the metric of a key: the key itself, or `test/top1` for `test/top1/deviation`."""
     name = key.removeprefix("-")
     return [one for one in (name, name.rpartition("/")[0]) if one in metrics][:1]
 
@@ -174,7 +176,10 @@ def _format(chosen: argparse.Namespace) -> str:
     form: str = chosen.format or suffix or "table"
     if form == "parquet" and chosen.out is None and sys.stdout.isatty():
         raise SettingsError(
-            "--format", value=form, rule="is no text for a terminal", instead="--out FILE.parquet, or a pipe"
+            "--format",
+            value=form,
+            rule="is a binary format, which a terminal cannot show",
+            instead="--out FILE.parquet, or a pipe",
         )
     return form
 
@@ -207,15 +212,16 @@ def _print(table: pl.DataFrame, chosen: argparse.Namespace) -> None:
     print(*lines, sep="\n")
     if chosen.group:
         counted = f"{table['n'].sum()} finished runs in {len(table)} groups"
-        print(f"\n{counted}; {interval_head()}: half of the interval of the mean over seeds (Student's t)")
+        print(f"\n{counted}; {interval_head()}: half-width of the confidence interval of the mean (Student's t)")
     if left_out:
-        print(f"no room for {', '.join(left_out)}: --columns, --format csv, or a wider terminal", file=sys.stderr)
+        hint = "use --columns, --format csv or a wider terminal"
+        print(f"columns that do not fit: {', '.join(left_out)}; {hint}", file=sys.stderr)
 
 
 def _nothing(chosen: argparse.Namespace) -> str:
     filtered = chosen.where or chosen.status or chosen.sweep
     what = "finished runs" if chosen.group else "runs"
-    return f"no {what} fit" if filtered else f"no {what} in {chosen.runs or RUNS}"
+    return f"no {what} match" if filtered else f"no {what} in {chosen.runs or RUNS}"
 
 
 def _write(path: Path, text: str | bytes) -> None:
@@ -223,5 +229,5 @@ def _write(path: Path, text: str | bytes) -> None:
         write_bytes(path, text if isinstance(text, bytes) else text.encode())
     except OSError as error:
         raise SettingsError(
-            "--out", value=str(path), rule=f"cannot be written ({error.strerror})", instead="a file that you may write"
+            "--out", value=str(path), rule=f"cannot be written ({error.strerror})", instead="a writable path"
         ) from error

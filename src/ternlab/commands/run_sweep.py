@@ -1,4 +1,4 @@
-"""Carrying out a sweep from the command line: its folder, its lock, what is printed, its exit code."""
+"""Runs a sweep from the command line: its folder, lock, printed output and exit code."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from ternlab.sweeps.trial import check_code
 
 
 def run_sweep(plan: Plan, wanted: SweepSettings, runs: Path, sweeps: Path, compose: Compose | None = None) -> int:
-    """Carry out a plan, or go on with it, and print what came of it.
+    """Run or resume a plan, and print the results.
 
     Returns:
-        0 when all trials are finished, 3 when some have failed, 4 when what carries them out does not answer any
-        more, 5 when it was asked to stop.
+        0 if all trials are finished, 3 if some have failed, 4 if SLURM or Ray no longer responds, 5 if the sweep was
+        asked to stop.
 
     Raises:
-        SettingsError: the code is not that of the plan.
-        RunHeldError: another process carries out this sweep.
+        SettingsError: the code differs from the plan's code.
+        RunHeldError: another process runs this sweep.
     """
     folder = sweeps / plan.sweep_id
-    # Refuses what cannot run there before anything is written.
+    # Rejects plans that cannot run there before anything is written.
     launcher = build_launcher(folder, plan, wanted.cluster)
     try:
         _check_wait(wanted, launcher, plan)
@@ -52,7 +52,7 @@ def run_sweep(plan: Plan, wanted: SweepSettings, runs: Path, sweeps: Path, compo
                 return _submit(plan, plan_file(folder).resolve(), runs, launcher)
             progress = _carry_out(plan, folder, runs, launcher, wanted, compose, stop)
     except InfrastructureError as error:
-        print(f"error: {error}\n  To go on:\n  {plan.command}", file=sys.stderr)
+        print(f"error: {error}\n  To resume:\n  {plan.command}", file=sys.stderr)
         return INFRASTRUCTURE
     finally:
         launcher.close()
@@ -86,8 +86,8 @@ def _carry_out(
 
 
 def summarize(plan: Plan, runs: Path, folder: Path) -> None:
-    """Send the summary run of a sweep to W&B when its runs are mirrored there."""
-    # Deferred: it reads tables of runs, which a sweep that is not mirrored to W&B does not need.
+    """Send the summary run of a sweep to W&B if its runs are mirrored there."""
+    # Deferred: it reads tables of runs, which only sweeps mirrored to W&B need.
     if any(config.get("logger", {}).get("name") == "wandb" for config in plan.configs.values()):
         from ternlab.loggers.wandb.sweep_summary import summarize_sweep
 
@@ -101,22 +101,22 @@ def _check_wait(wanted: SweepSettings, launcher: Launcher, plan: Plan) -> None:
         raise SettingsError(
             "wait",
             value=False,
-            rule=f"trials of cluster={launcher.name} end with the command that started them",
+            rule=f"with cluster={launcher.name}, trials end when the command that started them ends",
             instead="wait=true, or cluster=slurm",
         )
     if plan.search is not None:
         raise SettingsError(
-            "wait", value=False, rule="a search needs the results before it can go on", instead="wait=true"
+            "wait", value=False, rule="a search needs results to propose further trials", instead="wait=true"
         )
 
 
 def _submit(plan: Plan, file: Path, runs: Path, launcher: Launcher) -> int:
-    """Hand everything over to the queue and return."""
+    """Submit everything to the queue and return."""
     progress = submit(plan, file, runs, launcher, look=lambda _: None)
-    print(f"{len(progress.running)} runs wait or run in the queue, {len(progress.done)} are finished")
+    print(f"{len(progress.running)} runs queued or running, {len(progress.done)} finished")
     print(*(f"  ternlab sweep {action} {plan.sweep_id}" for action in ("status", "wait", "cancel")), sep="\n")
     if progress.waiting:
-        print(f"the queue has no room for {len(progress.waiting)} more; later:\n  {plan.command}")
+        print(f"the queue is full; to submit the remaining {len(progress.waiting)} runs later:\n  {plan.command}")
     return ExitCode.DONE
 
 
@@ -127,13 +127,13 @@ def _make(folder: Path) -> None:
         raise SettingsError(
             "paths.sweeps",
             value=str(folder.parent),
-            rule=f"the sweep's folder cannot be written there ({error.strerror})",
-            instead="paths.sweeps=FOLDER, with a folder that you may write",
+            rule=f"the sweep's folder cannot be created there ({error.strerror})",
+            instead="paths.sweeps=FOLDER, with a writable folder",
         ) from error
 
 
 def _agreed(plan: Plan, folder: Path, runs: Path, wanted: SweepSettings) -> Plan:
-    """Return the plan that is carried out: the one that was written when the sweep was begun, or now this one."""
+    """Return the plan to run: the one written when the sweep was started, or this one if there is none."""
     path = plan_file(folder)
     if not path.exists():
         write_plan(replace(plan, any_code=wanted.allow_other_code), folder)
@@ -142,7 +142,7 @@ def _agreed(plan: Plan, folder: Path, runs: Path, wanted: SweepSettings) -> Plan
     whole = merged(begun, plan)
     if begun.code != now:
         if all(one.state == State.WAITING for one in look(begun, runs)):
-            # Nothing of it was begun: what is begun now is of this code.
+            # No run has started, so all runs will use this code.
             whole = replace(whole, code=now)
         elif not wanted.allow_other_code:
             check_code(begun.code, now)
@@ -156,8 +156,8 @@ def _close(folder: Path, runs: Path, queues: bool, progress: Progress, stop: Sto
     plan = read_plan(plan_file(folder))
     if stop.signal is not None:
         print(summary_line(plan, look(plan, runs)))
-        what = "jobs stay in the queue" if queues else "all running trials are saved"
-        print(f"stopped by {stop.signal}; {what}. To go on:\n  {plan.command}")
+        what = "jobs remain in the queue" if queues else "all running trials were saved"
+        print(f"stopped by {stop.signal}; {what}. To resume:\n  {plan.command}")
         return ExitCode.INTERRUPTED
     print("", *result_lines(plan, runs), sep="\n")
     if progress.failed:
@@ -165,7 +165,7 @@ def _close(folder: Path, runs: Path, queues: bool, progress: Progress, stop: Sto
             "",
             *failure_lines(plan, runs, folder, progress.failed),
             "",
-            f"To try them again:\n  {plan.command}",
+            f"To retry:\n  {plan.command}",
             sep="\n",
         )
         return SOME_FAILED
@@ -176,22 +176,22 @@ def _held(folder: Path) -> RunLock:
     lock = RunLock(folder / "lock")
     if lock.held():
         raise RunHeldError(
-            f"The sweep in {folder} is being carried out by another process.\n"
+            f"The sweep in {folder} is held by another process.\n"
             f"  instead: ternlab sweep status {folder.name}, or ternlab sweep cancel {folder.name}"
         )
     return lock
 
 
 def _cost(plan: Plan, found: list[Standing]) -> str:
-    """Return what is left to train, and how long that takes by what finished runs of the plan took."""
+    """Return what is left to train, and the estimated time based on the plan's finished runs."""
     left = [one for one in found if one.state not in (State.FINISHED, State.DIVERGED, State.PRUNED)]
     epochs = sum(plan.settings(one.run_id).trainer.max_epochs - one.epoch for one in left)
     done = [one.record for one in found if one.state == State.FINISHED and one.record and one.epochs]
-    words = f"cost: {len(left)} runs, {epochs} epochs"
+    words = f"remaining: {len(left)} runs, {epochs} epochs"
     if not done:
         return words
     seconds = sum(record["seconds"] for record in done) / sum(record["epochs"] for record in done)
-    return f"{words}, about {duration(seconds * epochs)} of training by the {len(done)} runs that are finished"
+    return f"{words}, about {duration(seconds * epochs)} of training (estimated from {len(done)} finished runs)"
 
 
 def _print_plan(plan: Plan, runs: Path, launcher: Launcher, file: Path) -> None:

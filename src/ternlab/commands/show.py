@@ -1,4 +1,4 @@
-"""`ternlab show`: all that is known of one run, as far as it came."""
+"""`ternlab show`: everything known about one run, finished or not."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _CURVES = (TRAIN, VAL, "train/loss", "val/loss", "quant/sparsity", "quant/flip_r
 
 
 def show(chosen: argparse.Namespace) -> ExitCode:
-    """Print what the folder of a run says.
+    """Print the contents of a run directory.
 
     Raises:
         SettingsError: there is no such run.
@@ -110,7 +110,7 @@ def _lines_of_curves(found: OneRun) -> list[str]:
         values = _curve(found, name)
         known = [value for value in values if value is not None]
         rows.append((name, format_value(name, known[0]), sparkline(values), format_value(name, known[-1])))
-    return aligned([("over epochs", "first", "", "last"), *rows]) if rows else []
+    return aligned([("by epoch", "first", "", "last"), *rows]) if rows else []
 
 
 def _curve(found: OneRun, name: str) -> list[float | None]:
@@ -129,7 +129,7 @@ def _curves(found: OneRun) -> Iterator[str]:
             yield from panels([(f"{name} ({unit})", values) for name, values in series], columns, _HEIGHT, form)
             yield ""
     if found.epochs:
-        yield f"epochs 1 to {len(found.epochs)}, from left to right"
+        yield f"epochs 1 to {len(found.epochs)}, left to right"
 
 
 def _layers(found: OneRun) -> list[str]:
@@ -142,7 +142,7 @@ def _layers(found: OneRun) -> list[str]:
 
 
 def _cell(name: str, value: Any) -> str:
-    # Statistics of layers are of any size, and four digits are what a table can be read with.
+    # Layer statistics vary over orders of magnitude; four significant digits keep the table readable.
     if name == "weights" or not isinstance(value, float):
         return format_value(name, value)
     return f"{value:.4g}"
@@ -174,7 +174,7 @@ def _again(found: OneRun) -> Iterator[str]:
 
 def _changes(git: dict[str, Any]) -> str:
     return (
-        f" with changes (sha256 of the difference {visible(str(git.get('diff_sha256')))[:10]})"
+        f" with uncommitted changes (sha256 of the diff: {visible(str(git.get('diff_sha256')))[:10]})"
         if git.get("dirty")
         else ""
     )

@@ -1,4 +1,4 @@
-"""The summary command: what a network of given settings, or a trained one, takes and computes."""
+"""The summary command: size and operations of a network, built from settings or trained."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from ternlab.trained.summarize_settings import SummarizeSettings
 if TYPE_CHECKING:
     from ternlab.export.summary import Summary
 
-# A run brings all settings of its own but these.
+# A run has all settings of its own except these.
 _BESIDE_RUN = ("run", "json", "paths")
 
 
 def main(config: dict[str, Any]) -> ExitCode:
-    """Summarize as the resolved configuration says, and print a table or JSON."""
+    """Summarize as configured, and print a table or JSON."""
     own: dict[str, Any] = {name: config[name] for name in ("run", "json") if name in config}
     wanted = checked(SummarizeSettings, own)
     rest = {name: value for name, value in config.items() if name not in own}
     if wanted.run is None:
         settings = _settings(rest)
-        # Deferred: importing torch takes seconds, which a typo must not pay.
+        # Deferred: importing torch takes seconds; a typo should fail at once.
         from ternlab.trained.summarizing import summarize_settings
 
         _show(summarize_settings(settings), settings, None, as_json=wanted.json_output)
         return ExitCode.DONE
     _refuse_ignored(HydraConfig.get().overrides.task if HydraConfig.initialized() else ())
     paths = checked(Settings, {"paths": rest.get("paths") or {}}).paths
-    directory = trained_run(paths.runs, wanted.run, instead="the command of its record, to finish it")
+    directory = trained_run(paths.runs, wanted.run, instead="re-run the command in its record to finish it")
     settings = directory.settings()
     from ternlab.trained.summarizing import summarize_run
 
@@ -50,10 +50,10 @@ def main(config: dict[str, Any]) -> ExitCode:
 
 
 def _settings(config: dict[str, Any]) -> Settings:
-    """Check the settings of a training, and that the files are there that a summary reads."""
+    """Check training settings, and that the files that a summary reads exist."""
     data = config.get("data") or {}
     entry = DATA_SETS.get(str(data.get("name")))
-    # Training asks for the folder of the images; where their shape is known, a summary does not need them.
+    # Training requires the folder of the images; a summary does not if their shape is known.
     missing = entry is not None and entry.shape is not None and data.get("root") is None
     settings = settings_from_config({**config, "data": {**data, "root": "not read"}} if missing else config)
     if missing:
@@ -66,14 +66,14 @@ def _settings(config: dict[str, Any]) -> Settings:
 
 
 def _refuse_ignored(typed: Iterable[str]) -> None:
-    """Raise SettingsError when settings of a training are typed beside `run`, which would be ignored."""
+    """Raise SettingsError if training settings are typed with `run`, which would ignore them."""
     for assignment in typed:
         name = assignment.lstrip("+~").partition("=")[0]
         if name.partition(".")[0] not in _BESIDE_RUN:
             raise SettingsError(
                 name,
-                rule="a run has settings of its own, so this one would be ignored",
-                instead="run=ID alone, or the settings without run",
+                rule="would be ignored, because a run has its own settings",
+                instead="only run=ID, or the settings without run",
             )
 
 
@@ -94,4 +94,4 @@ def _show(found: Summary, settings: Settings, directory: RunDirectory | None, *,
 
 def _first_weights(settings: Settings) -> str:
     given = settings.ckpt_path or settings.quant.init_file or settings.model.weights
-    return given or "freshly initialized: zeros and entropy are those before training"
+    return given or "freshly initialized: zeros and entropy are before training"

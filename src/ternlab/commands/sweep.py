@@ -1,4 +1,4 @@
-"""The sweep command: from overrides in Hydra's grammar to a plan."""
+"""The sweep command: make a plan from overrides in Hydra's grammar."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from ternlab.sweeps.search_plan import make_search_plan
 from ternlab.sweeps.settings import SweepSettings, sweep_settings
 from ternlab.sweeps.space import Space, space_of
 
-# Group choices without a value of their own; what they stand for is merged already.
+# Group choices without a value of their own; their contents are already merged.
 _NOT_OF_A_TRIAL = ("experiment", "debug")
-# Options of Hydra that say where else configuration is; a trial's own command needs them too.
+# Hydra options that add configuration folders; a trial's own command needs them too.
 _OPTIONS_OF_CONFIG = ("--config-dir", "-cd")
 
 
@@ -37,11 +37,11 @@ def main(
     """Sweep over the overrides of a command line.
 
     Args:
-        loader: of Hydra; composes the configuration of a trial.
+        loader: Hydra's configuration loader; composes the configuration of a trial.
         config: the composed configuration of the sweep.
-        typed: overrides, with those of the sweep itself.
-        default: the space that is taken when there is no other.
-        params: the space of an experiment.
+        typed: the overrides, including those of the sweep itself.
+        default: the search space to use if there is no other.
+        params: the search space of an experiment.
     """
     whole = _plain(config)
     import_plugins(whole.get("plugins") or ())
@@ -58,7 +58,7 @@ def main(
     space = replace(space, fixed=(*_own_choices(loader, str(config.hydra.job.config_name), space), *space.fixed))
 
     def compose(overrides: list[str]) -> Composed:
-        # As `src/train.py` does with the same words: a trial's own command makes the same run.
+        # As `src/train.py` does with the same overrides: a trial's own command creates the same run.
         found = loader.load_configuration(config_name="train", overrides=overrides, run_mode=RunMode.RUN)
         return Composed(
             {key: value for key, value in _plain(found).items() if key not in _NOT_OF_A_TRIAL}, _linked(found)
@@ -68,7 +68,7 @@ def main(
     plan = make_search_plan(space, wanted.search, *how) if searches else make_plan(space, *how)
     plan = replace(plan, metric=wanted.search.metric, folder=str(Path.cwd()))
     if wanted.cluster.name == "local" and not wanted.dry_run:
-        # Not before the plan: a typo would leave a process that holds the terminal's pipes until torch is imported.
+        # Not before planning: after a typo, a process would hold the terminal's pipes until torch is imported.
         warm_up()
     return run_sweep(plan, wanted, runs, sweeps, compose)
 
@@ -78,8 +78,8 @@ def _go_on(name: str, others: list[str], wanted: SweepSettings, sweeps: Path) ->
         raise SettingsError(
             "sweep",
             value=name,
-            rule=f"has its settings already, so {' '.join(others)} cannot be one of them",
-            instead=f"sweep={name} without settings of trials, or the settings without sweep=",
+            rule=f"has its settings already, so {' '.join(others)} cannot be set",
+            instead=f"sweep={name} without trial settings, or the settings without sweep=",
         )
     plan, folder = own_plan(sweeps, name)
     return run_sweep(plan, wanted, plan.runs, folder.parent)
@@ -89,20 +89,24 @@ def _refuse_axes_of_the_sweep(typed: Iterable[str]) -> None:
     for override in OverridesParser.create().parse_overrides(list(typed)):
         if override.is_sweep_override():
             raise SettingsError(
-                override.key_or_group, rule="is of the whole sweep, so it has one value", instead="one sweep for each"
+                override.key_or_group,
+                rule="applies to the whole sweep, so it takes one value",
+                instead="one sweep per value",
             )
 
 
 def _refuse_paths(space: Space) -> None:
     for axis in space.axes:
         if axis.name.lstrip("+").split(".")[0] == "paths":
-            raise SettingsError(axis.name, rule="is of the whole sweep, so it has one value", instead="one folder")
+            raise SettingsError(
+                axis.name, rule="applies to the whole sweep, so it takes one value", instead="one folder"
+            )
 
 
 def _own_choices(loader: ConfigLoader, name: str, space: Space) -> list[str]:
-    """Return the group choices that the configuration `name` makes otherwise than train.yaml, as they are typed there.
+    """Return the group choices in which the configuration `name` differs from train.yaml, as overrides.
 
-    Where the space says, or an experiment of it, theirs counts.
+    Choices of the search space, or of an experiment in it, take precedence.
     """
     words = [*space.fixed, *(word for axis in space.axes for word in axis.typed[:1])]
     names = {word.lstrip("+~").partition("=")[0] for word in words}
@@ -123,13 +127,13 @@ def _own_choices(loader: ConfigLoader, name: str, space: Space) -> list[str]:
 
 
 def _linked(config: DictConfig) -> bool:
-    """Return whether a value is taken from another one."""
+    """Return whether a value interpolates another one."""
     own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     return "${" in str(OmegaConf.to_container(own, resolve=False))
 
 
 def _options(words: Sequence[str]) -> list[str]:
-    """Return the options of a command line that say where configuration is."""
+    """Return the options of a command line that name configuration folders."""
     found: list[str] = []
     for word, following in zip(words, [*words[1:], ""], strict=True):
         name, equals, _ = word.partition("=")

@@ -1,4 +1,4 @@
-"""`ternlab sweep ...`: looking at a sweep, waiting for it, stopping it, from any terminal and without a server."""
+"""`ternlab sweep ...`: inspect, await or cancel a sweep from any terminal; needs no server."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def found_plan(sweeps: Path, name: str) -> tuple[Plan, Path]:
 
     Args:
         sweeps: folder of the sweeps.
-        name: id of a sweep, or a unique beginning or ending of it, or its folder.
+        name: ID of a sweep, a unique prefix or suffix of it, or its folder.
 
     Raises:
         SettingsError: there is no such sweep, or more than one.
@@ -40,7 +40,7 @@ def found_plan(sweeps: Path, name: str) -> tuple[Plan, Path]:
     fitting = fitting_ids(name, ids)
     if len(fitting) != 1:
         rule = (
-            f"{len(fitting)} sweeps fit: {', '.join(fitting)}" if fitting else f"there is no such sweep below {sweeps}"
+            f"{len(fitting)} sweeps match: {', '.join(fitting)}" if fitting else f"there is no such sweep in {sweeps}"
         )
         raise SettingsError(
             "sweep", value=name, rule=rule, instead=did_you_mean(name, ids) if ids else "plan one first"
@@ -49,24 +49,24 @@ def found_plan(sweeps: Path, name: str) -> tuple[Plan, Path]:
 
 
 def own_plan(sweeps: Path, name: str) -> tuple[Plan, Path]:
-    """Return the plan of a sweep and its folder, as `found_plan` does, where its relative paths mean what they meant.
+    """Return the plan of a sweep and its folder, as `found_plan` does, if its relative paths are still valid here.
 
     Raises:
-        SettingsError: there is no such sweep, or it was begun in another folder.
+        SettingsError: there is no such sweep, or it was started in another folder.
     """
     plan, folder = found_plan(sweeps, name)
     if not plan.runs.is_absolute() and Path(plan.folder).resolve() != Path.cwd():
         raise SettingsError(
             "sweep",
             value=plan.sweep_id,
-            rule=f"was begun in {plan.folder}, and its runs are in {plan.runs} there",
-            instead=f"cd {shlex.quote(plan.folder)}, then this command",
+            rule=f"was started in {plan.folder}, and its runs are in {plan.runs} there",
+            instead=f"cd {shlex.quote(plan.folder)}, then re-run the command",
         )
     return plan, folder
 
 
 def status(sweeps: Path, name: str) -> ExitCode:
-    """Print where every run of a sweep stands."""
+    """Print the state of every run of a sweep."""
     plan, folder = own_plan(sweeps, name)
     found = look(plan, plan.runs)
     print(summary_line(plan, found), *status_lines(plan, found), sep="\n")
@@ -75,7 +75,7 @@ def status(sweeps: Path, name: str) -> ExitCode:
         try:
             states = jobs.states(folder, plan.sweep_id)
         except TernlabError as error:
-            print(f"\n{jobs.queue} does not say what is in its queue: {error}")
+            print(f"\nthe queue of {jobs.queue} cannot be read: {error}")
             continue
         if states:
             queued = True
@@ -83,16 +83,16 @@ def status(sweeps: Path, name: str) -> ExitCode:
             print("", f"in the queue of {jobs.queue}:", *lines, sep="\n")
     carried_out = RunLock(folder / "lock").held()
     ended = all(one.state in (State.FINISHED, State.PRUNED) for one in found)
-    idle = "ended" if ended else "not carried out by any process; to go on:"
-    print("", "carried out now" if carried_out else "goes on in the queue" if queued else idle, plan.command, sep="\n")
+    idle = "ended" if ended else "not running; to resume:"
+    print("", "running" if carried_out else "running in the queue" if queued else idle, plan.command, sep="\n")
     return ExitCode.DONE
 
 
 def wait(sweeps: Path, name: str) -> int:
-    """Wait until nobody carries out the sweep any more and nothing of it is in a queue; print the results.
+    """Wait until no process runs the sweep and none of its jobs is in a queue; print the results.
 
     Returns:
-        0 when all trials are finished or were stopped early by the search, 3 when some are not.
+        0 if all trials are finished or were pruned by the search, 3 if some are not.
     """
     plan, folder = own_plan(sweeps, name)
     lock = RunLock(folder / "lock")
@@ -105,30 +105,28 @@ def wait(sweeps: Path, name: str) -> int:
     print(summary_line(plan, found), "", *result_lines(plan, plan.runs), sep="\n")
     if all(one.state in (State.FINISHED, State.PRUNED) for one in found):
         return ExitCode.DONE
-    print(f"not everything is finished; to go on:\n  {plan.command}")
+    print(f"some runs are not finished; to resume:\n  {plan.command}")
     return SOME_FAILED
 
 
 def cancel(sweeps: Path, name: str) -> ExitCode:
-    """Ask the process that carries out a sweep to stop, and cancel its jobs in a queue; what runs saves first.
+    """Ask the process that runs a sweep to stop, and cancel its queued jobs; running trials save first.
 
     Raises:
-        SettingsError: nobody carries it out, or a process on another machine does.
+        SettingsError: the sweep is not running, or runs on another machine.
     """
     plan, folder = own_plan(sweeps, name)
     stopped = _stop_process(plan, folder)
     canceled = sum(jobs.cancel(folder, plan.sweep_id) for jobs in _jobs_of(plan, folder))
     if not stopped and not canceled:
-        raise SettingsError(
-            "sweep", value=plan.sweep_id, rule="is not carried out by any process, so there is nothing to stop"
-        )
+        raise SettingsError("sweep", value=plan.sweep_id, rule="is not running, so there is nothing to cancel")
     _wait_for_queues(plan, folder)
-    print(summary_line(plan, look(plan, plan.runs)), f"to go on:\n  {plan.command}", sep="\n")
+    print(summary_line(plan, look(plan, plan.runs)), f"to resume:\n  {plan.command}", sep="\n")
     return ExitCode.DONE
 
 
 def _jobs_of(plan: Plan, folder: Path) -> list[Jobs]:
-    """Return what knows of jobs in queues; the plan's plugins are imported where one of them brought the launcher."""
+    """Return the launchers' job interfaces; imports the plan's plugins if one of them provides a launcher."""
     if unknown_names(folder):
         import_plugins(dict.fromkeys(name for config in plan.configs.values() for name in config.get("plugins") or ()))
     return list(all_jobs())
@@ -141,26 +139,29 @@ def _wait_for_queues(plan: Plan, folder: Path) -> None:
 
 
 def _stop_process(plan: Plan, folder: Path) -> bool:
-    """Stop the process that carries out a sweep, wait for its end, and return whether there was one."""
+    """Stop the process that runs a sweep, wait for it to exit, and return whether there was one."""
     lock = RunLock(folder / "lock")
     holder = lock.holder()
     while holder is not None and not holder["pid"]:
-        # It has just taken the lock and has not written yet who it is; 0 would be this process's own group.
+        # It has just taken the lock and has not written its PID yet; 0 would be this process's own group.
         time.sleep(_POLL_SECONDS)
         holder = lock.holder()
     if holder is None:
         return False
     if holder["host"] != socket.gethostname():
         raise SettingsError(
-            "sweep", value=plan.sweep_id, rule=f"is carried out on {holder['host']}", instead="this command there"
+            "sweep", value=plan.sweep_id, rule=f"runs on {holder['host']}", instead="run this command there"
         )
     try:
         os.kill(int(holder["pid"]), signal.SIGTERM)
     except ProcessLookupError:
-        pass  # it has ended by itself
+        pass  # it has exited by itself
     except PermissionError:
         raise SettingsError(
-            "sweep", value=plan.sweep_id, rule=f"process {holder['pid']} is not yours", instead="ask its owner"
+            "sweep",
+            value=plan.sweep_id,
+            rule=f"process {holder['pid']} belongs to another user",
+            instead="ask its owner",
         ) from None
     while lock.held():
         time.sleep(_POLL_SECONDS)
@@ -168,7 +169,7 @@ def _stop_process(plan: Plan, folder: Path) -> bool:
 
 
 def logs(sweeps: Path, name: str, run: str | None, lines: int) -> ExitCode:
-    """Print the last lines of the logs of a sweep's runs: of those that are not finished, or of one run.
+    """Print the last log lines of a sweep's unfinished runs, or of one run.
 
     Raises:
         SettingsError: the sweep has no such run.
@@ -178,17 +179,17 @@ def logs(sweeps: Path, name: str, run: str | None, lines: int) -> ExitCode:
     ids = [one.run_id for one in found]
     named = fitting_ids(run, ids) if run is not None else []
     if run is not None and len(named) != 1:
-        rule = f"{len(named)} runs fit" if named else f"is not a run of {plan.sweep_id}"
+        rule = f"{len(named)} runs match" if named else f"is not a run of {plan.sweep_id}"
         raise SettingsError("run", value=run, rule=rule, instead=did_you_mean(run, named or ids))
     wanted = [
         one for one in found if (one.run_id in named if run else one.state not in (State.FINISHED, State.WAITING))
     ]
     for one in wanted:
         print(f"== {one.run_id}: {one.state}")
-        # What a run prints is in its log too, once it has begun.
+        # Once a run has started, its log contains its output too.
         paths = (plan.runs / one.run_id / "log.txt", output_file(folder, one.run_id))
         for path in [path for path in paths if path.is_file()][:1]:
             print(f"-- {path}", *path.read_text(errors="replace").splitlines()[-lines:], sep="\n")
     if not wanted:
-        print("no run has stopped, failed or is running; name one to see its log")
+        print("no run is running, stopped or failed; name a run to see its log")
     return ExitCode.DONE

@@ -1,4 +1,4 @@
-"""The training command: settings in, a finished run and its table out."""
+"""The training command: train the run of a configuration and print its results."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _log = logging.getLogger(__name__)
 
 
 def main(config: dict[str, Any]) -> ExitCode:
-    """Train the run of a resolved configuration, or say that it is finished; print its table."""
+    """Train the run of a resolved configuration, or report that it is finished; print its table."""
     settings = settings_from_config(config)
     directory, trained = train_run(settings, provenance.command())
     if followed(settings) is not None:
         return ExitCode.DONE
     if not trained:
-        _log.info("this run is finished already (force=true trains it afresh)")
+        _log.info("this run is already finished (force=true retrains it)")
     print_table(directory)
     return ExitCode.DONE

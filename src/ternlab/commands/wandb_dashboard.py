@@ -1,4 +1,4 @@
-"""`ternlab wandb dashboard`: the workspace and the report of a project."""
+"""`ternlab wandb dashboard`: create a workspace and a report for a project."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from ternlab.loggers.wandb.dashboard import View, as_json, report_of, view_of, w
 from ternlab.loggers.wandb.sweep_summary import logger_of
 from ternlab.settings.root import LoggerSettings
 
-# Stands in a workspace that is written without knowing whose it will be.
+# Placeholder in a workspace that is written without a known owner.
 _NOBODY = "ENTITY"
 
 
 def dashboard(chosen: argparse.Namespace) -> ExitCode:
-    """Write the workspace, and save workspace and report at W&B when there is a key.
+    """Write the workspace, and save workspace and report at W&B if there is an API key.
 
     Raises:
         SettingsError: there is no such sweep, or wandb-workspaces is not installed.
-        TernlabError: W&B did not take them.
+        TernlabError: W&B rejected them.
     """
     plan, logger = None, LoggerSettings()
     if chosen.sweep is not None:
@@ -44,7 +44,7 @@ def dashboard(chosen: argparse.Namespace) -> ExitCode:
     else:
         typed = shlex.join(["ternlab", *sys.argv[1:]]) + (" --entity ENTITY" if view.entity == _NOBODY else "")
         print(
-            "not logged in to W&B, so nothing was sent. To send workspace and report: wandb login, then",
+            "not logged in to W&B, so nothing was sent. To send the workspace and the report, run wandb login, then",
             f"  {typed}",
             sep="\n",
         )
@@ -58,7 +58,7 @@ def _entity(typed: str | None, logger: LoggerSettings, online: bool) -> str:
     try:
         return str(quiet_wandb().Api().default_entity)
     except Exception as error:
-        raise TernlabError(f"W&B did not say who you are: {' '.join(str(error).split())}") from error
+        raise TernlabError(f"W&B did not return your default entity: {' '.join(str(error).split())}") from error
 
 
 def _save(view: View) -> None:
@@ -67,4 +67,4 @@ def _save(view: View) -> None:
         print(f"workspace: {workspace_of(view).save().url}", flush=True)
         print(f"report: {report_of(view).save().url}")
     except Exception as error:
-        raise TernlabError(f"W&B did not take it: {' '.join(str(error).split())}") from error
+        raise TernlabError(f"W&B rejected it: {' '.join(str(error).split())}") from error

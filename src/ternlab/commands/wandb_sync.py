@@ -1,4 +1,4 @@
-"""`ternlab wandb sync`: sends runs that W&B does not have, or not whole."""
+"""`ternlab wandb sync`: send runs that are missing or incomplete at W&B."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from ternlab.sweeps.plan import Plan
 
 
 def sync(chosen: argparse.Namespace) -> ExitCode:
-    """Send the chosen runs, one after another, and print what was done with each.
+    """Send the chosen runs one by one, and print the result for each.
 
     Raises:
-        SettingsError: it is not clear which runs, or there is no key; nothing was asked of W&B then.
+        SettingsError: the choice of runs is ambiguous, or there is no API key; W&B was not contacted then.
     """
     plan, folder, directories, others = _chosen_runs(chosen)
     require_key()
@@ -33,7 +33,7 @@ def sync(chosen: argparse.Namespace) -> ExitCode:
         counts[_sync_summary(plan, folder)] += 1
     print(", ".join(f"{count} {did}" for did, count in counts.items()) or "no run was trained with logger=wandb")
     if others:
-        print(f"{others} runs with logger=local are left out; name them to send them")
+        print(f"{others} runs with logger=local skipped; name them to send them")
     return ExitCode.FAILED if counts[Did.FAILED] else ExitCode.DONE
 
 
@@ -44,11 +44,11 @@ def _line(one: Synced) -> str:
 
 
 def _chosen_runs(chosen: argparse.Namespace) -> tuple[Plan | None, Path, Sequence[RunDirectory], int]:
-    """Return the sweep and its folder if one is meant, the runs, and how many are left out."""
+    """Return the sweep and its folder if one was named, the runs, and how many are skipped."""
     if [bool(chosen.run), chosen.all, chosen.sweep is not None].count(True) != 1:
         raise SettingsError(
             "ternlab wandb sync",
-            rule="takes one of: ids of runs, --sweep, --all",
+            rule="takes exactly one of: run IDs, --sweep, --all",
             instead="ternlab wandb sync RUN ..., ternlab wandb sync --sweep SWEEP, or ternlab wandb sync --all",
         )
     if chosen.sweep is not None:
@@ -62,7 +62,7 @@ def _chosen_runs(chosen: argparse.Namespace) -> tuple[Plan | None, Path, Sequenc
 
 
 def _sync_summary(plan: Plan, folder: Path) -> Did:
-    """Send the summary of a sweep, and return what was done."""
+    """Send the summary of a sweep, and return the outcome."""
     why = ""
     try:
         did = Did.SENT if send_summary(plan, plan.runs, folder, mode="online") else Did.WHOLE
@@ -77,7 +77,7 @@ def _synced(directories: Sequence[RunDirectory], dry_run: bool, group: str | Non
         return
     try:
         server = Server()
-    except Exception as error:  # noqa: BLE001 - W&B raises its own for a key that is refused, a server that is away, ...
+    except Exception as error:  # noqa: BLE001 - W&B has its own errors for a bad key, an unreachable server, ...
         why = " ".join(str(error).split())
         yield from (Synced(directory.run_id, Did.FAILED, why=why) for directory in directories)
         return

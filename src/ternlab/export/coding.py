@@ -1,7 +1,7 @@
-"""Integer codes as bytes: five trits a byte, whole bits, or entropy-coded; free of torch.
+"""Integer codes as bytes: five trits per byte, whole bits, or entropy-coded; free of torch.
 
-Codes are written as symbols 0 .. levels - 1. Every decoder takes the number of symbols from its caller, checks it
-against the bytes before it allocates anything, and refuses bytes that no encoder writes.
+Codes are written as symbols 0 .. levels - 1. Every decoder is given the number of symbols, checks it against the bytes
+before it allocates anything, and rejects bytes that no encoder would write.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _TRITS = (np.arange(243)[:, None] // _POWERS % 3).astype(np.uint8)
 
 
 class CodingError(ValueError):
-    """Bytes that are not what an encoder writes; the message says why."""
+    """The bytes were not written by an encoder; the message says why."""
 
 
 def bits_for(levels: int) -> int:
@@ -34,12 +34,12 @@ def bits_for(levels: int) -> int:
 
 
 def packed_bytes(count: int, levels: int) -> int:
-    """Return the bytes of `count` codes: five to a byte when there are three levels, at whole bits otherwise."""
+    """Return the bytes that `count` codes take: five codes per byte with three levels, otherwise whole bits."""
     return -(-count // TRITS_PER_BYTE) if levels == 3 else -(-count * bits_for(levels) // 8)
 
 
 def pack_trits(symbols: Symbols) -> bytes:
-    """Return symbols 0, 1, 2 at five a byte (3^5 = 243), the first the least significant."""
+    """Pack symbols 0, 1, 2 at five per byte (3^5 = 243), the first the least significant."""
     filled = np.zeros(-(-symbols.size // TRITS_PER_BYTE) * TRITS_PER_BYTE, dtype=np.uint8)
     filled[: symbols.size] = symbols
     packed: NDArray[np.uint8] = filled.reshape(-1, TRITS_PER_BYTE) @ _POWERS
@@ -50,18 +50,18 @@ def unpack_trits(data: bytes, count: int) -> Symbols:
     """Return `count` symbols that `pack_trits` wrote.
 
     Raises:
-        CodingError: the wrong number of bytes, a byte above 242, or something in the unused places.
+        CodingError: the number of bytes is wrong, a byte is above 242, or unused positions are not zero.
     """
     _check_bytes(data, -(-count // TRITS_PER_BYTE), count)
     packed = np.frombuffer(data, dtype=np.uint8)
     if packed.size and packed.max() >= len(_TRITS):
-        raise CodingError("a byte is above 242, which no five trits give")
+        raise CodingError("a byte is above 242, the largest value of five trits")
     symbols = _TRITS[packed].reshape(-1)
     return _without_filling(symbols, count)
 
 
 def pack_bits(symbols: Symbols, levels: int) -> bytes:
-    """Return symbols at `bits_for(levels)` bits each, the first in the lowest bits of the first byte."""
+    """Pack symbols at `bits_for(levels)` bits each, the first in the lowest bits of the first byte."""
     bits = bits_for(levels)
     if bits == 8:
         return symbols.tobytes()
@@ -73,7 +73,7 @@ def unpack_bits(data: bytes, count: int, levels: int) -> Symbols:
     """Return `count` symbols that `pack_bits` wrote.
 
     Raises:
-        CodingError: the wrong number of bytes, a symbol beyond the levels, or something in the unused places.
+        CodingError: the number of bytes is wrong, a symbol is outside the levels, or unused positions are not zero.
     """
     bits = bits_for(levels)
     _check_bytes(data, -(-count * bits // 8), count)
@@ -83,10 +83,10 @@ def unpack_bits(data: bytes, count: int, levels: int) -> Symbols:
     else:
         single = np.unpackbits(packed, bitorder="little")
         if single[count * bits :].any():
-            raise CodingError("there is something behind the last code")
+            raise CodingError("there is data after the last code")
         symbols = np.packbits(single[: count * bits].reshape(-1, bits), axis=1, bitorder="little").reshape(-1)
     if symbols.size and symbols.max() >= levels:
-        raise CodingError(f"a code is beyond the {levels} levels")
+        raise CodingError(f"a code is outside the {levels} levels")
     return symbols
 
 
@@ -138,19 +138,19 @@ def unpack_entropy(data: bytes, count: int, counts: list[int]) -> Symbols:
             raise CodingError("a layer of a single value has bytes")
         return np.full(count, present[0] if present else 0, dtype=np.uint8)
     if len(data) % _WORD or not data:
-        raise CodingError(f"{len(data)} bytes are no whole number of words")
+        raise CodingError(f"{len(data)} bytes are not a whole number of words")
     constriction = _constriction()
     words = np.frombuffer(data[:-_WORD], dtype="<u4").astype(np.uint32)
     decoder = constriction.stream.queue.RangeDecoder(words)
     try:
         numbers = np.asarray(decoder.decode(_model(constriction, counts), count))
     except (AssertionError, ValueError) as error:
-        raise CodingError(f"the range coder refuses the bytes ({error})") from error
+        raise CodingError(f"the range coder rejects the bytes ({error})") from error
     symbols: Symbols = np.array(present, dtype=np.uint8)[numbers]
     if not decoder.maybe_exhausted():
-        raise CodingError("there is something behind the last code")
+        raise CodingError("there is data after the last code")
     if _checksum(symbols) != data[-_WORD:]:
-        raise CodingError("the bytes decode to other codes than were written")
+        raise CodingError("the decoded codes differ from the written codes")
     return symbols
 
 
@@ -202,10 +202,10 @@ def _constriction() -> Any:
 
 def _check_bytes(data: bytes, expected: int, count: int) -> None:
     if len(data) != expected:
-        raise CodingError(f"{count} codes take {expected} bytes, but there are {len(data)}")
+        raise CodingError(f"{count} codes need {expected} bytes, but there are {len(data)}")
 
 
 def _without_filling(symbols: Symbols, count: int) -> Symbols:
     if symbols[count:].any():
-        raise CodingError("there is something behind the last code")
+        raise CodingError("there is data after the last code")
     return symbols[:count]

@@ -1,8 +1,8 @@
-"""One file of named arrays and a JSON header with a checksum over every byte; free of torch.
+"""A file of named arrays and a JSON header with a checksum over every byte; free of torch.
 
-The file is a safetensors file, which any safetensors library can open. Its metadata hold one text, `ternlab`, a
-JSON object, which begins with `sha256`: the checksum of the whole file with the 64 places of the checksum itself
-filled with zeros. The same arrays and header make the same bytes.
+It is a safetensors file, which any safetensors library can open. Its metadata has one entry, `ternlab`, a JSON object
+that starts with `sha256`: the checksum of the whole file with the 64 characters of the checksum itself replaced by
+zeros. The same arrays and header give the same bytes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MARK = rb"\"sha256\":\""
 
 
 class FileFormatError(TernlabError):
-    """A file that is not what it should be: torn, changed, forged, of a later version, or something else."""
+    """An invalid file: truncated, modified, forged, of a later version, or of another format."""
 
     exit_code = ExitCode.BAD_SETTINGS
 
@@ -68,7 +68,7 @@ def read_container(path: Path) -> tuple[dict[str, Any], Arrays]:
     blank.update(view[place + len(_BLANK) :])
     if found != blank.hexdigest().encode():
         raise FileFormatError(
-            f"{path}: is damaged, its checksum does not fit its {len(data)} bytes\n  instead: copy or export it again"
+            f"{path}: is damaged; its checksum does not match its {len(data)} bytes\n  instead: copy or export it again"
         )
     try:
         header: dict[str, Any] = json.loads(_metadata(data)["ternlab"])
@@ -88,14 +88,16 @@ def _bytes(path: Path) -> bytes:
     try:
         # A device or a pipe has no end.
         if path.exists() and not path.is_file():
-            raise FileFormatError(f"{path}: is no file\n  instead: a file of src/export.py")
+            raise FileFormatError(f"{path}: is not a regular file\n  instead: a file written by src/export.py")
         return path.read_bytes()
     except OSError as error:
         raise FileFormatError(
-            f"{path}: cannot be read ({error.strerror})\n  instead: a file of src/export.py"
+            f"{path}: cannot be read ({error.strerror})\n  instead: a file written by src/export.py"
         ) from None
     except ValueError as error:
-        raise FileFormatError(f"{str(path)!r}: cannot be read ({error})\n  instead: a file of src/export.py") from None
+        raise FileFormatError(
+            f"{str(path)!r}: cannot be read ({error})\n  instead: a file written by src/export.py"
+        ) from None
 
 
 def _place_of_checksum(data: bytes, path: Path) -> int:
@@ -116,8 +118,8 @@ def _metadata(data: bytes) -> dict[str, str]:
 
 def _no_file_of_ternlab(path: Path, reason: object) -> str:
     return (
-        f"{path}: is not a packed network of ternlab, or only a part of one ({reason})\n"
-        "  instead: a file made by python src/export.py run=ID format=packed"
+        f"{path}: is not a packed network of ternlab, or is truncated ({reason})\n"
+        "  instead: a file written by python src/export.py run=ID format=packed"
     )
 
 

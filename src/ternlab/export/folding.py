@@ -1,8 +1,8 @@
-"""BatchNorm folded into the convolution before it: the same network with fewer operations.
+"""Folds BatchNorm into the preceding convolution: the same network with fewer operations.
 
 In evaluation mode BatchNorm multiplies each filter's output by a = gamma / sqrt(variance + eps) and adds
 b = beta - a mean. Codes stay as they are: the scale of filter f becomes a_f times the scale, the bias a_f bias + b_f.
-Exact but for rounding: logits agree to about 1e-5 of the largest, not bit for bit.
+Exact except for rounding: logits agree to about 1e-5 of the largest, not bit for bit.
 """
 
 from __future__ import annotations
@@ -102,9 +102,9 @@ def _checked_codes(name: str, layer: nn.Module) -> Codes:
     if not torch.equal(found.effective(), _tensor(layer, "weight")):
         raise SettingsError(
             name,
-            rule="its codes do not give the weight that it computes with: it is not finite, or changed by another "
+            rule="its codes do not give its effective weight, which is not finite or is changed by another "
             "parametrization",
-            instead="a network that is trained to the end, with one rule on each weight",
+            instead="a fully trained network with one rule per weight",
         )
     return found
 

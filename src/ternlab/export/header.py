@@ -1,4 +1,4 @@
-"""What the header of a packed network says; checked when it is read, free of torch."""
+"""The header of a packed network, validated when it is read; free of torch."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class PlaneHeader(Section):
     def _fits_its_packing(self) -> Self:
         levels = len(self.codes)
         if self.packing == "trit5" and levels != 3:
-            raise ValueError(f"trits do not hold {levels} levels")
+            raise ValueError(f"trits cannot hold {levels} levels")
         if len(self.counts) != (levels if self.packing == "entropy" else 0):
             raise ValueError(f"there are {len(self.counts)} frequencies for {levels} levels packed as {self.packing}")
         return self
@@ -101,7 +101,7 @@ class Architecture(Section):
             raise ValueError("must have the name of the network")
         # Loading a file must not read another one, nor download any.
         if model.get("weights") is not None or model.get("weights_skip"):
-            raise ValueError("must not name weights to start from (model.weights)")
+            raise ValueError("must not name initial weights (model.weights)")
         return model
 
 
@@ -140,13 +140,13 @@ def checked_header(values: dict[str, Any], path: object) -> PackedHeader:
     version = values.get("version")
     if values.get("format") != FORMAT or version is None:
         raise FileFormatError(
-            f"{path}: does not say that it is a packed network of ternlab\n"
-            "  instead: a file made by python src/export.py run=ID format=packed"
+            f"{path}: its header is not that of a packed network of ternlab\n"
+            "  instead: a file written by python src/export.py run=ID format=packed"
         )
     if isinstance(version, int) and version > FORMAT_VERSION:
         raise FileFormatError(
-            f"{path}: has version {shown(version)} of the format, but this ternlab reads up to {FORMAT_VERSION}\n"
-            "  instead: a newer ternlab"
+            f"{path}: has format version {shown(version)}, but this ternlab reads versions up to {FORMAT_VERSION}\n"
+            "  instead: a newer version of ternlab"
         )
     try:
         return PackedHeader.model_validate(values)
@@ -154,5 +154,5 @@ def checked_header(values: dict[str, Any], path: object) -> PackedHeader:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise FileFormatError(
-            f"{path}: its header is wrong at {shown(where)} ({first['msg']})\n  instead: export the network again"
+            f"{path}: its header is invalid at {shown(where)} ({first['msg']})\n  instead: export the network again"
         ) from None

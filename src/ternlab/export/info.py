@@ -1,4 +1,4 @@
-"""What is inside of an exported file, told without torch."""
+"""The contents of an exported file, read without torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ternlab.export.header import PackedHeader, checked_header
 
 
 def info(path: Path | str) -> dict[str, Any]:
-    """Return what an exported file says of itself, as plain JSON values.
+    """Return the contents of an exported file as plain JSON values.
 
     Returns:
         For a packed network: `format`, `bytes`, the header's entries, `weights` (quantized), `code_bytes`,
@@ -23,7 +23,7 @@ def info(path: Path | str) -> dict[str, Any]:
         `ratio`, what the export wrote, and `layers` without `levels`, one for each array of weights.
 
     Raises:
-        FileFormatError: the file is damaged, of a later version, or none of ternlab's.
+        FileFormatError: the file is damaged, of a later version, or not written by ternlab.
     """
     path = Path(path)
     return _onnx_info(path) if _is_onnx(path) else _packed_info(path)
@@ -93,7 +93,7 @@ def _onnx_info(path: Path) -> dict[str, Any]:
     except Exception as error:  # noqa: BLE001 - protobuf's errors have no common base
         raise FileFormatError(
             f"{path}: is not an ONNX file that ternlab exported ({type(error).__name__})\n"
-            "  instead: a file made by python src/export.py run=ID format=onnx"
+            "  instead: a file written by python src/export.py run=ID format=onnx"
         ) from None
     opset = max(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx"))
     size = path.stat().st_size

@@ -1,15 +1,15 @@
-"""What int8 activations cost: the accuracy of a file beside that of torch, and a warning where it is much."""
+"""The accuracy cost of int8 activations: compares a file with torch, and warns if the difference is large."""
 
 from __future__ import annotations
 
 from ternlab.core.cpu import this_cpu
 
 LARGEST_LOSS = 1.0
-"""Points of top-1 between torch and an int8 file from which a person is warned."""
+"""Difference in top-1 (percentage points) between torch and an int8 file above which the user is warned."""
 
 
 def warning(what: str, int8: float, torch: float) -> str | None:
-    """Return a warning when an int8 network scores more than a point off torch; `None` when it does not.
+    """Return a warning if the top-1 of an int8 network differs from torch by more than a point, else `None`.
 
     Args:
         what: the file, or the runtime that ran it.
@@ -21,7 +21,7 @@ def warning(what: str, int8: float, torch: float) -> str | None:
         return None
     verb = "loses" if lost > 0 else "gains"
     return (
-        f"{what} {verb} {abs(lost):.2f} points of top-1 to rounding: {int8:.2f} % instead of {torch:.2f} % in torch, "
-        f"measured on {this_cpu()}.\n"
-        "  instead: calibration=percentile, or images=N with more calibration images, or a file in float32"
+        f"{what} {verb} {abs(lost):.2f} percentage points of top-1 to rounding: {int8:.2f} % instead of {torch:.2f} % "
+        f"in torch, measured on {this_cpu()}.\n"
+        "  instead: calibration=percentile, images=N with more calibration images, or a float32 file"
     )

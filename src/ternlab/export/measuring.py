@@ -1,4 +1,4 @@
-"""Accuracy, bytes and latency of a packed network in every runtime that is installed."""
+"""Measures accuracy, bytes and latency of a packed network in every installed runtime."""
 
 from __future__ import annotations
 
@@ -207,6 +207,6 @@ def _check_shape(about: dict[str, Any], data: ImageDataModule) -> None:
         raise SettingsError(
             "data",
             value=f"{found[0]} channels, {found[1]} pixels, {found[2]} classes",
-            rule=f"the network takes {wanted[0]} channels, {wanted[1]} pixels and gives {wanted[2]} classes",
-            instead="the data that it was trained on (data.image_size= changes the pixels)",
+            rule=f"the network expects {wanted[0]} channels, {wanted[1]} pixels and {wanted[2]} classes",
+            instead="the data that it was trained on (data.image_size= sets the pixels)",
         )

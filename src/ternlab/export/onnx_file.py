@@ -87,7 +87,7 @@ def _replace_weight(proto: ModelProto, name: str, found: Codes) -> None:
     kept = [initializer for initializer in graph.initializer if initializer.name != name]
     if len(kept) != len(graph.initializer) - 1:
         raise SettingsError(
-            "format", value="onnx", rule=f"torch's exporter has renamed the weight {name}", instead="format=packed"
+            "format", value="onnx", rule=f"torch's exporter renamed the weight {name}", instead="format=packed"
         )
     nodes: list[NodeProto] = []
     terms: list[str] = []

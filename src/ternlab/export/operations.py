@@ -1,4 +1,4 @@
-"""What a network computes for one image, looked at from outside while it runs."""
+"""Counts what a network computes for one image, observed with hooks while it runs."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def uses(model: nn.Module, layers: Mapping[str, nn.Module], input_shape: Sequenc
             model(image)
         except (RuntimeError, ValueError, IndexError, TypeError) as error:
             first = (str(error) or type(error).__name__).splitlines()[0]
-            rule = f"the network cannot take one image of this shape ({first})"
+            rule = f"the network cannot process an image of this shape ({first})"
             raise SettingsError("input_shape", value=shape, rule=rule, instead=_instead(model)) from error
     return found
 
@@ -62,7 +62,7 @@ def _checked(shape: Sequence[int]) -> tuple[int, ...]:
     except TypeError:
         sides = ()
     if not sides or min(sides) < 1:
-        rule = "must be the shape of one image without the batch, in whole numbers from 1"
+        rule = "must be the shape of one image without the batch dimension, in positive integers"
         raise SettingsError("input_shape", value=shape, rule=rule, instead="(3, 224, 224)")
     return sides
 

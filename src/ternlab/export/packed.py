@@ -1,4 +1,4 @@
-"""Packed networks: integer codes as few bytes, everything else in full precision."""
+"""Packed networks: compactly stored integer codes, everything else in full precision."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def save(
     _check_packing(packing)
     inference = inference_network(model, fold=fold)
     if not inference.codes:
-        raise SettingsError("model", rule="no layer is quantized", instead="ternlab.quantize(model, 'tga') first")
+        raise SettingsError("model", rule="no layer is quantized", instead="call ternlab.quantize(model, 'tga') first")
     arrays, layers = _written(inference, packing)
     if architecture is not None:
         _one_precision(arrays, SettingsError("model", rule=_MIXED, instead="save without architecture"))
@@ -74,7 +74,7 @@ def save(
         return write_container(Path(path), arrays, header.model_dump(mode="json"))
     except OSError as error:
         raise SettingsError(
-            "file", value=str(path), rule=f"cannot be written ({error.strerror})", instead="a file in a folder of yours"
+            "file", value=str(path), rule=f"cannot be written ({error.strerror})", instead="a writable path"
         ) from error
 
 
@@ -167,7 +167,7 @@ class _Opened:
                 yield layer.name, _read_layer(self.arrays, layer)
             except coding.CodingError as error:
                 raise FileFormatError(
-                    f"{self.path}: the codes of {shown(layer.name)} are not what its header says ({error})\n"
+                    f"{self.path}: the codes of {shown(layer.name)} do not match its header ({error})\n"
                     "  instead: export it again"
                 ) from None
 
@@ -194,7 +194,7 @@ def _opened(path: Path, model: nn.Module | None) -> _Opened:
     expected = _expected(header, network)
     missing, additional = sorted(expected.keys() - arrays.keys()), sorted(arrays.keys() - expected.keys())
     if missing or additional:
-        what = f"has no {shown(missing[0])}" if missing else f"has {shown(additional[0])}, which the network has not"
+        what = f"has no {shown(missing[0])}" if missing else f"has {shown(additional[0])}, unlike the network"
         raise _misfit(path, what)
     for name, like in expected.items():
         if like is not None:
@@ -236,7 +236,7 @@ def _check_array(
         raise _misfit(path, f"has {shown(name)} as {array.dtype} {array.shape}, but the network has {dtype} {shape}")
 
 
-_MIXED = "holds numbers of several precisions"
+_MIXED = "mixes several precisions"
 
 
 def _one_precision(arrays: Arrays, error: TernlabError) -> None:
@@ -245,7 +245,9 @@ def _one_precision(arrays: Arrays, error: TernlabError) -> None:
 
 
 def _misfit(path: Path, what: str) -> FileFormatError:
-    return FileFormatError(f"{path}: does not fit the network: it {what}\n  instead: the network that the file is of")
+    return FileFormatError(
+        f"{path}: does not match the network: it {what}\n  instead: the network that was exported to the file"
+    )
 
 
 def _kept_state(
@@ -267,7 +269,9 @@ def _kept_state(
 def _numpy(name: str, value: Any) -> NDArray[Any]:
     if not isinstance(value, Tensor) or value.dtype not in _DTYPES:
         kind = str(value.dtype).removeprefix("torch.") if isinstance(value, Tensor) else type(value).__name__
-        raise SettingsError(name, value=kind, rule="packed files hold float32", instead="model.float() first")
+        raise SettingsError(
+            name, value=kind, rule="packed files store only float32", instead="call model.float() first"
+        )
     return value.detach().cpu().contiguous().numpy()
 
 
@@ -278,7 +282,9 @@ def _write_plane(arrays: Arrays, place: str, plane: Plane, packing: Packing) -> 
     places = (numbers - alphabet.start) // alphabet.step
     symbols = places.astype(np.uint8)
     if places.min() < 0 or places.max() >= levels or ((numbers - alphabet.start) % alphabet.step).any():
-        raise SettingsError(place, rule=f"has codes outside of its alphabet {alphabet}", instead="a rule that keeps it")
+        raise SettingsError(
+            place, rule=f"has codes outside of its alphabet {alphabet}", instead="a rule that respects it"
+        )
     counts: list[int] = []
     if packing == "trit5" and levels == len(TERNARY):
         data = coding.pack_trits(symbols)
@@ -293,7 +299,7 @@ def _write_plane(arrays: Arrays, place: str, plane: Plane, packing: Packing) -> 
             continue
         arrays[f"{name}/{place}"] = _numpy(place, scale)
         if reason := _wrong_scale(scale, tuple(plane.codes.shape)):
-            raise SettingsError(place, rule=reason, instead="a network that is trained to the end")
+            raise SettingsError(place, rule=reason, instead="a fully trained network")
     return PlaneHeader(
         alphabet=(alphabet.start, alphabet.stop, alphabet.step),
         packing=packing,
@@ -316,7 +322,7 @@ def _read_plane(arrays: Arrays, place: str, layer: LayerHeader, header: PlaneHea
     negative = _scale(arrays[f"negative_scale/{place}"], layer.shape) if header.negative_scale else None
     stored = arrays[f"codes/{place}"]
     if stored.dtype != np.uint8 or stored.ndim != 1:
-        raise coding.CodingError(f"they are {stored.dtype} {stored.shape} and not bytes")
+        raise coding.CodingError(f"they are {stored.dtype} {stored.shape} instead of bytes")
     data = stored.tobytes()
     if header.packing == "entropy":
         symbols = coding.unpack_entropy(data, count, list(header.counts))
@@ -340,7 +346,7 @@ def _scale(array: NDArray[Any], shape: tuple[int, ...]) -> Tensor:
 def _wrong_scale(scale: Tensor, shape: tuple[int, ...]) -> str:
     """Return what is wrong with the scale of a weight, or nothing."""
     if tuple(scale.shape) not in ((), (shape[0], *(1 for _ in shape[1:]))):
-        return f"the scale has the shape {tuple(scale.shape)}, and is neither of the layer nor of its filters"
+        return f"the scale has the shape {tuple(scale.shape)}, which is neither per layer nor per filter"
     return "" if scale.isfinite().all() else "the scale is not finite"
 
 
@@ -352,14 +358,14 @@ def _build(header: PackedHeader, path: Path, device: str) -> nn.Module:
             "file",
             value=str(path),
             rule="does not say which network it is",
-            instead="model=, with the plain network",
+            instead="pass model=, the plain network",
         )
     if found.model["name"] not in MODELS:
         raise SettingsError(
             "model.name",
             value=shown(found.model["name"]),
-            rule=f"the network of {path} is not known here",
-            instead="import the module that registers it first, or load(file, model=your_network)",
+            rule=f"the network of {path} is not registered",
+            instead="import the module that registers it, or load(file, model=your_network)",
         )
     settings = model_settings(found.model)
     try:
@@ -375,7 +381,7 @@ def _build(header: PackedHeader, path: Path, device: str) -> nn.Module:
     elements = sum(value.numel() for value in itertools.chain(network.parameters(), network.buffers()))
     if elements > _MOST_PARAMETERS:
         raise FileFormatError(
-            f"{path}: says that its network has {elements} parameters\n  instead: load(file, model=your_network)"
+            f"{path}: claims {elements} parameters, which is too many\n  instead: load(file, model=your_network)"
         )
     return network
 
@@ -388,14 +394,14 @@ def _quantized_names(header: PackedHeader, network: nn.Module, path: Path) -> di
     for name, module in modules.items():
         every.setdefault(module, []).append(_entry(name, "weight"))
     if any("parametrizations" in name.split(".") for name in own) and _has_quantized(modules, header):
-        raise SettingsError("model", rule="is quantized already", instead="the network as it was before quantize()")
+        raise SettingsError("model", rule="is already quantized", instead="the network from before quantize()")
     names = {}
     for layer in header.layers:
         there = own.get(_entry(layer.name, "weight")) if layer.name in modules else None
         if there != layer.shape:
             raise FileFormatError(
                 f"{path}: has weights of shape {shown(layer.shape)} for the layer {shown(layer.name)}, but the network "
-                f"has {there or 'no such layer'}\n  instead: the network that the file is of"
+                f"has {there or 'no such layer'}\n  instead: the network that was exported to the file"
             )
         names[layer.name] = every.pop(modules[layer.name], [])
         if not names[layer.name]:
@@ -413,8 +419,8 @@ def _check_folded(header: PackedHeader, network: nn.Module, path: Path) -> None:
     for pair in header.folded:
         if pair not in known:
             raise FileFormatError(
-                f"{path}: folds {shown(pair[1])} into {shown(pair[0])}, which the network does not have so\n"
-                "  instead: the network that the file is of"
+                f"{path}: folds {shown(pair[1])} into {shown(pair[0])}, unlike the network\n"
+                "  instead: the network that was exported to the file"
             )
         known.remove(pair)
 

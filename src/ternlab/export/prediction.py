@@ -1,4 +1,4 @@
-"""Classes of image files, batch by batch, as the evaluation would find them."""
+"""Predicts the classes of image files batch by batch, with the same preprocessing as evaluation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ternlab.export.signature import ModelSignature, Preprocessing
 
 @dataclass(frozen=True)
 class Predicted:
-    """What a network says of one image.
+    """The prediction for one image.
 
     Attributes:
         image: name of the file.
@@ -46,7 +46,7 @@ class Predicted:
 def predictions(
     names: Iterable[str], runtime: Runtime, about: ModelSignature, *, top: int, batch_size: int
 ) -> Iterator[list[Predicted]]:
-    """Yield what the network says of the images, in their order, a batch at a time.
+    """Yield the predictions for the images, in order, one batch at a time.
 
     Args:
         names: of image files; read as batches are asked for.
@@ -71,7 +71,7 @@ def predictions(
 
 
 def _read(name: str, wanted: Preprocessing) -> Tensor | str:
-    """Return the pixels that the network takes, or why there are none."""
+    """Return the network's input pixels, or the reason why there are none."""
     try:
         with open(name, "rb") as file:
             image = _decoded(file.read(), wanted.channels)
@@ -83,10 +83,10 @@ def _read(name: str, wanted: Preprocessing) -> Tensor | str:
 
 
 def _decoded(data: bytes, channels: int) -> Image.Image:
-    """Decode as the data sets do, but turn colour into grey where the network takes grey.
+    """Decode as the data sets do, but convert colour to grey if the network takes grey images.
 
-    A set of grey images in which one is in colour is likely to be wrong, so loading it refuses; here a person shows
-    one picture, and scanners and screenshots store grey ones in colour.
+    A colour image in a grey data set is probably a mistake, so loading the data set rejects it. Here the user passes
+    single images, and scanners and screenshots store grey images in colour.
     """
     if channels == 1 and not is_grey(open_image(data)):
         return decode(data, 3).convert("L")
@@ -97,12 +97,12 @@ def _probabilities(runtime: Runtime, images: Tensor, about: ModelSignature) -> N
     logits = runtime.logits(np.ascontiguousarray(images.numpy())).astype(np.float64)
     if logits.shape != (len(images), len(about.classes)):
         raise FileFormatError(
-            f"{about.path}: names {len(about.classes)} classes for {logits.shape[-1]} outputs\n"
+            f"{about.path}: has {len(about.classes)} class names for {logits.shape[-1]} outputs\n"
             "  instead: export it again"
         )
     if not np.isfinite(logits).all():
         raise TernlabError(
-            f"{runtime.name}: an output of the network is not a finite number\n  instead: train and export it again"
+            f"{runtime.name}: an output of the network is not finite\n  instead: retrain and export the network again"
         )
     shares = np.exp(logits - logits.max(1, keepdims=True))
     normed: NDArray[np.float64] = shares / shares.sum(1, keepdims=True)

@@ -1,4 +1,4 @@
-"""Which runtime predicts: the fastest that is installed and agrees with torch."""
+"""Selects the runtime for prediction: the fastest installed one that agrees with torch."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _RUNTIMES = ("openvino", "onnxruntime")
 def runtime_for(
     about: ModelSignature, wanted: str, threads: int | None, images: Callable[[int], int | None]
 ) -> Runtime:
-    """Return the runtime that predicts; `auto` says on the log which and why.
+    """Return the runtime to predict with; `auto` logs its choice and the reason.
 
     Args:
         about: the file.
@@ -71,23 +71,23 @@ def _of_onnx(about: ModelSignature, wanted: str, threads: int | None) -> Runtime
             instead="pip install 'ternlab[export]', or a packed file",
         )
     if wanted == "auto":
-        why = "openvino is asked first" if name == "openvino" else "openvino is not installed"
-        log.info("runtime: %s; the file is in ONNX, and %s (runtime= decides otherwise)", name, why)
+        why = "openvino is preferred" if name == "openvino" else "openvino is not installed"
+        log.info("runtime: %s; the file is in ONNX, and %s (override with runtime=)", name, why)
     return _opened(about.path, name, threads)
 
 
 def _of_packed(
     network: nn.Module, about: ModelSignature, threads: int | None, images: Callable[[int], int | None]
 ) -> Runtime:
-    """Convert when there is so much to compute that it pays, and when the converted network agrees."""
+    """Convert if there is enough to compute for it to pay off, and if the converted network agrees with torch."""
     plain = _torch(network, threads)
     name = next((name for name in _RUNTIMES if installed(name)), None)
     if name is None or not installed("onnx") or not installed("onnxscript"):
-        return _said(plain, "a packed file in the runtime that is installed")
+        return _said(plain, "the only installed runtime for a packed file")
     few = CONVERSION_MACS * torch.get_num_threads() // max(1, summary(network, about.shape).macs or 0)
     count = images(few + 1)
     if count is None:
-        return _said(plain, f"how many names come is not known (runtime={name} is faster from about {few:,} on)")
+        return _said(plain, f"the number of images is unknown (runtime={name} is faster from about {few:,} images)")
     if count <= few:
         return _said(plain, f"converting to {name} would take longer than it saves (up to about {few:,} images)")
     try:
@@ -96,7 +96,7 @@ def _of_packed(
         return _said(plain, f"the network cannot be converted ({str(error).splitlines()[0]})")
     if (difference := _difference(plain, faster, about.shape)) > AGREEMENT:
         return _said(plain, f"{name} differs by {difference:.1e} of the largest logit")
-    return _said(faster, f"converted, since more than about {few:,} images make it pay")
+    return _said(faster, f"converted, which pays off above about {few:,} images")
 
 
 def _said(runtime: Runtime, why: str) -> Runtime:

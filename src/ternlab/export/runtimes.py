@@ -143,5 +143,5 @@ def _arithmetic(compiled: Any) -> str:
 def _refused(path: Path, runtime: str, error: Exception) -> SettingsError:
     words = " ".join(str(error).split())[:300]
     return SettingsError(
-        "model", value=str(path), rule=f"{runtime} refuses the file ({words})", instead="export it again"
+        "model", value=str(path), rule=f"{runtime} rejects the file ({words})", instead="export it again"
     )

@@ -1,4 +1,4 @@
-"""What an exported file says of its input and output; free of torch, so that a wrong file is refused at once."""
+"""The input and output of an exported file; free of torch, so that an invalid file is rejected at once."""
 
 from __future__ import annotations
 
@@ -82,13 +82,13 @@ def read_signature(path: Path) -> ModelSignature:
             raise SettingsError(
                 "model",
                 value=str(path),
-                rule=f"does not say its {name}, so no image can be prepared and no class named",
-                instead="a file made by python src/export.py run=ID",
+                rule=f"does not include its {name}, so images cannot be preprocessed and classes cannot be named",
+                instead="a file written by python src/export.py run=ID",
             )
     architecture = _checked(Architecture, found["architecture"], path, "architecture")
     preprocessing = _checked(Preprocessing, found["preprocessing"], path, "preprocessing")
     if (architecture.channels, architecture.size) != (preprocessing.channels, preprocessing.size):
-        raise FileFormatError(f"{path}: prepares images that its network does not take\n  instead: export it again")
+        raise FileFormatError(f"{path}: its preprocessing does not match its network\n  instead: export it again")
     name = str(architecture.model.get("name"))
     return ModelSignature(path, found["format"] == "onnx", name, architecture.classes, preprocessing)
 
@@ -98,4 +98,4 @@ def _checked(section: Any, values: Any, path: Path, name: str) -> Any:
         return checked(section, values if isinstance(values, dict) else {}, prefix=name)
     except SettingsError as error:
         first = str(error).splitlines()[0]
-        raise FileFormatError(f"{path}: its header is wrong ({first})\n  instead: export it again") from None
+        raise FileFormatError(f"{path}: its header is invalid ({first})\n  instead: export it again") from None

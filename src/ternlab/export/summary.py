@@ -1,4 +1,4 @@
-"""A network layer by layer: parameters, bits, zeros, entropy, and what it computes for one image."""
+"""A layer-by-layer summary of a network: parameters, bits, zeros, entropy, and operations for one image."""
 
 from __future__ import annotations
 
@@ -190,18 +190,18 @@ def _layer_row(layer: LayerSummary) -> tuple[str, ...]:
 
 def _total_rows(found: Summary) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [
-        ("parameters", f"{found.parameters:,}", f"of them {found.other_parameters:,} outside of these layers"),
+        ("parameters", f"{found.parameters:,}", f"of which {found.other_parameters:,} outside of these layers"),
         ("size, full precision", f"{found.float_bytes:,}", "bytes"),
     ]
     if found.quantized_weights:
         rows[1:1] = [
             ("quantized weights", f"{found.quantized_weights:,}", ""),
             ("zeros", f"{100 * found.sparsity:.1f} %", "of the quantized weights"),
-            ("entropy", f"{found.entropy:.3f}", "bits a quantized weight"),
+            ("entropy", f"{found.entropy:.3f}", "bits per quantized weight"),
         ]
         rows += [
             _size_row(found, "size, whole bits", found.quantized_bytes),
-            _size_row(found, "size, 5 trits a byte", found.packed_bytes),
+            _size_row(found, "size, 5 trits per byte", found.packed_bytes),
             _size_row(found, "size, entropy bound", found.entropy_bytes),
         ]
     if found.input_shape is not None:

@@ -44,7 +44,7 @@ def _shown_of(frame: pl.DataFrame, name: str) -> Iterator[Column]:
     elif part == "mean":
         yield _column(metric, metric, metric, frame[name].to_list())
     elif part == "deviation":
-        yield _column("deviation", metric, metric, frame[name].to_list(), unsigned=True)
+        yield _column("std", metric, metric, frame[name].to_list(), unsigned=True)
     elif part == "low":
         half = (frame[f"{metric}/high"] - frame[name]) / 2
         yield _column(interval_head(), metric, metric, half.to_list(), unsigned=True)

@@ -1,4 +1,4 @@
-"""Settings that every launcher has."""
+"""Settings common to all launchers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from ternlab.core.fields import Section
 
 
 class ClusterSettings(Section):
-    """Where the trials of a sweep run; each launcher registers a subclass with its options.
+    """Where the trials of a sweep run; each launcher registers a subclass with its own options.
 
     Attributes:
         name: a name registered in `ternlab.sweeps.launchers`.

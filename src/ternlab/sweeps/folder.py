@@ -1,4 +1,4 @@
-"""The files of a sweep beside its plan, all of them about one run; `folder` is that of the sweep."""
+"""The per-run files of a sweep, next to its plan; `folder` is the sweep's folder."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from pathlib import Path
 
 
 def output_file(folder: Path, run: str) -> Path:
-    """Return the file with what a run prints; it is deleted when the run ends well."""
+    """Return the file with the output of a run; it is deleted if the run succeeds."""
     return folder / "output" / f"{run}.txt"
 
 
 def exit_file(folder: Path, run: str) -> Path:
-    """Return where the job of a run says how it ended when that was not well."""
+    """Return the file to which a run's job writes its exit code if it fails."""
     return folder / "exits" / f"{run}.json"
 
 
 def alive_file(folder: Path, run: str) -> Path:
-    """Return the file whose time is set anew while the run lives."""
+    """Return the heartbeat file of a run, whose modification time is updated while the run is alive."""
     return folder / "alive" / run
 
 
 def last_words(folder: Path, run: str) -> str:
-    """Return the last line of what a run has printed that does not belong to the one before it; empty without one.
+    """Return the last unindented line of a run's output; empty if there is none.
 
-    That is the traceback's last line, or a message, which begins with the setting and ends with what to type instead.
+    This is the last line of a traceback, or an error message, which starts with the setting.
     """
     try:
         printed = output_file(folder, run).read_text(errors="replace")

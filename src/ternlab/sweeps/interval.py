@@ -1,4 +1,4 @@
-"""Intervals of numbers, from which searches draw."""
+"""Intervals of numbers that searches sample from."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from random import Random
 
-# A drawn number is rounded to so many digits of the interval's length: it must be read, compared and typed again.
+# Sampled numbers are rounded to this many digits of the interval's length, so that they can be read and typed.
 _DIGITS = 5
 
 
@@ -17,7 +17,7 @@ class Interval:
     Attributes:
         start: the smallest.
         stop: the largest.
-        log: whether numbers are uniform in their logarithm.
+        log: whether numbers are sampled uniformly in log space.
         whole: whether they are integers.
     """
 
@@ -28,17 +28,17 @@ class Interval:
 
     @property
     def size(self) -> int | None:
-        """How many numbers there are; `None` where nobody counts them."""
+        """Number of values; `None` for real numbers."""
         return int(self.stop) - int(self.start) + 1 if self.whole else None
 
     def wrong(self) -> str | None:
-        """Return what is wrong with the ends, `None` when nothing is."""
+        """Return what is wrong with the endpoints, `None` if they are valid."""
         if not (math.isfinite(self.start) and math.isfinite(self.stop)):
-            return "has an end that is not finite"
+            return "has an endpoint that is not finite"
         if self.start >= self.stop:
-            return "ends where it starts, or before"
+            return "must have an end greater than its start"
         if self.log and self.start <= 0:
-            return "starts at zero or below, where there is no logarithm"
+            return "must start above 0 for a log scale"
         return None
 
     def draw(self, random: Random) -> float:

@@ -1,4 +1,4 @@
-"""What a launcher is: it starts runs of a plan somewhere and says when they have ended."""
+"""The interface of launchers: a launcher starts the runs of a plan and reports when they have ended."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class Task:
 
     Attributes:
         run_id: of the run.
-        plan: file of the plan that has its frozen settings.
-        after: runs that must be finished first. Only launchers that queue get such tasks; the others get a task
-            when nothing is in its way any more.
+        plan: plan file with its frozen settings.
+        after: runs that must be finished first. Only launchers with a queue get such tasks; others get a task once
+            its dependencies are finished.
     """
 
     run_id: str
@@ -29,58 +29,58 @@ class Launcher(Protocol):
 
     Attributes:
         name: as in `cluster=`.
-        queues: whether tasks wait in a queue that outlives the launcher (SLURM). Then all of a plan is handed over
-            at once, and `stop` leaves the queue alone.
+        queues: whether tasks wait in a queue that outlives the launcher (SLURM). If so, the whole plan is submitted
+            at once, and `stop` does not touch the queue.
     """
 
     name: str
     queues: bool
 
     def describe(self, tasks: Sequence[Task]) -> list[str]:
-        """Return what would be done for these tasks, as lines for `dry_run`; starts and writes nothing."""
+        """Return lines for `dry_run` that describe how these tasks would run; starts and writes nothing."""
         ...
 
     def running(self) -> Collection[str]:
-        """Return the runs that an earlier launcher of the same sweep has started and that still wait or run.
+        """Return the runs that an earlier launcher of the same sweep started and that are still queued or running.
 
-        From then on they are this launcher's. Called once, before anything else.
+        This launcher takes them over. Called once, before anything else.
         """
         ...
 
     def free(self) -> int:
-        """Return how many more tasks may be started now."""
+        """Return how many more tasks can be started now."""
         ...
 
     def start(self, tasks: Sequence[Task]) -> None:
-        """Start tasks, no more than `free` says, and return without waiting for them."""
+        """Start tasks, at most `free()` of them, and return without waiting for them."""
         ...
 
     def unsent(self) -> Collection[str]:
-        """Return the runs that were handed over and that the queue has not taken yet; empty without a queue."""
+        """Return the runs that were passed to the launcher but not yet accepted by the queue; empty without a queue."""
         ...
 
     def ended(self) -> Sequence[tuple[str, int]]:
         """Return (run id, exit code) of the tasks that have ended since the last call.
 
-        A task that has ended without being begun, because what it waited for has failed, has the code HELD.
+        A task that ended without starting, because a run that it depends on failed, has the code HELD.
 
         Raises:
-            InfrastructureError: nobody can tell any more.
+            InfrastructureError: the launcher can no longer tell.
         """
         ...
 
     def stop_runs(self, runs: Iterable[str]) -> None:
-        """Ask these running tasks to save and leave, and return at once; `ended` will tell of them."""
+        """Ask these running tasks to save and exit, and return at once; `ended` reports them later."""
         ...
 
     def stop(self) -> None:
-        """Ask all running tasks to save and leave, and wait until they have; a queue is left alone."""
+        """Ask all running tasks to save and exit, and wait for them; queued tasks stay in the queue."""
         ...
 
     def tidy(self, finished: Iterable[str]) -> None:
-        """Remove what these runs left with the launcher; they are finished."""
+        """Remove the launcher's files of these runs, which are finished."""
         ...
 
     def close(self) -> None:
-        """Give back what the launcher holds; no task runs any more, but those of a queue."""
+        """Release the launcher's resources; no task is running, except those in a queue."""
         ...

@@ -1,4 +1,4 @@
-"""The launchers by name, with their settings; what each needs is imported when it is chosen."""
+"""The registry of launchers, with their settings; a launcher's dependencies are imported when it is chosen."""
 
 from __future__ import annotations
 
@@ -23,45 +23,45 @@ if TYPE_CHECKING:
 
 
 class Jobs(Protocol):
-    """The jobs of a launcher that outlive the command that submitted them; for `ternlab sweep`, from any terminal.
+    """A launcher's jobs that outlive the command that submitted them; used by `ternlab sweep` from any terminal.
 
     Attributes:
-        queue: what the queue is called (`SLURM`).
+        queue: name of the queue (`SLURM`).
     """
 
     queue: str
 
     def states(self, folder: Path, sweep_id: str, *, patient: bool = False) -> Mapping[str, str]:
-        """Return the runs of a sweep that wait or run in the queue, with their states as the queue calls them.
+        """Return the queued and running runs of a sweep, with their states as the queue names them.
 
         Args:
-            folder: of the sweep.
-            sweep_id: of the sweep.
-            patient: ask again while the queue does not answer.
+            folder: the sweep's folder.
+            sweep_id: the sweep's ID.
+            patient: retry while the queue does not respond.
 
         Raises:
-            InfrastructureError: the queue does not answer.
+            InfrastructureError: the queue does not respond.
         """
         ...
 
     def cancel(self, folder: Path, sweep_id: str) -> int:
-        """Cancel the jobs of a sweep and return how many there were; those that run save first.
+        """Cancel the jobs of a sweep and return how many there were; running jobs save first.
 
         Raises:
-            InfrastructureError: the queue does not answer.
+            InfrastructureError: the queue does not respond.
         """
         ...
 
 
 @dataclass(frozen=True)
 class LauncherEntry:
-    """What the registry knows of a launcher.
+    """A registry entry for a launcher.
 
     Attributes:
         settings: the class that checks `cluster.*`.
-        launcher: `"package.module:function"` of `launcher_of(folder, plan, cluster) -> Launcher`, which refuses what
-            cannot run there before anything is started.
-        jobs: `"package.module:Class"` of its `Jobs`; `None` when its trials end with the command that started them.
+        launcher: `"package.module:function"` of `launcher_of(folder, plan, cluster) -> Launcher`, which rejects plans
+            that cannot run there before anything is started.
+        jobs: `"package.module:Class"` of its `Jobs`; `None` if its trials end with the command that started them.
     """
 
     settings: type[ClusterSettings]
@@ -86,10 +86,10 @@ LAUNCHERS: Registry[LauncherEntry] = Registry(
 
 
 def register_launcher(name: str, launcher: str, *, settings: type[ClusterSettings], jobs: str | None = None) -> None:
-    """Add a launcher under `name`; the arguments are those of `LauncherEntry`.
+    """Register a launcher under `name`; see `LauncherEntry` for the arguments.
 
     Raises:
-        ValueError: the name is taken by another launcher, or `launcher` or `jobs` has no colon.
+        ValueError: the name is used by another launcher, or `launcher` or `jobs` has no colon.
     """
     if jobs is not None:
         checked_reference("jobs", jobs)
@@ -100,7 +100,7 @@ def cluster_settings(values: Mapping[str, Any] | ClusterSettings) -> ClusterSett
     """Check `cluster.*` with the class that the launcher registered.
 
     Raises:
-        SettingsError: no such launcher, an option that it does not have, or a value outside its range.
+        SettingsError: the launcher is unknown, does not have an option, or a value is out of range.
     """
     if isinstance(values, ClusterSettings):
         return values
@@ -109,28 +109,28 @@ def cluster_settings(values: Mapping[str, Any] | ClusterSettings) -> ClusterSett
 
 
 def build_launcher(folder: Path, plan: Plan, cluster: ClusterSettings) -> Launcher:
-    """Return the launcher that `cluster` asks for.
+    """Return the launcher that `cluster` selects.
 
     Args:
-        folder: of the sweep; not written to before the first task is started.
-        plan: of the sweep.
-        cluster: its settings.
+        folder: the sweep's folder; not written to before the first task is started.
+        plan: the sweep's plan.
+        cluster: the launcher's settings.
 
     Raises:
-        SettingsError: it cannot run here, or not what the plan asks for.
+        SettingsError: the launcher cannot run here, or cannot run this plan.
     """
     of: Callable[[Path, Plan, ClusterSettings], Launcher] = imported(LAUNCHERS.entry(cluster.name).launcher)
     return of(folder, plan, cluster)
 
 
 def keep_name(folder: Path, cluster: ClusterSettings) -> None:
-    """Write down in the folder of a sweep which launcher has carried it out, beside earlier ones."""
+    """Record in the sweep's folder which launchers have run the sweep."""
     names = [*_kept_names(folder), cluster.name]
     write_text(folder / _NAMES, "".join(f"{name}\n" for name in dict.fromkeys(names)))
 
 
 def unknown_names(folder: Path) -> list[str]:
-    """Return the launchers that have carried out a sweep and are not registered: a plugin has not been imported."""
+    """Return the launchers that have run a sweep but are not registered because their plugin is not imported."""
     return [name for name in _kept_names(folder) if name not in LAUNCHERS]
 
 
@@ -142,7 +142,7 @@ def _kept_names(folder: Path) -> list[str]:
 
 
 def all_jobs() -> Iterator[Jobs]:
-    """Yield the jobs of every launcher that has a queue: one sweep may have been in several."""
+    """Yield the jobs of every launcher with a queue; a sweep may have used several."""
     for entry in LAUNCHERS.values():
         if entry.jobs is not None:
             yield imported(entry.jobs)()

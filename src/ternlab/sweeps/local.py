@@ -1,4 +1,4 @@
-"""The local launcher: processes on this machine, as many as its cores carry, without paying the imports again."""
+"""The local launcher: forks as many processes as this machine's cores allow, without repeating imports."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ternlab.sweeps.launcher import Task
 from ternlab.sweeps.local_settings import LocalCluster
 from ternlab.sweeps.plan import Plan
 
-# Imported once, in the process from which all trials are forked; torch starts no threads before it computes.
+# Imported once, in the fork server of all trials; torch starts no threads before it computes.
 _PRELOADED = [
     "ternlab.commands.entry",
     "ternlab.training.train_run",
@@ -33,20 +33,20 @@ _PRELOADED = [
 
 
 def warm_up() -> None:
-    """Begin with the imports of trials, in the process from which they will be forked, while a plan is made."""
+    """Start the trials' imports in the fork server while the plan is made."""
     multiprocessing.get_context("forkserver").set_forkserver_preload(_PRELOADED)
     forkserver.ensure_running()
 
 
 class LocalLauncher:
-    """Runs beside one another on this machine.
+    """Runs in parallel on this machine.
 
     Args:
-        folder: of the sweep; what a run prints goes to `output/<run id>.txt` in it, which is deleted when it ends well.
-        workers: runs at a time.
-        threads: of each run.
-        arguments: more of `run_trial`, the same for each run.
-        gpus: ids of GPUs for the runs at each place; empty leaves to a run what this process sees.
+        folder: the sweep's folder; a run's output goes to `output/<run id>.txt` in it, deleted if the run succeeds.
+        workers: number of concurrent runs.
+        threads: threads per run.
+        arguments: further arguments of `run_trial`, the same for each run.
+        gpus: IDs of the GPUs for each worker slot; if empty, a run sees the GPUs that this process sees.
     """
 
     name = "local"
@@ -75,11 +75,11 @@ class LocalLauncher:
         return [f"{len(tasks)} runs on this machine, {self._workers} at a time, {self._threads} threads each"]
 
     def running(self) -> Sequence[str]:
-        """Return nothing: runs leave with the launcher that started them."""
+        """Return nothing: runs end with the launcher that started them."""
         return ()
 
     def free(self) -> int:
-        """Return how many more runs this machine carries."""
+        """Return how many more runs fit on this machine."""
         return self._workers - len(self._processes)
 
     def start(self, tasks: Sequence[Task]) -> None:
@@ -121,34 +121,34 @@ class LocalLauncher:
             self._processes[run].terminate()
 
     def stop(self) -> None:
-        """Send SIGTERM to all runs and wait until they have saved."""
+        """Send SIGTERM to all runs and wait until they have saved and exited."""
         self.stop_runs(self._processes)
         for process in self._processes.values():
             process.join()
 
     def tidy(self, finished: Iterable[str]) -> None:
-        """Remove what runs printed that have finished; some did so after an earlier launcher was killed."""
+        """Remove the output of finished runs; some may have finished after an earlier launcher was killed."""
         for run in finished:
             self.output(run).unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Remove the folder of the outputs when nothing is left in it."""
-        # Not empty, or not there.
+        """Remove the output folder if it is empty."""
+        # Not empty, or does not exist.
         with contextlib.suppress(OSError):
             (self._folder / "output").rmdir()
 
     def output(self, run: str) -> Path:
-        """Return the file with what a run printed."""
+        """Return the file with a run's output."""
         return output_file(self._folder, run)
 
 
 def launcher_of(folder: Path, plan: Plan, cluster: ClusterSettings) -> LocalLauncher:
-    """Return the launcher of this machine; without numbers in `cluster`, its cores are divided."""
+    """Return the launcher for this machine; without numbers in `cluster`, the cores are divided among the runs."""
     assert isinstance(cluster, LocalCluster)
     plan.refuse_nodes(cluster.name)
     processes = plan.processes()
     visible = gpus() if plan.may_use_gpus() else ()
-    # Without a number in `cluster`, as many runs as there are GPUs for.
+    # Without a number in `cluster`, as many runs as the GPUs allow.
     most = max(1, len(visible) // processes) if visible else None
     workers, threads = share(cluster.workers or most, cores(), processes)
     return LocalLauncher(folder, workers, cluster.threads or threads, gpus=dealt(visible, workers, processes))
@@ -164,7 +164,7 @@ def gpus() -> tuple[str, ...]:
 
 
 def dealt(gpus: Sequence[str], workers: int, processes: int) -> tuple[str, ...]:
-    """Return the GPUs of each of `workers` places, in turns where there are fewer than needed."""
+    """Return the GPUs of each of `workers` slots, assigned round-robin if there are fewer than needed."""
     if not gpus:
         return ()
     return tuple(
@@ -174,19 +174,19 @@ def dealt(gpus: Sequence[str], workers: int, processes: int) -> tuple[str, ...]:
 
 
 def share(workers: int | None, cores: int, processes: int = 1) -> tuple[int, int]:
-    """Return how many runs go beside one another and the threads of each, so that no core has two of them.
+    """Return the number of concurrent runs and the threads of each, without oversubscribing cores.
 
     Args:
-        workers: as set (`None`: one for each core).
-        cores: that this process may use.
-        processes: of the run that has the most (`trainer.devices`).
+        workers: as set (`None`: one per core).
+        cores: number of cores available to this process.
+        processes: processes of the largest run (`trainer.devices`).
     """
     chosen = workers or max(1, cores // processes)
     return chosen, max(1, cores // (chosen * processes))
 
 
 def cores() -> int:
-    """Return the cores that this process may use; containers and SLURM give fewer than the machine has."""
+    """Return the number of cores available to this process; fewer than the machine's in containers and under SLURM."""
     return len(os.sched_getaffinity(0))
 
 
@@ -199,16 +199,16 @@ def _leave_with(launcher: BaseProcess | None) -> None:
 def _trial(
     plan: str, run: str, arguments: dict[str, Any], output: str, folder: str, visible: str | None = None
 ) -> None:
-    # Its own group: Ctrl-C at the terminal reaches the launcher alone, which passes it on once.
+    # Its own process group: Ctrl-C at the terminal reaches only the launcher, which forwards it once.
     os.setpgid(0, 0)
-    # The launcher dies: the run saves and leaves, so that the same command can go on with it. The kernel tells of the
-    # death of the fork server, which is the parent; that one lives as long as any run does, so the launcher is watched.
+    # If the launcher dies, the run saves and exits, so that the same command can resume it. The kernel only signals the
+    # death of the parent, the fork server, which lives as long as any run; so the launcher itself is watched.
     die_with_parent()
     threading.Thread(target=_leave_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     os.chdir(folder)
     os.environ["OMP_NUM_THREADS"] = str(arguments["threads"])
     if visible is not None:
-        # Before CUDA begins: importing torch does not begin it.
+        # Before CUDA is initialized: importing torch does not initialize it.
         os.environ["CUDA_VISIBLE_DEVICES"] = visible
     descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for stream in (sys.stdout, sys.stderr):

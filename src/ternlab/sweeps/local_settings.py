@@ -10,8 +10,8 @@ class LocalCluster(ClusterSettings):
     """Processes on this machine.
 
     Attributes:
-        workers: trials beside one another (`None`: one for each core).
-        threads: of each trial (`None`: the cores divided by the workers).
+        workers: number of concurrent trials (`None`: one per core).
+        threads: threads per trial (`None`: the cores divided by the workers).
     """
 
     name: str = "local"

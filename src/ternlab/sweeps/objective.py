@@ -1,4 +1,4 @@
-"""What settings have reached: the mean over their seeds of a validation metric, read from the runs' folders."""
+"""The objective of settings: the mean of a validation metric over their seeds, read from the run directories."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from ternlab.core.errors import StorageError
 from ternlab.runs.directory import RunDirectory
 from ternlab.runs.metrics import read_table
 
-# By finished epochs: the first row is that of epoch 1.
+# Indexed by finished epochs: the first row is epoch 1.
 ByEpoch = dict[int, float]
 
 
 class Objective:
-    """Reads a metric of runs; a file is read again only when it has changed.
+    """Reads a metric of runs; a file is read again only if it has changed.
 
     Args:
         runs: folder of the runs.
-        metric: its name in `metrics.csv` and in the records.
+        metric: name of the metric in `metrics.csv` and in the records.
     """
 
     def __init__(self, runs: Path, metric: str) -> None:
@@ -28,7 +28,7 @@ class Objective:
         self._read: dict[str, tuple[tuple[int, int], ByEpoch]] = {}
 
     def final(self, runs: Iterable[str]) -> float | None:
-        """Return the mean over finished runs; `None` when one has no such finite number."""
+        """Return the mean over finished runs; `None` if one has no finite value."""
         values = [self._final(run) for run in runs]
         found = [value for value in values if value is not None]
         return statistics.fmean(found) if found and len(found) == len(values) else None
@@ -58,7 +58,7 @@ class Objective:
 
 
 def mean_by_epoch(runs: list[ByEpoch]) -> ByEpoch:
-    """Return the mean for each epoch that all have."""
+    """Return the mean for each epoch that all runs have."""
     if not runs:
         return {}
     shared = sorted(set[int].intersection(*(set(run) for run in runs)))

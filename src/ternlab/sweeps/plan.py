@@ -1,4 +1,4 @@
-"""The plan of a sweep: every trial with its frozen settings, written before the first one starts."""
+"""The plan of a sweep: every trial with its frozen settings, written before the first trial starts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ternlab.settings.load import settings_from_config
 from ternlab.settings.root import Settings
 
 PLAN_VERSION = 3
-# Of this version: baselines were the only runs that trials needed.
+# In this version, baselines were the only runs that trials needed.
 _BASELINES_ONLY = 2
 SEED = "seed"
 
@@ -28,10 +28,10 @@ class Trial:
     """One run of a sweep.
 
     Attributes:
-        run_id: of the run; two points that make the same run are one trial.
+        run_id: ID of the run; two points that produce the same run are one trial.
         point: the settings in which the trials differ.
-        command: what a person types to train this run alone.
-        baseline: id of the full-precision twin that it is compared with; `None` for a run in full precision.
+        command: the command that trains only this run.
+        baseline: ID of the full-precision baseline that it is compared with; `None` for a full-precision run.
     """
 
     run_id: str
@@ -41,27 +41,28 @@ class Trial:
 
     @property
     def setting(self) -> str:
-        """The point in words without its seed; trials that share it are repeats of one setting."""
+        """The point as text, without its seed; trials that share it are repeats of one setting."""
         return " ".join(f"{name}={value}" for name, value in self.point.items() if not is_seed(name))
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A sweep before it is carried out; that of a search grows.
+    """The trials of a sweep and the runs that they need. The plan of a search grows while it runs.
 
     Attributes:
-        sweep_id: a hash of the trials, or of what a search goes through: the same command has the same sweep.
+        sweep_id: a hash of the trials, or of the search space and settings; the same command gives the same sweep.
         trials: in the order of the space, or of the search.
-        needed: runs that trials need, at any depth, each once and after those that it needs itself; not the trials.
-        configs: the frozen configuration of every run of the plan, by run id; plain values.
-        code: commit and difference of the program that made the plan.
-        command: that made the plan.
-        search: what a search needs to go on (`ternlab.sweeps.search_plan`); `None` when all trials are there already.
-        pruned: runs that a search has stopped early; kept in a file of their own beside the plan.
-        metric: of validation, by which the best setting is chosen.
-        any_code: whether trials may run on other code than `code`.
-        folder: in which the command was typed; relative paths are taken from it.
-        needs: for each run that needs others of the plan, these and the role of each (`ternlab.runs.needs.Need`).
+        needed: runs that trials depend on, directly or indirectly, in dependency order; without the trials themselves.
+        configs: the frozen configuration of every run of the plan, by run ID; plain values.
+        code: commit and diff of the code that made the plan.
+        command: the command that made the plan.
+        search: the state that a search needs to continue (`ternlab.sweeps.search_plan`); `None` if the trials are
+            complete.
+        pruned: runs that a search has stopped early; kept in a separate file next to the plan.
+        metric: validation metric by which the best setting is chosen.
+        any_code: whether trials may run on code other than `code`.
+        folder: where the command was typed; relative paths are relative to it.
+        needs: for each run that needs others of the plan, these runs and their roles (`ternlab.runs.needs.Need`).
     """
 
     sweep_id: str
@@ -79,12 +80,12 @@ class Plan:
 
     @property
     def run_ids(self) -> tuple[str, ...]:
-        """All runs, needed ones first."""
+        """All runs, needed runs first."""
         return (*self.needed, *(trial.run_id for trial in self.trials))
 
     @property
     def roles(self) -> dict[str, str]:
-        """What each needed run that is no trial is to those that need it, e.g. `baseline`."""
+        """The role of each needed run that is not a trial, e.g. `baseline`."""
         found = {run: role for roles in self.needs.values() for run, role in roles.items()}
         return {run: found.get(run, BASELINE) for run in self.needed}
 
@@ -95,30 +96,30 @@ class Plan:
 
     @property
     def runs(self) -> Path:
-        """Folder of the runs; relative to `folder`."""
+        """Folder of the runs, relative to `folder`."""
         config = next(iter(self.configs.values()), None)
         return Path(config["paths"]["runs"]) if config else Path("logs/runs")
 
     def processes(self) -> int:
-        """Return the processes on one machine of the run that has the most (`trainer.devices`)."""
+        """Return the largest number of processes on one machine of any run (`trainer.devices`)."""
         return max((self.configs[run].get("trainer", {}).get("devices") or 1 for run in self.configs), default=1)
 
     def may_use_gpus(self) -> bool:
-        """Return whether a run of the plan would take a GPU."""
+        """Return whether any run of the plan would use a GPU."""
         return any(config.get("trainer", {}).get("accelerator") != "cpu" for config in self.configs.values())
 
     def refuse_nodes(self, cluster: str) -> None:
-        """Refuse runs on several nodes where a launcher cannot start them.
+        """Reject multi-node runs for launchers that cannot start them.
 
         Raises:
-            SettingsError: there is one.
+            SettingsError: there is a multi-node run.
         """
         most = max((config.get("trainer", {}).get("nodes") or 1 for config in self.configs.values()), default=1)
         if most > 1:
             raise SettingsError(
                 "trainer.nodes",
                 value=most,
-                rule=f"cluster={cluster} trains each run on one node",
+                rule=f"cluster={cluster} trains each run on a single node",
                 instead="cluster=slurm cluster.nodes=N",
             )
 
@@ -133,7 +134,7 @@ def is_seed(name: str) -> bool:
 
 
 def by_setting(trials: Iterable[Trial]) -> dict[str, list[Trial]]:
-    """Return the trials of each setting, one for each of its seeds."""
+    """Return the trials of each setting, one per seed."""
     found: dict[str, list[Trial]] = {}
     for trial in trials:
         found.setdefault(trial.setting, []).append(trial)
@@ -141,7 +142,7 @@ def by_setting(trials: Iterable[Trial]) -> dict[str, list[Trial]]:
 
 
 def merged(begun: Plan, now: Plan) -> Plan:
-    """Return the plan that was begun, with what the same command has by now: a search may go on to more trials."""
+    """Return the saved plan, updated from the plan that the same command makes now: a search may have more trials."""
     known = {trial.run_id for trial in begun.trials}
     trials = (*begun.trials, *(trial for trial in now.trials if trial.run_id not in known))
     runs = {trial.run_id for trial in trials}
@@ -153,39 +154,44 @@ def merged(begun: Plan, now: Plan) -> Plan:
 
 
 def plan_file(folder: Path) -> Path:
-    """Return where the plan of the sweep in `folder` is written."""
+    """Return the plan file of the sweep in `folder`."""
     return folder / "plan.json"
 
 
 def write_plan(plan: Plan, folder: Path) -> Path:
-    """Write the plan into the sweep's folder, which is there, and return the file."""
+    """Write the plan to the sweep's folder, which must exist, and return the file."""
     path = plan_file(folder)
     write_json(path, _as_json(plan))
     return path
 
 
 def write_pruned(runs: Collection[str], plan_file: Path) -> None:
-    """Write which runs were stopped early, beside the plan: it changes more often than the plan and is much smaller."""
+    """Write the pruned runs to a file next to the plan, since they change more often and are much smaller."""
     write_json(_pruned_file(plan_file), {"runs": sorted(runs)})
 
 
 def read_plan(path: Path) -> Plan:
-    """Read what `write_plan` wrote.
+    """Read a plan written by `write_plan`.
 
     Raises:
         SettingsError: there is no plan.
-        StorageError: it is not readable, or of a later version.
+        StorageError: it is not readable, or of another version.
     """
     try:
         found = json.loads(path.read_text())
     except FileNotFoundError:
         raise SettingsError(
-            "sweep", value=str(path.parent), rule="there is no such sweep", instead="plan one first"
+            "sweep",
+            value=str(path.parent),
+            rule="there is no such sweep",
+            instead="start one with python sweeps/launch.py -m",
         ) from None
     except (OSError, ValueError) as error:
         raise StorageError(f"{path}: is not a readable plan ({error}).") from error
     if found.get("plan_version") not in (_BASELINES_ONLY, PLAN_VERSION):
-        raise StorageError(f"{path}: is a plan of another version of ternlab.\n  instead: the version that made it")
+        raise StorageError(
+            f"{path}: was written by another version of ternlab.\n  instead: use the version that wrote it"
+        )
     configs = _Parted(found["bases"], found["configs"])
     trials = tuple(Trial(**trial) for trial in found["trials"])
     needed, needs = _needs(found, trials, configs)
@@ -208,10 +214,10 @@ def read_plan(path: Path) -> Plan:
 def _needs(
     found: dict[str, Any], trials: Iterable[Trial], configs: Collection[str]
 ) -> tuple[tuple[str, ...], dict[str, dict[str, str]]]:
-    """Return the needed runs of a plan on the disk, and which runs need which."""
+    """Return the needed runs of a plan on disk, and which runs need which."""
     if found["plan_version"] == PLAN_VERSION:
         return tuple(found["needed"]), found["needs"]
-    # A baseline that was typed is no run of the plan.
+    # A baseline given by the user is not a run of the plan.
     baselines = {trial.run_id: trial.baseline for trial in trials if trial.baseline in configs}
     return tuple(found["baselines"]), {run: {str(baseline): BASELINE} for run, baseline in baselines.items()}
 
@@ -231,7 +237,7 @@ def _read_pruned(plan_file: Path) -> frozenset[str]:
 
 
 def _as_json(plan: Plan) -> dict[str, Any]:
-    """Return the plan as plain values; configurations are written as their difference from a few whole ones."""
+    """Return the plan as plain values; configurations are stored as differences from a few base configurations."""
     bases: list[dict[str, Any]] = []
     configs = {name: _parted(bases, config) for name, config in plan.configs.items()}
     return {
@@ -243,7 +249,7 @@ def _as_json(plan: Plan) -> dict[str, Any]:
         "folder": plan.folder,
         "metric": plan.metric,
         "trials": [vars(trial) for trial in plan.trials],
-        # For scripts; a reader of ternlab goes by the two below.
+        # For scripts; ternlab itself reads the two entries below.
         "baselines": list(plan.baselines),
         "needed": list(plan.needed),
         "needs": {run: dict(roles) for run, roles in plan.needs.items()},
@@ -254,7 +260,7 @@ def _as_json(plan: Plan) -> dict[str, Any]:
 
 
 def _parted(bases: list[dict[str, Any]], config: Config) -> list[Any]:
-    """Return [number of a base, entries that differ from it]; a base with other names is a new one."""
+    """Return [index of a base, entries that differ from it]; a configuration with other names becomes a new base."""
     flat = dict(leaves(config))
     for number, base in enumerate(bases):
         if base.keys() == flat.keys():
@@ -264,7 +270,7 @@ def _parted(bases: list[dict[str, Any]], config: Config) -> list[Any]:
 
 
 class _Parted(Mapping[str, Config]):
-    """Configurations as they are written; each is put together when it is asked for, since a trial needs one."""
+    """Configurations as stored; each is assembled on access, since a trial needs only one."""
 
     def __init__(self, bases: list[dict[str, Any]], entries: dict[str, list[Any]]) -> None:
         self._bases, self._entries = bases, entries

@@ -1,4 +1,4 @@
-"""From points of a space to the trials of a plan, each with its frozen settings and the runs that it needs."""
+"""Turns points of a space into the trials of a plan, with frozen settings and the runs that they need."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 @dataclass(frozen=True)
 class Composed:
-    """What Hydra makes of overrides.
+    """The configuration that Hydra composes from overrides.
 
     Attributes:
-        config: the resolved configuration of a training.
-        linked: whether a value in it was taken from another one (`${optim.lr}`).
+        config: the resolved training configuration.
+        linked: whether a value in it interpolates another one (`${optim.lr}`).
     """
 
     config: Config
@@ -44,19 +44,19 @@ class Planner:
     """Collects the trials of a plan, point by point.
 
     Args:
-        space: whose points are added.
-        compose: Hydra's composition. It is asked once for each combination of group choices; other values are put
-            into its result, since composing takes hundredths of a second and a plan may have ten thousand trials.
+        space: the space whose points are added.
+        compose: Hydra's composition. It is called once per combination of group choices; other values are set in its
+            result, since composing takes tens of milliseconds and a plan may have ten thousand trials.
         is_group: whether a name is a configuration group.
-        options: of Hydra, which a trial's own command needs too (`--config-dir FOLDER`).
-        check: refuses settings that the sweep cannot use.
+        options: Hydra options that a trial's own command needs too (`--config-dir FOLDER`).
+        check: rejects settings that the sweep cannot use.
 
     Attributes:
         trials: by run.
-        needed: runs that trials need, at any depth, among them those that are trials.
-        needs: for each run that needs others of the plan, these and their roles.
-        configs: of all these runs.
-        composed: what Hydra has composed, by the words that it was asked for.
+        needed: runs that trials depend on, directly or indirectly, including those that are trials.
+        needs: for each run that needs others of the plan, these runs and their roles.
+        configs: the configurations of all these runs.
+        composed: the configurations that Hydra has composed, by their overrides.
     """
 
     def __init__(
@@ -77,10 +77,10 @@ class Planner:
         self.composed: dict[tuple[str, ...], Composed] = {}
 
     def add(self, point: Point) -> bool:
-        """Add the trial of a point and the runs that it needs, and return whether it is a new one.
+        """Add the trial of a point and the runs that it needs, and return whether it is new.
 
         Raises:
-            SettingsError: it cannot be trained; the point is named.
+            SettingsError: it cannot be trained; the message names the point.
         """
         words = [self._axes[name].word(value) for name, value in point]
         config = self._config(point, words)
@@ -98,10 +98,10 @@ class Planner:
         return True
 
     def plan(self, command: str, sweep_id: str | None = None, search: dict[str, Any] | None = None) -> Plan:
-        """Return the plan of what was added.
+        """Return the plan of the added trials.
 
         Args:
-            command: that is typed again to go on.
+            command: the command that resumes the sweep when re-run.
             sweep_id: default: a hash of the trials.
             search: see `Plan`.
         """
@@ -113,7 +113,7 @@ class Planner:
     def _config(self, point: Point, words: list[str]) -> Config:
         key = tuple(word for word, (name, _) in zip(words, point, strict=True) if name in self._asked_of_hydra)
         if key not in self.composed:
-            # With the values too: Hydra then knows every name, or says what is wrong with it.
+            # Pass the values too, so that Hydra checks every name.
             self.composed[key] = self._compose([*self._space.fixed, *words])
         if self.composed[key].linked:
             return self._compose([*self._space.fixed, *words]).config
@@ -129,21 +129,21 @@ class Planner:
             raise SettingsError(
                 "force",
                 value=True,
-                rule="would throw away what a sweep goes on with",
-                instead="leave it out; python src/train.py ... force=true trains one run afresh",
+                rule="would discard the runs that a sweep resumes from",
+                instead="leave it out; to retrain a single run, use python src/train.py ... force=true",
             )
         if self._check is not None:
             self._check(settings)
         return settings
 
     def _add_needs(self, run: str, needed: Iterable[Need]) -> None:
-        """Note which runs of the plan a run needs; one that is finished already and was named is none of them."""
+        """Record which runs of the plan a run needs, without finished runs that the user named."""
         roles = {need.directory.run_id: need.role for need in needed if not need.existing}
         if roles:
             self.needs[run] = roles
 
     def _add_needed(self, direct: Iterable[Need], run: str) -> None:
-        """Add the runs that must be finished before a run, at any depth."""
+        """Add the runs that a run depends on, directly or indirectly."""
         for need, own in ordered(direct, run):
             name = need.directory.run_id
             if need.existing or name in self.needed:
@@ -159,12 +159,12 @@ def make_plan(
     """Return the plan of all points of a space; nothing is written.
 
     Args:
-        space: what is tried.
+        space: the space to try.
         compose, is_group, options: see `Planner`.
-        command: that is typed again to go on.
+        command: the command that resumes the sweep when re-run.
 
     Raises:
-        SettingsError: a point that cannot be trained; the point is named.
+        SettingsError: a point cannot be trained; the message names it.
     """
     planner = Planner(space, compose, is_group, options)
     for point in space.points():
@@ -173,14 +173,14 @@ def make_plan(
 
 
 def name_of(parts: Iterable[str]) -> str:
-    """Return the id of a sweep: a hash of what it is made of."""
+    """Return the ID of a sweep: a hash of its contents."""
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()
     return f"sweep-{digest[:_HASH_LETTERS]}"
 
 
 @contextlib.contextmanager
 def _naming(point: Point) -> Iterator[None]:
-    """Add to a message which trial it is about."""
+    """Add the trial that an error message is about."""
     try:
         yield
     except SettingsError as error:
@@ -190,7 +190,7 @@ def _naming(point: Point) -> Iterator[None]:
 
 
 def _is_plain(axis: Axis, is_group: Callable[[str], bool]) -> bool:
-    """Return whether the values of an axis can be put into a configuration; Hydra itself must place all others."""
+    """Return whether the values of an axis can be set directly in a configuration, without Hydra."""
     name = axis.name.lstrip("+")
     return (
         _NAME.fullmatch(name) is not None
@@ -200,7 +200,7 @@ def _is_plain(axis: Axis, is_group: Callable[[str], bool]) -> bool:
 
 
 def _with(config: Config, path: list[str], value: Any) -> Config:
-    """Return `config` with one value changed; what is not on its way is shared with the original."""
+    """Return `config` with one value changed; unchanged parts are shared with the original."""
     head, *rest = path
     return {**config, head: _with(config[head], rest, value) if rest else value}
 

@@ -1,4 +1,4 @@
-"""Points of a space that are drawn at random, and those at its corners."""
+"""Random points of a space, and points at its corners."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any
 
 from ternlab.sweeps.space import Axis, Point, Space
 
-# With more corners than this, the axes are gone through one by one.
+# With more corners than this, each axis is varied separately.
 _MOST_CORNERS = 1000
-# So many draws that bring nothing new in a row say that nothing new is left.
+# After this many consecutive draws without a new point, the space counts as exhausted.
 _MOST_MISSES = 1000
 
 
 def drawn(space: Space, seed: int) -> Iterator[Point]:
-    """Yield points at random, each once, until there are no more; the same seed yields the same points.
+    """Yield distinct random points until the space is exhausted; the same seed yields the same points.
 
     Args:
-        space: without the axis of the seeds.
-        seed: of the draws.
+        space: without the seed axis.
+        seed: seed of the random generator.
     """
-    random = Random(seed)  # noqa: S311 - nobody guesses it
+    random = Random(seed)  # noqa: S311 - not used for security
     seen, misses = set[str](), 0
     while len(seen) != space.size and misses < max(_MOST_MISSES, 100 * len(seen)):
         point = tuple((axis.name, _drawn(axis, random)) for axis in space.axes)
@@ -35,12 +35,12 @@ def drawn(space: Space, seed: int) -> Iterator[Point]:
 
 
 def corners(space: Space) -> Iterator[Point]:
-    """Yield points that together have every value of every axis, and both ends of every interval.
+    """Yield points that together cover every value of every axis and both ends of every interval.
 
-    All combinations of these where they are few; then whatever can be wrong with a group together with a value shows.
+    Yields all combinations if there are few, which reveals every invalid combination of a group and a value.
 
     Args:
-        space: without the axis of the seeds.
+        space: without the seed axis.
     """
     names = [axis.name for axis in space.axes]
     values = [_ends(axis) for axis in space.axes]
@@ -59,7 +59,7 @@ def corners(space: Space) -> Iterator[Point]:
 
 
 def with_seeds(space: Space, point: Point) -> Iterator[Point]:
-    """Yield a point of the searched space once for each seed, with the axes in the order of the whole space."""
+    """Yield a point of the searched space once per seed, with the axes in the order of the whole space."""
     values = dict(point)
     for seed in space.seeds or (None,):
         yield tuple((axis.name, values.get(axis.name, seed)) for axis in space.axes)

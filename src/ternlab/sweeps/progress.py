@@ -1,4 +1,4 @@
-"""Where a sweep stands while it is carried out, and where its further trials come from."""
+"""The progress of a running sweep, and the source of its further trials."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from ternlab.sweeps.plan import Plan
 
 @dataclass
 class Progress:
-    """What the scheduler knows of a sweep.
+    """The scheduler's state of a sweep.
 
     Attributes:
-        waiting: runs that are to be started, in order.
-        running: runs that the launcher has.
-        done: runs that are finished.
-        failed: exit code of each run that has ended for good without being finished.
+        waiting: runs to be started, in order.
+        running: runs passed to the launcher.
+        done: finished runs.
+        failed: exit code of each run that has failed for good.
         tries: how often each run was started.
-        held: when to look again at a waiting run that a process outside of the sweep holds.
-        pruned: runs that a search has stopped early; those that are still running are saving.
-        plan: as it is now; that of a search grows.
-        settings: how many there are so far, each with all its seeds.
-        wanted: how many there will be.
+        held: when to check again a waiting run that is held by a process outside of the sweep.
+        pruned: runs that a search has stopped early; those still running are saving.
+        plan: the current plan; the plan of a search grows.
+        settings: number of settings so far, each with all its seeds.
+        wanted: number of settings that there will be.
     """
 
     waiting: list[str]
@@ -40,28 +40,28 @@ class Progress:
 
 
 class Source(Protocol):
-    """Where further trials come from while a sweep is carried out: a search.
+    """The source of further trials while a sweep runs: a search.
 
     Attributes:
-        plan: as it is now, and on the disk.
-        wanted: how many settings there will be.
+        plan: the current plan, as on disk.
+        wanted: number of settings that there will be.
     """
 
     plan: Plan
     wanted: int
 
     def more(self, progress: Progress, room: int) -> bool:
-        """Add trials for `room` runs to the plan and write it, and return whether there are any new ones."""
+        """Add trials for `room` runs to the plan, write it, and return whether there are new trials."""
         ...
 
     def behind(self, progress: Progress) -> Collection[str]:
-        """Return the runs that are not worth going on with; they are written down as pruned already."""
+        """Return the runs to stop early; they are already recorded as pruned."""
         ...
 
 
 @dataclass(frozen=True)
 class Clock:
-    """Time, which a test moves itself."""
+    """The time; tests can replace it."""
 
     now: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep

@@ -1,4 +1,4 @@
-"""What a person sees while a sweep is carried out: a live table on a terminal, a line for each event otherwise."""
+"""Shows the progress of a running sweep: a live table on a terminal, one line per event otherwise."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from ternlab.sweeps.states import Standing, State, standing
 from ternlab.sweeps.table import cells, words_of
 
 _REFRESH_SECONDS = 1.0
-# Looking at the folders of thousands of queued runs must stay a small part of the time.
+# Checking the directories of thousands of queued runs must stay a small share of the time.
 _SHARE_OF_TIME = 0.05
 _COLUMNS = ("run", "state", "epoch", VAL, "degradation", "settings", "left")
 _STYLES = {State.RUNNING: "bold", State.FINISHED: "green", State.FAILED: "red", State.DIVERGED: "red"}
 
 
 class Watcher:
-    """Is called at every turn of the scheduler; a context, so that the terminal is left as it was."""
+    """Called at every turn of the scheduler; a context manager that restores the terminal."""
 
     def __enter__(self) -> Watcher:
         return self
@@ -36,15 +36,15 @@ class Watcher:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal."""
 
     def __call__(self, progress: Progress) -> None:
-        """Show where the sweep stands."""
+        """Show the progress of the sweep."""
         raise NotImplementedError
 
 
 def watcher(plan: Plan, runs: Path) -> Watcher:
-    """Return the live table on a terminal, else lines."""
+    """Return the live table on a terminal, otherwise the line printer."""
     return LiveTable(plan, runs) if sys.stdout.isatty() else Lines(plan)
 
 
@@ -56,7 +56,7 @@ class Lines(Watcher):
         self._told: dict[str, str] | None = None
 
     def __call__(self, progress: Progress) -> None:
-        """Print what is new since the last call."""
+        """Print changes since the last call."""
         plan = progress.plan or self._plan
         total = len(plan.run_ids)
         ended = {
@@ -66,10 +66,10 @@ class Lines(Watcher):
         }
         new = {run: word for run, word in ended.items() if run not in (self._told or {})}
         if self._told is None:
-            # They ended before this command began; failures are told again.
+            # They ended before this command started; failures are reported again.
             before = sum(word != "failed" for word in new.values())
             if before:
-                print(f"{before} of {total} runs have ended already", flush=True)
+                print(f"{before} of {total} runs already ended", flush=True)
             new = {run: word for run, word in new.items() if word == "failed"}
         for number, (run, word) in enumerate(new.items(), len(ended) - len(new) + 1):
             print(f"[{number}/{total}] {word} {run}", flush=True)
@@ -77,13 +77,13 @@ class Lines(Watcher):
 
 
 class LiveTable(Watcher):
-    """Redraws a table: what runs, what has failed, what was finished last, and the time that is left.
+    """Redraws a table of running, failed and recently finished runs, and the remaining time.
 
     Args:
-        plan: of the sweep.
+        plan: the sweep's plan.
         runs: folder of the runs.
         console: default: the terminal.
-        now: seconds that only grow; a test moves them.
+        now: a monotonic clock in seconds; tests can replace it.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class LiveTable(Watcher):
     def render(self, progress: Progress) -> Group:
         """Return the table and the line below it."""
         if not self._words or progress.plan is not None:
-            # That of a search grows.
+            # The plan of a search grows.
             self._plan = progress.plan or self._plan
             self._words = words_of(self._plan)
         running = [standing(self._runs, run) for run in sorted(progress.running)]
@@ -128,10 +128,10 @@ class LiveTable(Watcher):
             if run not in self._settled:
                 self._settled[run] = standing(self._runs, run, progress.pruned)
         failed = [self._settled[run] for run in progress.failed]
-        # The newest last words of the sweep, below those that still say something.
+        # The most recently finished runs, below the active and failed ones.
         done = [one for run, one in self._settled.items() if run in progress.done or run in pruned][::-1]
         room = max(5, self._console.size.height - 5)
-        # What trains before what waits in a queue.
+        # Training runs before queued runs.
         shown = [*sorted(running, key=lambda one: one.state != State.RUNNING), *failed, *done][:room]
         rows = [[*cells(one, self._words.get(one.run_id, "")), self._left_of(one)] for one in shown]
         table = Table(box=None, pad_edge=False)
@@ -158,7 +158,7 @@ class LiveTable(Watcher):
         return f"{self._plan.sweep_id}: {', '.join(counts)}" + (f", about {duration(left)} left" if left else "")
 
     def _left(self, progress: Progress, running: list[Standing], total: int) -> float | None:
-        """Return seconds until the end as runs (and parts of them) have ended since the watching began."""
+        """Return the estimated seconds until the end, from the runs (and parts of runs) done since watching began."""
         parts = sum(one.epoch / one.epochs for one in running if one.epochs)
         ended = len(progress.done | progress.failed.keys() | (progress.pruned - progress.running)) + parts
         if self._began is None:
@@ -167,7 +167,7 @@ class LiveTable(Watcher):
         return seconds / since * (total - ended) if since > 0 else None
 
     def _left_of(self, one: Standing) -> str:
-        """Return the time that is left of a run, from its epochs since the newest start."""
+        """Return the remaining time of a run, from its epochs since its latest start."""
         attempts = (one.record or {}).get("attempts") or []
         if one.state != State.RUNNING or not one.epoch or not one.epochs or len(attempts) != 1:
             return ""
@@ -176,7 +176,7 @@ class LiveTable(Watcher):
 
 
 def _narrowed(rows: list[list[str]], width: int) -> list[list[str]]:
-    """Cut the ids at their beginning, where they are alike, until the numbers fit into `width`."""
+    """Truncate IDs from the left, where they are alike, until the numbers fit in `width`."""
     widths = [max(map(len, column)) for column in zip(_COLUMNS, *rows, strict=True)]
     too_much = sum(widths) + 2 * (len(widths) - 1) - width
     keep = max(len("…-s0-") + 10, widths[0] - too_much)
@@ -184,7 +184,7 @@ def _narrowed(rows: list[list[str]], width: int) -> list[list[str]]:
 
 
 def duration(seconds: float) -> str:
-    """Return a time in words: `40 s`, `5 min`, `3 h 20 min`."""
+    """Return a duration as text: `40 s`, `5 min`, `3 h 20 min`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

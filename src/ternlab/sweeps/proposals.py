@@ -1,4 +1,4 @@
-"""Points that Optuna's TPE proposes from what earlier ones have reached; Optuna is imported with this module."""
+"""Points proposed by Optuna's TPE from the results of earlier points; this module imports Optuna."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ternlab.sweeps.space import Axis, Point, Space
 
 
 class Outcome(StrEnum):
-    """What came of a setting."""
+    """The outcome of a setting."""
 
     OPEN = "open"
     REACHED = "reached"
@@ -29,13 +29,13 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Tried:
-    """One setting that was proposed.
+    """One proposed setting.
 
     Attributes:
-        point: without seeds.
-        outcome: so far.
-        value: mean over its seeds, when it was reached.
-        by_epoch: the same for each finished epoch.
+        point: the point without seeds.
+        outcome: the outcome so far.
+        value: mean over its seeds, if available.
+        by_epoch: the same after each finished epoch.
     """
 
     point: Mapping[str, Any]
@@ -48,10 +48,10 @@ _STATES = {
     Outcome.OPEN: TrialState.RUNNING,
     Outcome.REACHED: TrialState.COMPLETE,
     Outcome.PRUNED: TrialState.PRUNED,
-    # Nobody knows what it would have reached; TPE leaves it out.
+    # Its value is unknown; TPE ignores it.
     Outcome.FAILED: TrialState.FAIL,
-    # It must steer away, which FAIL does not, and it has no value that could be made up without a bias. Optuna sorts a
-    # pruned trial without values behind all others, so that it is always among the bad ones.
+    # TPE must avoid it, which FAIL does not achieve, and any made-up value would be biased. Optuna sorts a pruned trial
+    # without values behind all others, so it always counts as bad.
     Outcome.DIVERGED: TrialState.PRUNED,
 }
 
@@ -59,12 +59,12 @@ _STATES = {
 class Proposer:
     """Proposes points.
 
-    A study is made afresh for each proposal, from what is on the disk, and its sampler is seeded by the number of the
-    proposal: so a search that was killed goes on as if it had not been.
+    A new study is created for each proposal from the results on disk, and its sampler is seeded by the number of the
+    proposal. A search that was killed therefore resumes as if it had not been interrupted.
 
     Args:
-        space: without the axis of the seeds.
-        search: its settings.
+        space: without the seed axis.
+        search: the search settings.
     """
 
     def __init__(self, space: Space, search: SearchSettings) -> None:
@@ -73,14 +73,14 @@ class Proposer:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
 
     def propose(self, tried: Sequence[Tried], number: int, attempt: int = 0) -> Point:
-        """Return the next point; it may be one that was tried, then another attempt gives another one.
+        """Return the next point. It may have been tried already; a further attempt then gives another point.
 
         Args:
-            tried: all settings so far; settings whose result is not there are avoided as if they were bad.
-            number: of this proposal.
-            attempt: from 0.
+            tried: all settings so far; settings without a result are avoided as if they were bad.
+            number: number of this proposal.
+            attempt: number of the attempt, from 0.
         """
-        seed = Random(f"{self._search.seed}/{number}/{attempt}").getrandbits(32)  # noqa: S311 - nobody guesses it
+        seed = Random(f"{self._search.seed}/{number}/{attempt}").getrandbits(32)  # noqa: S311 - not used for security
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             sampler = optuna.samplers.TPESampler(

@@ -1,4 +1,4 @@
-"""Which settings have fallen behind, by Optuna's pruners; Optuna is imported with this module."""
+"""Early stopping of poor settings with Optuna's pruners; this module imports Optuna."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from ternlab.sweeps.settings import SearchSettings
 class Judge:
     """Compares settings by their values after each epoch.
 
-    Rungs remember who has reached them, so values are heard in the order in which they come. After a restart they are
-    heard again epoch by epoch, as if all settings had trained at the same pace.
+    Rungs record which settings have reached them, so values are reported in the order of arrival. After a restart they
+    are reported again epoch by epoch, as if all settings had trained at the same pace.
 
     Args:
-        search: its settings.
-        name: of the sweep; `hyperband` deals settings out to its brackets by it.
-        epochs: of the longest run.
+        search: the search settings.
+        name: name of the sweep; `hyperband` uses it to assign settings to brackets.
+        epochs: epochs of the longest run.
     """
 
     def __init__(self, search: SearchSettings, name: str, epochs: int) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        # Numbers of trials alone: the points are of no interest here.
+        # Only the trial numbers matter here, not the points.
         self._study = optuna.create_study(
             study_name=name,
             direction=search.direction,
@@ -36,10 +36,10 @@ class Judge:
         self._heard: dict[int, int] = {}
 
     def behind(self, values: Mapping[int, Mapping[int, float]]) -> set[int]:
-        """Hear values and return the settings whose newest one is too bad to go on.
+        """Report values and return the settings whose latest value is too poor to continue.
 
         Args:
-            values: for each setting (by its number in the plan), what it has reached after each finished epoch.
+            values: for each setting (by its number in the plan), its value after each finished epoch.
         """
         found: set[int] = set()
         new = [
@@ -52,7 +52,7 @@ class Judge:
             trial = self._trial(number)
             trial.report(value, epoch)
             self._heard[number] = epoch
-            # Always asked, since only that takes the setting onto its rung; what counts is the newest answer.
+            # Always called, since only this registers the setting at its rung; the latest answer counts.
             if trial.should_prune():
                 found.add(number)
             else:
@@ -60,7 +60,7 @@ class Judge:
         return found
 
     def end(self, number: int, value: float | None) -> None:
-        """Note that a setting has ended; without a value it was stopped or has failed."""
+        """Record that a setting has ended; without a value it was stopped or failed."""
         state = TrialState.COMPLETE if value is not None else TrialState.PRUNED
         self._study.tell(self._trial(number), value, state=state)
 

@@ -1,4 +1,4 @@
-"""Carrying out a plan: a run after all that it needs, every run once, retries by class."""
+"""Runs a plan: each run once, after the runs that it needs, with retries by kind of failure."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from ternlab.sweeps.states import State, standing
 __all__ = ["Clock", "Progress", "Source", "carry_out", "submit"]
 
 _log = logging.getLogger(__name__)
-# Between two turns: a share of the time in which nothing has changed, so that short runs do not wait for long, ...
+# Pause between two turns: a share of the time since the last change, so that short runs do not wait for long, ...
 _SHORTEST_PAUSE, _SHARE_OF_IDLE, _LONGEST_IDLE = 0.05, 0.02, 1.0
-# ... and so long that no more than this share of a core goes into looking, however many runs there are.
+# ... and long enough that polling takes no more than this share of a core, however many runs there are.
 _SHARE_OF_CORE, _LONGEST_PAUSE = 0.05, 2.0
-# Between two looks at what the runs have reached so far.
+# Interval between two checks of the runs' intermediate values.
 _JUDGE_SECONDS = 1.0
-# Between two looks at a run that another process holds.
+# Interval between two checks of a run that another process holds.
 _HELD_SECONDS = 1.0
-# What starting again cannot mend; everything else was a crash, a kill, or a run that was stopped.
+# Failures that a retry cannot fix; everything else was a crash, a kill, or a stopped run.
 _FOR_GOOD = {ExitCode.BAD_SETTINGS, ExitCode.DIVERGED, ExitCode.STORAGE}
 
 
@@ -41,18 +41,18 @@ def carry_out(
     clock: Clock | None = None,
     source: Source | None = None,
 ) -> Progress:
-    """Run everything of a plan that is not finished, and return what came of it.
+    """Run everything in a plan that is not finished, and return the outcome.
 
     Args:
-        plan: of the sweep.
-        plan_file: where it is written; tasks read their settings from it.
+        plan: the sweep's plan.
+        plan_file: the plan file, from which tasks read their settings.
         runs: folder of the runs.
         launcher: starts the tasks.
-        retries: how often a run that has failed is started again.
-        asked_to_stop: polled; when it is true, running tasks save and leave and nothing more is started.
-        look: called at every change and now and then, for the table on the terminal.
-        clock: default: that of the machine.
-        source: of further trials, for a search whose plan grows or that stops runs early.
+        retries: how often a failed run is restarted.
+        asked_to_stop: polled; once it returns true, running tasks save and exit and no more tasks are started.
+        look: called at every change and periodically, for the table on the terminal.
+        clock: default: the system clock.
+        source: source of further trials, for a search whose plan grows or that stops runs early.
     """
     clock = clock or Clock()
     sweep = _Sweep(plan, plan_file, runs, launcher, retries, clock, source)
@@ -87,9 +87,9 @@ def submit(
     look: Callable[[Progress], None],
     clock: Clock | None = None,
 ) -> Progress:
-    """Hand a plan over to a launcher that queues, and return without waiting for any run.
+    """Submit a complete plan to a launcher with a queue, and return without waiting for any run.
 
-    Arguments as those of `carry_out`; for plans that are complete. What the queue has no room for is left in `waiting`.
+    The arguments are those of `carry_out`. Runs that do not fit in the queue stay in `waiting`.
     """
     assert launcher.queues
     sweep = _Sweep(plan, plan_file, runs, launcher, 0, clock or Clock(), None)
@@ -104,13 +104,13 @@ def submit(
 
 
 def _pause(idle: float, worked: float) -> float:
-    """Return how long to sleep, from the seconds since the last change and those that the last turn took."""
+    """Return how long to sleep, from the seconds since the last change and the duration of the last turn."""
     by_idle = min(max(_SHORTEST_PAUSE, _SHARE_OF_IDLE * idle), _LONGEST_IDLE)
     return max(by_idle, min(worked / _SHARE_OF_CORE, _LONGEST_PAUSE))
 
 
 class _Sweep:
-    """A plan while it is carried out; arguments as those of `carry_out`."""
+    """A plan that is being run; the arguments are those of `carry_out`."""
 
     def __init__(
         self,
@@ -125,21 +125,21 @@ class _Sweep:
         self._plan_file, self._runs, self._launcher = plan_file, runs, launcher
         self._retries, self._clock, self._source = retries, clock, source
         self._needs: dict[str, tuple[str, ...]] = {}
-        # Steps of the checkpoints from which runs were started.
+        # Checkpoint steps from which runs were started.
         self._begun_at: dict[str, int] = {}
         self._next_look = clock.now()
         self.progress = Progress([], pruned=set(plan.pruned))
         adopted = launcher.running()
         self._add(plan, adopted)
-        # Whoever stopped them may have been killed before the launcher heard of it.
+        # The process that pruned them may have been killed before the launcher was told.
         self._stop(self.progress.pruned)
 
     def _add(self, plan: Plan, adopted: Collection[str] = ()) -> None:
-        """Book the runs of a plan that are not known yet."""
+        """Add the runs of a plan that are not known yet."""
         progress = self.progress
         known = set(self._needs)
         self._needs.update((run, tuple(plan.needs.get(run, ()))) for run in plan.run_ids)
-        # A later setting may need one that was stopped early.
+        # A later setting may need a run that was stopped early.
         needed = {run for before in self._needs.values() for run in before if run in progress.pruned}
         progress.pruned -= needed
         for run in (run for run in self._needs if run not in known or run in needed):
@@ -152,10 +152,10 @@ class _Sweep:
         progress.wanted = max(self._source.wanted if self._source else 0, progress.settings)
 
     def take(self, *, stopping: bool = False) -> bool:
-        """Sort what has ended; the record decides, since a process can die after its run was finished.
+        """Classify ended runs by their record, since a process can die after its run was finished.
 
         Args:
-            stopping: runs were asked to save; those that did wait for the same command.
+            stopping: runs were asked to save; those that did are resumed by re-running the command.
         """
         progress = self.progress
         ended = self._launcher.ended()
@@ -164,18 +164,18 @@ class _Sweep:
             if self._settled(run) or run in progress.pruned:
                 continue
             if code == ExitCode.HELD:
-                # Another process was faster, or what it needs has failed in the queue. It did nothing: that was no try.
+                # Another process holds it, or a run that it needs failed in the queue. It did nothing: not a try.
                 progress.tries[run] -= 1
                 progress.held[run] = self._clock.now() + _HELD_SECONDS
                 progress.waiting.insert(0, run)
             elif stopping and code not in _FOR_GOOD:
                 progress.waiting.insert(0, run)
             elif not stopping and code == ExitCode.INTERRUPTED and self._step(run) > self._begun_at.get(run, 0):
-                # Stopped from outside, and further than before: not a try that has failed.
+                # Stopped from outside after making progress: not a failed try.
                 progress.tries[run] = 0
                 progress.waiting.insert(0, run)
             elif not stopping and code not in _FOR_GOOD and progress.tries[run] <= self._retries:
-                _log.info("%s ended with code %d and is started again", run, code)
+                _log.info("%s exited with code %d; restarting it", run, code)
                 progress.waiting.insert(0, run)
             else:
                 progress.failed[run] = code or ExitCode.FAILED
@@ -185,10 +185,10 @@ class _Sweep:
         return last_written_step(run_directory(self._runs, run).checkpoints)
 
     def start(self) -> bool:
-        """Start what may be started, and return whether anything has changed."""
+        """Start the runs that are ready, and return whether anything has changed."""
         progress, tasks, changed = self.progress, list[Task](), False
         free = self._launcher.free()
-        # No run is in two of these, so a set tells what a run must wait for.
+        # No run is in two of these, so one set tells which runs to wait for.
         unfinished = {*progress.waiting, *progress.running}
         for run in list(progress.waiting) if free > 0 else ():
             if len(tasks) >= free:
@@ -200,7 +200,7 @@ class _Sweep:
                 progress.failed[run] = progress.failed[failed[0]]
                 changed = True
                 continue
-            # A queue that has the needed runs keeps this one until they have ended; else it stays here.
+            # A queue that has the needed runs holds this one until they have ended; otherwise it waits here.
             queued = tuple(need for need in needed if need in progress.running) if self._launcher.queues else ()
             in_the_way = unfinished.intersection(needed).difference(queued)
             if in_the_way or progress.held.get(run, 0.0) > self._clock.now():
@@ -220,22 +220,22 @@ class _Sweep:
         return changed
 
     def ask_for_more(self) -> bool:
-        """Ask for further trials when the launcher has room that no waiting run can take."""
+        """Request further trials if the launcher has capacity that no waiting run can use."""
         if self._source is None or self.progress.settings >= self._source.wanted:
             return False
-        # What waits for runs that it needs takes their place when they are finished.
+        # Runs that wait for needed runs take their slots when those are finished.
         room = self._launcher.free() - len(self.progress.waiting)
         if room <= 0:
             return False
         if not self._source.more(self.progress, room):
-            # It may have found that there are fewer than were wanted.
+            # It may have found that the space has fewer settings than requested.
             self.progress.wanted = max(self._source.wanted, self.progress.settings)
             return False
         self._add(self._source.plan)
         return True
 
     def stop_those_behind(self) -> bool:
-        """Stop the runs of settings that have fallen behind, now and then."""
+        """Periodically stop the runs of settings that have fallen behind."""
         began = self._clock.now()
         if self._source is None or began < self._next_look:
             return False
@@ -253,7 +253,7 @@ class _Sweep:
             self._launcher.stop_runs(runs & self.progress.running)
 
     def _settled(self, run: str) -> bool:
-        """Book a run whose record is final, and return whether it is."""
+        """Record the outcome of a run whose record is final, and return whether it is final."""
         state = standing(self._runs, run).state
         if state == State.FINISHED:
             self.progress.done.add(run)
@@ -263,7 +263,7 @@ class _Sweep:
         return state in (State.FINISHED, State.DIVERGED)
 
     def _is_held(self, run: str) -> bool:
-        """Return whether a process outside of the sweep works on the run; then it is looked at again later."""
+        """Return whether a process outside of the sweep holds the run; if so, it is checked again later."""
         if standing(self._runs, run).state != State.RUNNING:
             return False
         if run not in self.progress.held:

@@ -1,4 +1,4 @@
-"""The plan of a search: its first trials, and what it needs to go on to more of them."""
+"""The plan of a search: its first trials, and the state that it needs to propose more."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from ternlab.sweeps.settings import FIRST, SearchSettings
 from ternlab.sweeps.space import Axis, Point, Space
 
 _log = logging.getLogger(__name__)
-# What may change while a search goes on.
+# Settings that may change when a search is resumed.
 _NOT_OF_THE_NAME = {"trials", "parallel"}
 
 
 @dataclass(frozen=True)
 class SearchPlan:
-    """What a search goes through; part of the plan on disk, so that it does not depend on `conf/` any more.
+    """The definition of a search; part of the plan on disk, so that it no longer depends on `conf/`.
 
     Attributes:
-        settings: of the search; `trials` is no larger than the space.
-        space: with its seeds.
-        options: of Hydra, for the commands of trials.
+        settings: search settings; `trials` is at most the size of the space.
+        space: the search space, with its seeds.
+        options: Hydra options for the commands of trials.
         groups: the axes that are configuration groups.
-        epochs: of the longest run.
-        composed: what Hydra made of each combination of groups, by the words that it was asked for.
+        epochs: epochs of the longest run.
+        composed: the configuration that Hydra composed for each combination of groups, by its overrides.
     """
 
     settings: SearchSettings
@@ -61,7 +61,7 @@ class SearchPlan:
 
 
 def search_plan_of(plan: Plan) -> SearchPlan | None:
-    """Return what a plan says of its search; `None` when all its trials are there already."""
+    """Return the search of a plan; `None` if its trials are complete."""
     found = plan.search
     if found is None:
         return None
@@ -85,16 +85,17 @@ def make_search_plan(
 ) -> Plan:
     """Return the plan of a search; nothing is written.
 
-    `random` has all its trials from the start, and `asha` too; `optuna` those that need no result.
+    `random` and `asha` have all their trials from the start, `optuna` only the trials that need no results.
 
     Args:
-        space: what is searched, with the seeds.
-        search: not a grid.
+        space: the search space, with the seeds.
+        search: search settings, not a grid.
         compose, is_group, options: see `ternlab.sweeps.planner.Planner`.
-        command: that is typed again to go on.
+        command: the command that resumes the sweep when re-run.
 
     Raises:
-        SettingsError: an empty space, a corner of it that cannot be trained, no validation images, or no Optuna.
+        SettingsError: the space is empty, a corner of it cannot be trained, there are no validation images, or Optuna
+            is not installed.
     """
     searched = _checked_space(space, search)
     settings = search.model_copy(update={"trials": _trials(searched, search)})
@@ -122,12 +123,12 @@ def _fill(planner: Planner, space: Space, search: SearchSettings) -> None:
     for point in drawn(space.searched(), search.seed):
         if count == wanted:
             break
-        # Settings that make the runs of another one are none of their own.
+        # Settings that produce the runs of another setting do not count.
         count += add_setting(planner, space, point)
 
 
 def add_setting(planner: Planner, space: Space, point: Point) -> bool:
-    """Add the trials of all seeds of a point, and return whether there is a new one among them."""
+    """Add the trials of all seeds of a point, and return whether any of them is new."""
     new = [planner.add(one) for one in with_seeds(space, point)]
     return any(new)
 
@@ -139,14 +140,14 @@ def _checked_space(space: Space, search: SearchSettings) -> Space:
         raise SettingsError(
             "search",
             value=search.name,
-            rule="there is nothing to search, since seeds are repeats of a setting",
-            instead="an axis such as 'optim.lr=tag(log,interval(1e-3,1e-1))'",
+            rule="the search space is empty; seeds do not count, because they are repeats of a setting",
+            instead="add an axis, e.g. 'optim.lr=tag(log,interval(1e-3,1e-1))'",
         )
     return searched
 
 
 def need_optuna(search: SearchSettings) -> None:
-    """Refuse a search that needs Optuna where it is not installed."""
+    """Reject a search that needs Optuna if it is not installed."""
     if (search.name != "random" or search.stops_early) and importlib.util.find_spec("optuna") is None:
         what, value = ("search", search.name) if search.name != "random" else ("search.pruner", search.pruner)
         raise SettingsError(what, value=value, rule="needs Optuna", instead="pip install 'ternlab[sweeps]'")
@@ -155,13 +156,13 @@ def need_optuna(search: SearchSettings) -> None:
 def _trials(space: Space, search: SearchSettings) -> int:
     wanted = search.trials or 0
     if space.size is not None and wanted > space.size:
-        _log.warning("search.trials=%d: the space has %d points, and all of them are tried", wanted, space.size)
+        _log.warning("search.trials=%d: the space has only %d points; all of them will be tried", wanted, space.size)
         return space.size
     return wanted
 
 
 class _Longest:
-    """Refuses settings that a search cannot compare, and keeps the largest number of epochs."""
+    """Rejects settings that a search cannot compare, and tracks the largest number of epochs."""
 
     def __init__(self) -> None:
         self.epochs = 0
@@ -172,15 +173,15 @@ class _Longest:
             raise SettingsError(
                 "data.val_fraction",
                 value=settings.data.val_fraction,
-                rule="a search compares settings on validation images, and there are none",
+                rule="a search compares settings on validation images, but there are none",
                 instead="data.val_fraction=0.1, or search=grid",
             )
 
 
 def _name(probe: Planner, parts: SearchPlan) -> str:
-    """Return the id of a search: of what it goes through and how, and of the runs at the corners of its space.
+    """Return the ID of a search: a hash of its space, its settings and the runs at the corners of the space.
 
-    The ids of these runs stand for all settings that the trials share.
+    The IDs of these runs represent all settings that the trials share.
     """
     settings = parts.settings.model_dump(mode="json", exclude=_NOT_OF_THE_NAME, exclude_defaults=True)
     axes = [asdict(axis) for axis in parts.space.axes]

@@ -1,4 +1,4 @@
-"""Where the further trials of a search come from; Optuna is imported when there is such a source."""
+"""Creates the source of a search's further trials; imports Optuna only if the search needs one."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from ternlab.sweeps.search_plan import need_optuna, search_plan_of
 
 
 def source_of(plan: Plan, plan_file: Path, runs: Path, compose: Compose | None = None) -> Source | None:
-    """Return the source of further trials of a plan that is on the disk.
+    """Return the source of further trials for a plan on disk.
 
     Args:
-        plan: as it is on the disk.
-        plan_file: where.
+        plan: the plan as on disk.
+        plan_file: the plan file.
         runs: folder of the runs.
-        compose: Hydra's composition; without it, settings that are taken from others cannot be proposed.
+        compose: Hydra's composition; without it, settings that interpolate others cannot be proposed.
 
     Returns:
-        `None` when all trials are there and none is to be stopped early.
+        `None` if the trials are complete and none is to be stopped early.
 
     Raises:
         SettingsError: Optuna is not installed.

@@ -1,4 +1,4 @@
-"""A search while it is carried out: its proposals, its plan, and what the runs have reached, joined."""
+"""A running search: connects its proposals, its plan and the results of its runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ternlab.sweeps.pruning import Judge
 from ternlab.sweeps.search_plan import SearchPlan, add_setting
 from ternlab.sweeps.space import Point
 
-# Proposals in a row that may be of settings that were tried; then one is drawn.
+# Number of consecutive proposals of tried settings after which a point is drawn at random.
 _ATTEMPTS = 10
 
 
@@ -30,16 +30,16 @@ class _Setting:
 
 
 class Searching:
-    """The source of further trials, and the judge of those that run (`ternlab.sweeps.progress.Source`).
+    """The source of further trials, and the pruner of running ones (`ternlab.sweeps.progress.Source`).
 
-    It keeps nothing that is not on the disk: made again after a crash, it goes on.
+    All its state is on disk, so it can be recreated after a crash.
 
     Args:
-        plan: as it is on the disk.
-        plan_file: where.
-        parts: of the plan.
+        plan: the plan as on disk.
+        plan_file: the plan file.
+        parts: the search definition in the plan.
         runs: folder of the runs.
-        compose: Hydra's composition, for settings that are taken from others (`${optim.lr}`).
+        compose: Hydra's composition, for settings that interpolate others (`${optim.lr}`).
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Searching:
         self._heard_all = False
 
     def more(self, progress: Progress, room: int) -> bool:
-        """Propose settings for `room` runs and write them into the plan; return whether there are any."""
+        """Propose settings for `room` runs and add them to the plan; return whether there are any."""
         tried = [self._tried(number, progress) for number in range(len(self._settings))]
         count = self._count(room, sum(one.outcome is Outcome.OPEN for one in tried))
         found = 0
@@ -68,12 +68,12 @@ class Searching:
         if found:
             self._write()
         elif count > 0:
-            # Nothing is left that was not tried.
+            # All settings have been tried.
             self.wanted = len(self._settings)
         return found > 0
 
     def behind(self, progress: Progress) -> set[str]:
-        """Return the unfinished runs of settings that have fallen behind, after writing them down as pruned."""
+        """Return the unfinished runs of settings that have fallen behind, after recording them as pruned."""
         if self._judge is None:
             return set()
         numbers = [number for number in range(len(self._settings)) if self._has_news(number, progress)]
@@ -99,7 +99,7 @@ class Searching:
         return count if settings.parallel is None else min(count, settings.parallel - unsettled)
 
     def _add_proposal(self, tried: list[Tried]) -> Point | None:
-        """Add the trials of one more setting to the planner; `None` when none is left that was not tried."""
+        """Add the trials of one more setting to the planner; `None` if all settings have been tried."""
         planner = self._planner_now()
         self._proposer = self._proposer or Proposer(self._space, self._parts.settings)
         for attempt in range(_ATTEMPTS):
@@ -127,7 +127,7 @@ class Searching:
             raise SettingsError(
                 "sweep",
                 value=self.plan.sweep_id,
-                rule="its settings are taken from one another, so new ones need the configuration",
+                rule="its settings interpolate one another, so new trials need the configuration",
                 instead=self.plan.command,
             )
         return self._compose(words)
@@ -145,7 +145,7 @@ class Searching:
         self._settings = _settings_of(self.plan)
 
     def _has_news(self, number: int, progress: Progress) -> bool:
-        """Return whether a setting is to be looked at: all of them at first, then those that train or have ended."""
+        """Return whether to check a setting: all at first, then those that are training or have ended."""
         if number in self._judged:
             return False
         runs = self._settings[number].runs
@@ -158,7 +158,7 @@ class Searching:
     def _may_stop(self, number: int, one: Tried, needed: set[str]) -> bool:
         """Return whether a setting that has fallen behind may be stopped.
 
-        Not in its last epoch, of which only the end is left, and not when another one needs it.
+        Not in its last epoch, and not if another run needs it.
         """
         runs = self._settings[number].runs
         return (
@@ -175,7 +175,7 @@ class Searching:
         if outcome is not Outcome.REACHED:
             return Tried(setting.point, outcome, by_epoch=self._objective.by_epoch(setting.runs))
         value = self._objective.final(setting.runs)
-        # Without a finite loss it has not diverged, but it is as bad.
+        # A non-finite metric without a divergence counts as equally bad.
         outcome = Outcome.DIVERGED if value is None else outcome
         self._reached[number] = Tried(setting.point, outcome, value, self._objective.by_epoch(setting.runs))
         return self._reached[number]

@@ -1,4 +1,4 @@
-"""Settings of a sweep, beside those of its trials."""
+"""Settings of a sweep, in addition to those of its trials."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ternlab.metrics.registry import VAL, lower_is_better, search_metrics
 from ternlab.sweeps.cluster import ClusterSettings
 from ternlab.sweeps.launchers import cluster_settings
 
-# Settings of `optuna` that are drawn before it learns (its own number); they need no result, so they are in the plan
+# Random settings of `optuna` before TPE starts (Optuna's default number). They need no results, so they are in the plan
 # from the start.
 FIRST = 10
 
@@ -23,15 +23,15 @@ class SearchSettings(Section):
     """Which points of the space are tried.
 
     Attributes:
-        name: `grid` (all), `random`, `optuna` (TPE), or `asha` (random points, of which only the best go on).
-        trials: settings to try, each with all its seeds; not for `grid`. A larger number goes on with the same search.
-        parallel: of `optuna`: settings that are proposed before the results of earlier ones are there (`None`: as many
-            as the launcher has room for).
-        metric: that is made as large as it can be (as small, for a loss): a validation metric, mean over seeds.
-        seed: of what is drawn.
-        pruner: of `optuna` and `random`: stop settings early that fall behind, `none`, `median` or `hyperband`.
+        name: `grid` (all), `random`, `optuna` (TPE), or `asha` (random points, of which only the best continue).
+        trials: number of settings to try, each with all its seeds; not for `grid`. Increase it to extend a search.
+        parallel: for `optuna`: number of settings proposed before earlier results are available (`None`: as many as
+            the launcher can run).
+        metric: validation metric to maximize (minimize, for a loss), as the mean over seeds.
+        seed: seed of the search.
+        pruner: for `optuna` and `random`: stops poor settings early; `none`, `median` or `hyperband`.
         min_epochs: epochs that every setting gets before it may be stopped early.
-        reduction_factor: of `asha` and `hyperband`: one of so many goes on at each rung.
+        reduction_factor: for `asha` and `hyperband`: one in this many settings continues at each rung.
     """
 
     name: Literal["grid", "random", "optuna", "asha"] = "grid"
@@ -48,33 +48,33 @@ class SearchSettings(Section):
     def _known(cls, metric: str) -> str:
         if metric not in search_metrics():
             raise SettingsError(
-                "search.metric", value=metric, rule="is no metric that a search may use",
+                "search.metric", value=metric, rule="is not a metric that a search can use",
                 instead=did_you_mean(metric, search_metrics()),
             )  # fmt: skip
         return metric
 
     @property
     def stops_early(self) -> bool:
-        """Whether settings that fall behind are stopped."""
+        """Whether settings that fall behind are stopped early."""
         return self.name == "asha" or self.pruner != "none"
 
     @property
     def direction(self) -> Literal["maximize", "minimize"]:
-        """Which way the metric is better."""
+        """The direction in which the metric is better."""
         return "minimize" if lower_is_better(self.metric) else "maximize"
 
 
 class SweepSettings(Section):
-    """How a plan is carried out.
+    """How to run a plan.
 
     Attributes:
-        sweep: id of a sweep to go on with as it was planned, whatever the configuration says by now.
+        sweep: ID of a sweep to resume as it was planned, whatever the current configuration.
         cluster: where trials run.
-        search: which trials there are.
-        dry_run: print the plan and start nothing.
-        wait: stay until all trials have ended; `false` (SLURM only) returns once they are submitted.
-        retries: how often a trial that has failed is started again.
-        allow_other_code: go on with a sweep that was planned by another commit or with other changes.
+        search: how trials are chosen.
+        dry_run: print the plan without starting anything.
+        wait: wait until all trials have ended; `false` (SLURM only) returns once they are submitted.
+        retries: how often a failed trial is restarted.
+        allow_other_code: resume a sweep that was planned by another commit or with other uncommitted changes.
     """
 
     sweep: str | None = None
@@ -89,10 +89,10 @@ class SweepSettings(Section):
 
 
 def sweep_settings(values: Mapping[str, Any]) -> SweepSettings:
-    """Return the settings of a sweep among those of a configuration.
+    """Return the sweep settings of a configuration.
 
     Raises:
-        SettingsError: an unknown key or a value outside its range.
+        SettingsError: a key is unknown or a value out of range.
     """
     own = {name: values[name] for name in SweepSettings.model_fields if name in values}
     whole = checked(SweepSettings, own)
@@ -101,20 +101,22 @@ def sweep_settings(values: Mapping[str, Any]) -> SweepSettings:
 
 
 def _check_search(search: SearchSettings) -> None:
-    """Refuse settings of a search that is another one."""
+    """Reject settings that belong to another kind of search."""
     if search.name == "grid" and search.trials is not None:
         raise SettingsError(
             "search.trials",
             value=search.trials,
-            rule="a grid tries every point",
+            rule="does not apply to a grid, which tries every point",
             instead=f"search=random search.trials={search.trials}, or leave it out",
         )
     if search.name != "grid" and search.trials is None:
         raise SettingsError(
-            "search.trials", rule=f"search={search.name} must know how many settings to try", instead="search.trials=20"
+            "search.trials",
+            rule=f"search={search.name} needs the number of settings to try",
+            instead="search.trials=20",
         )
     if search.pruner != "none" and search.name not in ("random", "optuna"):
-        why = "stops settings early by itself" if search.name == "asha" else "tries every point to its end"
+        why = "already stops settings early" if search.name == "asha" else "trains every point to the end"
         raise SettingsError(
             "search.pruner",
             value=search.pruner,

@@ -1,4 +1,4 @@
-"""The space of a sweep, from overrides in Hydra's own grammar."""
+"""The search space of a sweep, parsed from overrides in Hydra's grammar."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Axis:
     """One setting of the space.
 
     Attributes:
-        name: as it is typed (`optim.lr`, or a group: `quant`).
+        name: as typed (`optim.lr`, or a group: `quant`).
         values: plain values in the order in which they were typed.
         typed: each value as an override that can be pasted (`optim.lr=0.1`).
-        ordered: whether the values are a sequence of numbers (`range`) and no mere choices.
-        interval: in place of values.
+        ordered: whether the values are a numeric sequence (`range`) rather than choices.
+        interval: an interval instead of values.
     """
 
     name: str
@@ -45,26 +45,26 @@ class Axis:
         return len(self.values) if self.interval is None else self.interval.size
 
     def word(self, value: Any) -> str:
-        """Return a value as an override that can be pasted; it is read back as exactly this value."""
+        """Return a value as an override that can be pasted and parses to exactly this value."""
         return self.typed[self.place(value)] if self.interval is None else f"{self.name}={value!r}"
 
     def place(self, value: Any) -> int:
-        """Return which of the values this is."""
+        """Return the index of a value."""
         return self._places[repr(value)]
 
     @functools.cached_property
     def _places(self) -> dict[str, int]:
-        # By what is shown, since 1 and True are equal, and lists cannot be keys.
+        # Keyed by representation, since 1 and True are equal and lists are not hashable.
         return {repr(value): place for place, value in enumerate(self.values)}
 
 
 @dataclass(frozen=True)
 class Space:
-    """What a sweep tries.
+    """The search space of a sweep.
 
     Attributes:
-        fixed: overrides that all trials share, as they were typed.
-        axes: the settings that differ.
+        fixed: overrides that all trials share, as typed.
+        axes: the settings that vary.
     """
 
     fixed: tuple[str, ...]
@@ -82,11 +82,11 @@ class Space:
 
     @property
     def seeds(self) -> tuple[Any, ...]:
-        """Values of the axis `seed`; none when it has one value for all."""
+        """Values of the axis `seed`; empty if all trials share one seed."""
         return next((axis.values for axis in self.axes if is_seed(axis.name)), ())
 
     def searched(self) -> Space:
-        """Return the space without its seeds."""
+        """Return the space without the seed axis."""
         return Space(self.fixed, tuple(axis for axis in self.axes if not is_seed(axis.name)))
 
     def points(self) -> Iterator[Point]:
@@ -108,18 +108,19 @@ def space_of(
 
     Args:
         typed: the overrides of the command line.
-        default: the space that is taken when neither an axis is typed nor `params` has one.
-        params: the space of an experiment (`hydra.sweeper.params`); what is typed comes beside it, or in its place.
-        loader: of Hydra; knows the choices of a group, for `glob`.
-        intervals: whether the space is searched; a grid cannot go through an interval.
+        default: the space to use if neither the command line nor `params` has an axis.
+        params: the space of an experiment (`hydra.sweeper.params`); typed overrides extend or replace it.
+        loader: Hydra's configuration loader, which knows the choices of a group for `glob`.
+        intervals: whether intervals are allowed; a grid cannot enumerate one.
 
     Raises:
-        SettingsError: not Hydra's grammar, an axis without values, or an interval that is empty or in a grid.
+        SettingsError: an override is not in Hydra's grammar, an axis has no values, or an interval is empty or in a
+            grid.
     """
     overrides = _parsed(typed, loader)
     names = {override.key_or_group for override in overrides}
     overrides = [*(one for one in _parsed(params, loader) if one.key_or_group not in names), *overrides]
-    # A search takes seeds as repeats, so they alone are no space.
+    # A search treats seeds as repeats, so seeds alone are not a search space.
     searched = [one for one in overrides if one.is_sweep_override() and not (intervals and is_seed(one.key_or_group))]
     if not searched:
         overrides += [override for override in _parsed(default, loader) if override.key_or_group not in names]
@@ -128,7 +129,7 @@ def space_of(
     given = Counter(override.key_or_group for override in overrides)
     for axis in axes:
         if given[axis.name.lstrip("+")] > 1:
-            raise SettingsError(axis.name, rule="is given twice", instead=f"{axis.name}=a,b,c with all its values")
+            raise SettingsError(axis.name, rule="is given twice", instead=f"a single {axis.name}=a,b,c with all values")
     return Space(fixed, axes)
 
 
@@ -146,7 +147,7 @@ def _axis(override: Override, intervals: bool) -> Axis:
     if override.is_interval_sweep():
         return _interval_axis(name, override, intervals)
     try:
-        # Gone through once: `shuffle` has another order each time.
+        # Iterated only once: `shuffle` gives another order each time.
         values = list(override.sweep_iterator(transformer=Transformer.identity))
     except (HydraException, ValueError) as error:
         raise SettingsError(
@@ -154,15 +155,15 @@ def _axis(override: Override, intervals: bool) -> Axis:
         ) from None
     sweep: Any = override.value()
     if isinstance(sweep, Glob):
-        # Parts that choices are made of are no choices.
+        # Partial files (`_*.yaml`) are not choices.
         values = [value for value in values if not str(value).startswith("_")]
-    # By what is typed, so that a value that is given twice is one.
+    # Keyed by the typed text, so that a value given twice counts once.
     texts = {str(Transformer.encode(value)): value for value in values}
     if not texts:
         raise SettingsError(
             name,
             value=str(override.input_line).partition("=")[2],
-            rule="has no values, so there is no trial",
+            rule="has no values, so the sweep would have no trials",
             instead=f"{name}=a,b,c",
         )
     ordered = isinstance(sweep, RangeSweep) and not sweep.shuffle
@@ -176,28 +177,34 @@ def _interval_axis(name: str, override: Override, intervals: bool) -> Axis:
         raise SettingsError(
             name,
             value=value,
-            rule="is an interval, which a grid cannot go through",
+            rule="is an interval, which a grid cannot enumerate",
             instead=f"{name}=a,b,c, or '{name}=range(start,stop,step)', or search=random",
         )
     if is_seed(name):
         raise SettingsError(
-            name, value=value, rule="is repeated and not searched", instead=f"{name}=0,1,2, or {name}=range(0,5)"
+            name,
+            value=value,
+            rule="holds repeats, which are not searched",
+            instead=f"{name}=0,1,2, or {name}=range(0,5)",
         )
     sweep: Any = override.value()
     assert isinstance(sweep, IntervalSweep)
-    # Hydra makes both ends floats, and `int(interval(...))` makes them integers.
+    # Hydra converts both ends to floats; `int(interval(...))` converts them to integers.
     whole = type(sweep.start) is int
     interval = Interval(float(sweep.start or 0), float(sweep.end or 0), "log" in sweep.tags, whole)
     wrong = interval.wrong()
     if wrong:
         raise SettingsError(
-            name, value=value, rule=wrong, instead=f"'{name}=interval(0.1,0.2)', or tag(log,...) with a start above 0"
+            name,
+            value=value,
+            rule=wrong,
+            instead=f"'{name}=interval(0.1,0.2)', or 'tag(log,interval(...))' with a start above 0",
         )
     return Axis(name, (), (), interval=interval)
 
 
 def _plain(value: Any) -> Any:
-    """Return a value of Hydra's parser as YAML would give it."""
+    """Return a value of Hydra's parser as YAML would parse it."""
     if isinstance(value, QuotedString):
         return value.text
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Where each run of a sweep stands, told from its folder: any terminal can look, no server is asked."""
+"""The state of each run of a sweep, read from its directory; works from any terminal and needs no server."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ternlab.core.errors import StorageError
 from ternlab.runs.directory import RunDirectory, run_directory
 from ternlab.runs.record import Record, Status
 
-# Exit codes of a sweep: some trials are not finished; what carries them out has failed.
+# Exit codes of a sweep: some trials are not finished; SLURM or Ray has failed.
 SOME_FAILED = 3
 INFRASTRUCTURE = 4
 
 
 class State(StrEnum):
-    """What a run of a sweep is doing."""
+    """The state of a run of a sweep."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -35,16 +35,16 @@ _FINAL: dict[str | None, State] = {Status.FINISHED: State.FINISHED, Status.DIVER
 
 @dataclass(frozen=True)
 class Standing:
-    """One run as its folder shows it.
+    """One run, as read from its directory.
 
     Attributes:
-        run_id: of the run.
-        state: `stopped` is a run that was begun and that no process holds now; it goes on from its last checkpoint.
-            `pruned` is one that a search has stopped early, and that it does not go on with.
-        record: `None` before it was begun.
+        run_id: ID of the run.
+        state: `stopped` is a run that was started and that no process holds now; it resumes from its last checkpoint.
+            `pruned` is a run that a search has stopped early and does not resume.
+        record: `None` before the run has started.
         epoch: finished epochs.
-        epochs: of the whole run; 0 when it is not known.
-        last: the newest row of its metrics, empty before the first epoch's end.
+        epochs: epochs of the whole run; 0 if unknown.
+        last: the latest row of its metrics, empty before the end of the first epoch.
     """
 
     run_id: str
@@ -56,11 +56,11 @@ class Standing:
 
 
 def standing(runs: str | Path, run_id: str, pruned: Collection[str] = ()) -> Standing:
-    """Look at the folder of a run.
+    """Read the state of a run from its directory.
 
     Args:
         runs: folder of the runs.
-        run_id: of the run.
+        run_id: ID of the run.
         pruned: the runs that a search has stopped early (`Plan.pruned`).
     """
     directory = run_directory(runs, run_id)
@@ -79,13 +79,13 @@ def standing(runs: str | Path, run_id: str, pruned: Collection[str] = ()) -> Sta
 def _state(directory: RunDirectory, record: Record | None) -> State:
     status = (record or {}).get("status")
     if status in _FINAL:
-        # Whoever holds the lock now (the process that leaves, an export) changes nothing of that.
+        # This holds whoever has the lock now (the exiting process, an export).
         return _FINAL[status]
     if directory.lock().held():
         return State.RUNNING
     if record is None:
         return State.WAITING
-    # `running` without a process is a run that was killed.
+    # A run that is `running` without a process was killed.
     return State.FAILED if status == Status.FAILED else State.STOPPED
 
 

@@ -1,4 +1,4 @@
-"""Tables of a sweep: where it stands, what came of it, what failed."""
+"""Tables of a sweep: states, results and failures."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ Members = list[tuple[Trial, dict[str, Any]]]
 
 
 def look(plan: Plan, runs: Path) -> list[Standing]:
-    """Return where every run of the plan stands, needed ones first."""
+    """Return the state of every run of the plan, needed runs first."""
     return [standing(runs, run, plan.pruned) for run in plan.run_ids]
 
 
 def status_lines(plan: Plan, found: Iterable[Standing]) -> list[str]:
-    """Return a table with a row for each run: state, epoch, validation accuracy, degradation."""
+    """Return a table with one row per run: state, epoch, validation accuracy, degradation."""
     words = words_of(plan)
     rows = [("run", "state", "epoch", VAL, "degradation", "settings")]
     return aligned([*rows, *(cells(one, words[one.run_id]) for one in found)])
 
 
 def words_of(plan: Plan) -> dict[str, str]:
-    """Return what a table says of each run: the point of a trial, the role of a run that trials need."""
+    """Return the description of each run in a table: the point of a trial, the role of a needed run."""
     return {**plan.roles, **{trial.run_id: _words(trial.point) for trial in plan.trials}}
 
 
@@ -41,7 +41,7 @@ def cells(one: Standing, words: str) -> tuple[str, ...]:
     """Return the row of a run: id, state, epoch, validation accuracy, degradation, settings.
 
     Args:
-        one: where it stands.
+        one: its state.
         words: see `words_of`.
     """
     metrics = (one.record or {}).get("metrics") or {}
@@ -56,32 +56,32 @@ def cells(one: Standing, words: str) -> tuple[str, ...]:
 
 
 def summary_line(plan: Plan, found: Iterable[Standing]) -> str:
-    """Return how many runs are in each state, in one line."""
+    """Return the number of runs in each state, in one line."""
     counts = Counter(one.state for one in found)
     said = ", ".join(f"{counts[state]} {state}" for state in State if counts[state])
     return f"{plan.sweep_id}: {count_words(plan)} ({said})"
 
 
 def count_words(plan: Plan) -> str:
-    """Return how many trials a plan has and how many runs of each role they need, in words."""
+    """Return the number of trials of a plan, and of needed runs by role, as text."""
     roles = Counter({BASELINE: 0, **Counter(plan.roles.values())})
     return ", ".join([f"{len(plan.trials)} trials", *(f"{count} {role}s" for role, count in roles.items())])
 
 
 def result_lines(plan: Plan, runs: Path) -> list[str]:
-    """Return the settings with the mean over their seeds, least degradation first, and the command of the best.
+    """Return the settings with their means over seeds, least degradation first, and the command of the best setting.
 
-    Only settings of which all seeds are finished: others are not comparable. The best is chosen by a metric of
-    validation (`Plan.metric`); what is shown of the test images is no choice.
+    Only settings whose seeds are all finished are shown, since others are not comparable. The best setting is chosen by
+    a validation metric (`Plan.metric`), never by the test metrics shown.
     """
     settings = by_setting(plan.trials)
     groups = {words: found for words, trials in settings.items() if (found := _finished(trials, runs))}
     if not groups:
-        return ["no setting is finished with all its seeds" if plan.trials else "there is no trial"]
-    # Runs in full precision lose nothing and stand first.
+        return ["no setting has finished with all its seeds" if plan.trials else "there are no trials"]
+    # Full-precision runs have no degradation and come first.
     order = sorted(groups.items(), key=lambda entry: (_mean(entry[1], DEGRADATION), -_mean(entry[1], TEST)))
     names = (VAL, TEST, DEGRADATION)
-    rows = [("settings", "n", *(column for name in names for column in (name, "deviation")))]
+    rows = [("settings", "n", *(column for name in names for column in (name, "std")))]
     for words, members in order:
         row = [words or "(all)", str(len(members))]
         for name in names:
@@ -90,12 +90,12 @@ def result_lines(plan: Plan, runs: Path) -> list[str]:
     left_out = len(settings) - len(groups)
     lines = aligned(rows)
     if left_out:
-        lines.append(f"without {left_out} settings that were stopped early, failed or are not finished")
+        lines.append(f"not shown: {left_out} settings that were pruned, failed or are not finished")
     return [*lines, "", *_best_lines(groups.values(), plan.metric)]
 
 
 def _finished(trials: list[Trial], runs: Path) -> Members:
-    """Return the trials of a setting with their metrics, nothing when one of them is not finished."""
+    """Return the trials of a setting with their metrics; empty if one of them is not finished."""
     found = [(trial, standing(runs, trial.run_id)) for trial in trials]
     if not all(one.state == State.FINISHED for _, one in found):
         return []
@@ -105,23 +105,23 @@ def _finished(trials: list[Trial], runs: Path) -> Members:
 def _best_lines(groups: Iterable[Members], metric: str) -> list[str]:
     known = [members for members in groups if _values(members, metric)]
     if not known:
-        return ["no best setting: without validation images (data.val_fraction) there is no choice"]
+        return ["no best setting: choosing one needs validation images (data.val_fraction)"]
     way = -1 if lower_is_better(metric) else 1
     best = max(known, key=lambda members: way * _mean(members, metric))
-    return [f"best by {metric}, mean over seeds; one of its runs:", f"  {best[0][0].command}"]
+    return [f"best setting by mean {metric} over seeds; one of its runs:", f"  {best[0][0].command}"]
 
 
 def failure_lines(plan: Plan, runs: Path, sweep: Path, failed: dict[str, int]) -> list[str]:
-    """Return a table of the runs that ended without being finished: class, last words, where to read on.
+    """Return a table of the failed runs: kind of failure, error message, log file.
 
     Args:
-        plan: of the sweep.
+        plan: the sweep's plan.
         runs: folder of the runs.
-        sweep: folder of the sweep; holds what runs printed that could not even begin.
+        sweep: the sweep's folder; holds the output of runs that failed to start.
         failed: their exit codes.
     """
     about = words_of(plan)
-    rows = [("failed run", "class", "settings", "last words", "log")]
+    rows = [("failed run", "failure", "settings", "error", "log")]
     for run, code in failed.items():
         need, role = next(((need, role) for need, role in plan.needs.get(run, {}).items() if need in failed), ("", ""))
         if need and not output_file(sweep, run).is_file():
@@ -133,7 +133,7 @@ def failure_lines(plan: Plan, runs: Path, sweep: Path, failed: dict[str, int]) -
 
 
 def _last_words(run: Path, sweep: Path) -> tuple[str, Path]:
-    """Return why a run ended, in one line, and the file in which the rest stands."""
+    """Return why a run ended, in one line, and the file with the details."""
     log = run / "log.txt" if (run / "log.txt").is_file() else output_file(sweep, run.name)
     record = standing(run.parent, run.name).record or {}
     said = ((record.get("error") or {}).get("message") or "").splitlines()[:1]

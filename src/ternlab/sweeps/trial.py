@@ -1,4 +1,4 @@
-"""One run of a plan, in this process: `python -m ternlab.sweeps.trial PLAN RUN_ID [--threads=N] [--devices=N] ...`."""
+"""Train one run of a plan in this process: `python -m ternlab.sweeps.trial PLAN RUN_ID [--threads=N] ...`."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ def run_trial(
     accelerator: str | None = None,
     same_code: bool = False,
 ) -> int:
-    """Train a run of a plan to its end, or from where it was stopped, and return the exit code.
+    """Train or resume a run of a plan, and return the exit code.
 
-    What is `None` stays as the plan has it; none of it changes the run's identity.
+    Arguments that are `None` keep the plan's values; none of them changes the run's identity.
 
     Args:
         plan_file: `plan.json` of a sweep.
-        run: id of one of its runs.
-        threads: of torch, so that runs beside one another do not crowd the machine; what the plan says counts more.
-        devices: processes on each node.
-        nodes: on which it is trained together.
+        run: ID of one of its runs.
+        threads: torch threads, so that concurrent runs do not oversubscribe the machine; the plan takes precedence.
+        devices: processes per node.
+        nodes: number of nodes.
         accelerator: `cpu` or `gpu`.
-        same_code: refuse other code than the plan was made with, unless it allows that; for trials that import the code
-            long after the plan was made.
+        same_code: reject code other than the plan's, unless the plan allows it; for trials that import the code long
+            after the plan was made.
     """
     try:
         plan = read_plan(plan_file)
@@ -57,25 +57,25 @@ def run_trial(
         return int(error.exit_code)
     except KeyboardInterrupt:
         return int(ExitCode.INTERRUPTED)
-    except Exception:  # noqa: BLE001 - the last frame of the process
+    except Exception:  # noqa: BLE001 - the outermost handler of the process
         traceback.print_exc()
         return int(ExitCode.FAILED)
     return int(ExitCode.DONE)
 
 
 def check_code(planned: dict[str, Any] | None, now: dict[str, Any] | None) -> None:
-    """Refuse other code than that of a plan.
+    """Reject code other than the plan's.
 
     Raises:
-        SettingsError: it is other code; outside of git nobody can tell.
+        SettingsError: the code differs; outside of git this cannot be detected.
     """
     if planned is None or now is None or planned == now:
         return
     raise SettingsError(
         "code",
         value=_named(now),
-        rule=f"the sweep was begun by {_named(planned)}: its trials would differ in more than their settings",
-        instead="that code, or allow_other_code=true",
+        rule=f"the sweep was started by {_named(planned)}; its trials would differ in more than their settings",
+        instead="check out that code, or use allow_other_code=true",
     )
 
 
@@ -85,7 +85,7 @@ def _named(code: dict[str, Any]) -> str:
 
 
 def _command(plan: Plan, run: str, settings: Settings) -> str:
-    """Return what a person types for this run alone; for a baseline what any run says of its baseline."""
+    """Return the command that trains only this run; for a baseline, as any run records it for its baseline."""
     for trial in plan.trials:
         if trial.run_id == run:
             return trial.command
@@ -100,7 +100,7 @@ def _placed(settings: Settings, threads: int | None, place: dict[str, Any]) -> S
 
 
 def _grouped(settings: Settings, sweep: str) -> Settings:
-    """Return settings whose W&B run, and that of the baseline, stands among those of the sweep."""
+    """Return settings that put the W&B run, and its baseline's, in the W&B group of the sweep."""
     if settings.logger.name != "wandb" or settings.logger.group is not None:
         return settings
     return settings.model_copy(update={"logger": settings.logger.model_copy(update={"group": sweep})})

@@ -14,11 +14,11 @@ class EvaluateSettings(Section):
     """What to evaluate, and on which images.
 
     Attributes:
-        run: id of a run, a unique beginning or ending of it, or its folder; its final weights are evaluated.
-        ckpt_path: a checkpoint in a run's folder, in place of the final weights.
+        run: run ID, a unique prefix or suffix of it, or the run directory; its final weights are evaluated.
+        ckpt_path: a checkpoint in a run directory, instead of the final weights.
         split: `test` or `val`.
-        json_output: print one JSON object in place of the table (`json` in the configuration).
-        batch_size: images of one batch.
+        json_output: print one JSON object instead of the table (`json` in the configuration).
+        batch_size: images per batch.
     """
 
     run: str | None = None
@@ -31,5 +31,5 @@ class EvaluateSettings(Section):
     @model_validator(mode="after")
     def _one_source(self) -> EvaluateSettings:
         if (self.run is None) == (self.ckpt_path is None):
-            raise ValueError("give one of the two: run=ID or ckpt_path=FILE")
+            raise ValueError("set exactly one of run=ID or ckpt_path=FILE")
         return self

@@ -1,4 +1,4 @@
-"""Evaluating a trained network outside of a training."""
+"""Evaluates a trained network outside of training."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from ternlab.training.resume import load_checkpoint_weights
 
 
 def evaluate_run(directory: RunDirectory, checkpoint: Path | None, wanted: EvaluateSettings) -> dict[str, float]:
-    """Return loss and metrics of a run's network, in the arithmetic that its settings give here.
+    """Return loss and metrics of a run's network, in the precision that its settings give on this machine.
 
     Args:
         directory: the run.
-        checkpoint: evaluated in place of the final weights.
+        checkpoint: evaluated instead of the final weights.
         wanted: split and batch size.
 
     Raises:
-        SettingsError: weights, checkpoint or data cannot be used, or there are no images in the split.
+        SettingsError: weights, checkpoint or data cannot be used, or the split has no images.
     """
     settings = settings_without_start(directory)
     data_settings = settings.data.model_copy(update={"eval_batch_size": wanted.batch_size})
@@ -41,7 +41,7 @@ def evaluate_run(directory: RunDirectory, checkpoint: Path | None, wanted: Evalu
         load_trained(model, directory.weights_file)
     else:
         load_checkpoint_weights(model, checkpoint)
-    # On whatever this machine has: the run may have had other devices.
+    # On this machine's devices: the run may have had others.
     choice = choose(settings.trainer.model_copy(update={"accelerator": "auto", "devices": 1}))
     loader = data.test_dataloader() if wanted.split == "test" else data.val_dataloader()
     return measure(model, loader, choice).result(wanted.split)
@@ -49,7 +49,7 @@ def evaluate_run(directory: RunDirectory, checkpoint: Path | None, wanted: Evalu
 
 @torch.inference_mode()
 def measure(model: nn.Module, loader: Iterable[Any], choice: Choice) -> MetricSums:
-    """Return the sums of a network over the batches of `loader`, each images and labels."""
+    """Return the metric sums of a network over the batches (images and labels) of `loader`."""
     device = torch.device(choice.device)
     memory_format = torch.channels_last if choice.channels_last else torch.contiguous_format
     model.to(device).to(memory_format=memory_format).eval()

@@ -1,4 +1,4 @@
-"""From a finished run to a file, and the file's sizes into the run's record."""
+"""Exports a finished run to a file, and adds the file's sizes to the run's record."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _KEPT = (
 
 
 def export_run(directory: RunDirectory, wanted: ExportSettings) -> dict[str, float]:
-    """Write the file, and return its metrics (`export/...`), which the run's record then holds.
+    """Write the file, add its metrics (`export/...`) to the run's record, and return them.
 
     Raises:
         SettingsError: the run, the format or the data cannot be used; a package is not installed.
@@ -56,7 +56,7 @@ def export_run(directory: RunDirectory, wanted: ExportSettings) -> dict[str, flo
 
 
 def _make_folder(path: Path, wanted: ExportSettings) -> None:
-    """Make the folder in the run; one that was typed must be there, or it may have been mistyped."""
+    """Create the export folder in the run; a typed folder must exist, since it may be a typo."""
     if wanted.out is None:
         path.parent.mkdir(exist_ok=True)
     elif not path.parent.is_dir():
@@ -66,7 +66,7 @@ def _make_folder(path: Path, wanted: ExportSettings) -> None:
 
 
 def target(directory: RunDirectory, wanted: ExportSettings) -> Path:
-    """Return the file that is written."""
+    """Return the path of the file to write."""
     if wanted.out is not None:
         return Path(wanted.out).expanduser()
     return directory.path / "export" / wanted.file_name
@@ -75,13 +75,13 @@ def target(directory: RunDirectory, wanted: ExportSettings) -> Path:
 def write_state_dict(
     directory: RunDirectory, trained: Trained, wanted: StateDictSettings, path: Path
 ) -> dict[str, float]:
-    """Write the weights as the network computes with them, in float, and return the bytes of the file."""
+    """Write the effective weights in float, and return the bytes of the file."""
     save_weights(inference_network(trained.model).network, path)
     return {"export/state_dict_bytes": float(path.stat().st_size)}
 
 
 def write_packed(directory: RunDirectory, trained: Trained, wanted: PackedSettings, path: Path) -> dict[str, float]:
-    """Write a packed file, and return its bytes, its ratio and the bits of a weight.
+    """Write a packed file, and return its bytes, its ratio and its bits per weight.
 
     Raises:
         SettingsError: the run is in full precision.
@@ -108,7 +108,7 @@ def write_packed(directory: RunDirectory, trained: Trained, wanted: PackedSettin
 
 
 def write_onnx_file(directory: RunDirectory, trained: Trained, wanted: OnnxSettings, path: Path) -> dict[str, float]:
-    """Write an ONNX file, and return its bytes, with int8 activations its top-1 as well."""
+    """Write an ONNX file, and return its bytes; with int8 activations also its top-1."""
     # Deferred: optional packages.
     from ternlab.export.integer import with_integer_activations
     from ternlab.export.onnx_file import onnx_model, write_onnx
@@ -163,16 +163,16 @@ def _refuse_full_precision(trained: Trained, directory: RunDirectory) -> None:
         raise SettingsError(
             "format",
             value="packed",
-            rule=f"{directory.run_id} is in full precision and has no codes to pack",
+            rule=f"{directory.run_id} is a full-precision run, which has no codes to pack",
             instead="a quantized run, or format=state_dict or format=onnx",
         )
 
 
 def _keep(directory: RunDirectory, found: dict[str, float], path: Path, wanted: ExportSettings) -> None:
-    """Add what was found to the record of the run: the metrics are of the newest file, `exports` has every file."""
+    """Add the results to the run's record: the metrics are those of the latest file, `exports` lists every file."""
     options = wanted.model_dump(mode="json", exclude=set(ExportSettings.model_fields) - {"format"})
     if "export/int8_top1" in found:
-        # int8 kernels differ by CPU, and so may their results.
+        # int8 kernels differ between CPUs, and so may their results.
         options["measured_on"] = str(this_cpu())
     with directory.lock():
         record = directory.record() or {}

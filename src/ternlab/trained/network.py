@@ -18,9 +18,9 @@ class Trained:
     """A run's network.
 
     Attributes:
-        settings: of the run, without the files that its weights started from.
-        shape: what the data decide of the network.
-        model: with the final weights, its quantizers attached.
+        settings: settings of the run, without the files that its weights were initialized from.
+        shape: properties of the network that depend on the data.
+        model: the network with final weights and attached quantizers.
     """
 
     settings: Settings
@@ -29,7 +29,7 @@ class Trained:
 
 
 def settings_without_start(directory: RunDirectory) -> Settings:
-    """Return a run's settings without the files that its weights started from: all weights are loaded afterwards."""
+    """Return a run's settings without its initialization files, since all weights are loaded afterwards."""
     settings = directory.settings()
     return settings.model_copy(update={"model": settings.model.model_copy(update={"weights": None})})
 
@@ -39,10 +39,10 @@ def trained_network(directory: RunDirectory, data_dir: str) -> Trained:
 
     Args:
         directory: the run.
-        data_dir: folder of the data sets (`paths.data`); needed only where the record does not say the shape.
+        data_dir: folder of the data sets (`paths.data`); needed only if the record does not have the shape.
 
     Raises:
-        SettingsError: the weights are damaged or of another network.
+        SettingsError: the weights are damaged or belong to another network.
     """
     settings = settings_without_start(directory)
     settings = settings.model_copy(update={"paths": settings.paths.model_copy(update={"data": data_dir})})
@@ -53,7 +53,7 @@ def trained_network(directory: RunDirectory, data_dir: str) -> Trained:
 
 
 def shape_of_data(settings: Settings) -> Shape:
-    """Return what the data decide of the network; files are read only where the data set does not fix it.
+    """Return the properties of the network that depend on the data; reads files only if the data set does not fix them.
 
     Raises:
         SettingsError: the files are needed and cannot be used.
@@ -61,7 +61,7 @@ def shape_of_data(settings: Settings) -> Shape:
     known = known_shape(settings.data)
     if known is not None:
         return Shape(*known)
-    # Deferred: Lightning takes seconds to import, and most networks do without it.
+    # Deferred: Lightning takes seconds to import, and most networks do not need it.
     from ternlab.data.module import open_data
 
     data = open_data(settings.data, Path(settings.paths.data), settings.seed)

@@ -8,12 +8,12 @@ from ternlab.core.fields import Section
 
 
 class SummarizeSettings(Section):
-    """What a summary takes beside the settings of a training.
+    """Settings of a summary, in addition to those of a training.
 
     Attributes:
-        run: id of a run, a unique beginning or ending of it, or its folder; its final weights are summarized. `None`:
-            a freshly initialized network of the settings.
-        json_output: print one JSON object in place of the table (`json` in the configuration).
+        run: run ID, a unique prefix or suffix of it, or the run directory; its final weights are summarized. `None`:
+            a freshly initialized network with the given settings.
+        json_output: print one JSON object instead of the table (`json` in the configuration).
     """
 
     run: str | None = None

@@ -1,4 +1,4 @@
-"""Summaries of networks that settings describe, and of trained ones."""
+"""Summaries of networks, built from settings or trained."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ def summarize_settings(settings: Settings) -> Summary:
     """Return the summary of the network that a training with these settings would start from.
 
     It is freshly initialized, unless the settings name weights: `model.weights`, `quant.init_file` or `ckpt_path`. The
-    baseline, which training would start from with `quant.init=baseline`, is not looked for.
+    baseline, from which training starts with `quant.init=baseline`, is not used.
 
     Raises:
-        SettingsError: weights or data cannot be used, or the network cannot take the images.
+        SettingsError: weights or data cannot be used, or the network cannot process the images.
     """
     shape = shape_of_data(settings)
     start = settings.quant.init_file
     model = build_network(settings, shape, None if start is None else Path(start).expanduser())
     if settings.ckpt_path is not None:
-        # Deferred: Lightning takes seconds to import, and most summaries do without it.
+        # Deferred: Lightning takes seconds to import, and most summaries do not need it.
         from ternlab.training.resume import load_checkpoint_weights
 
         load_checkpoint_weights(model, Path(settings.ckpt_path).expanduser())
@@ -38,10 +38,10 @@ def summarize_run(directory: RunDirectory, data_dir: str) -> Summary:
 
     Args:
         directory: the run.
-        data_dir: folder of the data sets (`paths.data`); needed only where the record does not say the shape.
+        data_dir: folder of the data sets (`paths.data`); needed only if the record does not have the shape.
 
     Raises:
-        SettingsError: the weights are damaged or of another network.
+        SettingsError: the weights are damaged or belong to another network.
     """
     trained = trained_network(directory, data_dir)
     return _summary(trained.model, trained.shape)

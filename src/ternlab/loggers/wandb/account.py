@@ -1,4 +1,4 @@
-"""Whether this user can log in to W&B, told without asking W&B."""
+"""Checks whether this user can log in to W&B, without contacting W&B."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ternlab.settings.root import LoggerSettings
 
 
 def wandb_mode(chosen: LoggerSettings) -> str:
-    """Return `online` or `offline`: as set, as `WANDB_MODE` says, or by whether there is a key."""
+    """Return `online` or `offline`: from the settings, from `WANDB_MODE`, or by whether there is an API key."""
     if chosen.mode != "auto":
         return chosen.mode
     if os.environ.get("WANDB_MODE"):
@@ -21,17 +21,17 @@ def wandb_mode(chosen: LoggerSettings) -> str:
 
 
 def has_key() -> bool:
-    """Return whether a key is in the environment or in netrc, where `wandb login` puts it."""
+    """Return whether there is an API key in the environment or in netrc, where `wandb login` stores it."""
     given = ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE")
     return any(os.environ.get(name) for name in given) or _in_netrc()
 
 
 def require_key() -> None:
-    """Raise SettingsError when there is no key."""
+    """Raise SettingsError if there is no API key."""
     if not has_key():
         raise SettingsError(
             "WANDB_API_KEY",
-            rule="there is no key for W&B, neither in the environment nor from `wandb login`",
+            rule="there is no W&B API key, neither in the environment nor from `wandb login`",
             instead="wandb login, or WANDB_API_KEY=KEY in the environment (https://wandb.ai/authorize)",
         )
 

@@ -1,4 +1,4 @@
-"""The wandb package, imported when it is needed: that takes most of a second, and few commands need it."""
+"""The wandb package, imported on demand: the import takes most of a second, and few commands need it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from types import ModuleType
 
 
 def quiet_wandb() -> ModuleType:
-    """Return wandb, which prints nothing from then on.
+    """Return wandb, with its output silenced.
 
-    What it would print on a failure is advice to use its own `wandb sync`, which sends what W&B has kept and not what
-    the run's files hold.
+    On failure it would recommend its own `wandb sync`, which sends W&B's local files instead of the run's files.
     """
     import wandb
 

@@ -1,4 +1,4 @@
-"""The W&B workspace and report of a project, as code: what is looked at first when runs are there."""
+"""The W&B workspace and report of a project, created from code."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _NO_AXES = ("seed", "data", "model", "quant")
 
 @dataclass(frozen=True)
 class View:
-    """What the dashboard is of.
+    """The scope of a dashboard.
 
     Attributes:
-        entity, project: of W&B.
-        group: of the runs that are shown; `None` shows all.
+        entity, project: W&B entity and project.
+        group: W&B group of the runs to show; `None` shows all.
         axes: settings of the parallel coordinates.
     """
 
@@ -40,7 +40,7 @@ class View:
 
 
 def view_of(entity: str, project: str, plan: Plan | None, group: str | None) -> View:
-    """Return the view of a project, or of one sweep in it, with the settings that the sweep goes through."""
+    """Return the view of a project, or of one sweep in it, with the settings that the sweep varies."""
     if plan is None:
         return View(entity, project)
     names = dict.fromkeys(name.lstrip("+") for trial in plan.trials for name in trial.point)
@@ -49,7 +49,7 @@ def view_of(entity: str, project: str, plan: Plan | None, group: str | None) -> 
 
 
 def workspace_of(view: View) -> Any:
-    """Return the `wandb_workspaces.workspaces.Workspace` of a view; asks no server.
+    """Return the `wandb_workspaces.workspaces.Workspace` of a view; contacts no server.
 
     Raises:
         SettingsError: wandb-workspaces is not installed.
@@ -73,7 +73,7 @@ def workspace_of(view: View) -> Any:
 
 
 def report_of(view: View) -> Any:
-    """Return the `wandb_workspaces.reports.v2.Report` of a view; making it asks no server, sending it does.
+    """Return the `wandb_workspaces.reports.v2.Report` of a view; only sending it contacts a server.
 
     Raises:
         SettingsError: wandb-workspaces is not installed.
@@ -92,7 +92,7 @@ def report_of(view: View) -> Any:
 
 
 def sections_of(view: View) -> list[tuple[str, list[Any]]]:
-    """Return title and panels of each section; workspace and report have the same."""
+    """Return title and panels of each section, the same for workspace and report."""
     _, wr = _library()
     rule, kind = wr.Config("quant.name"), wr.Metric("JobType")
     lost = wr.SummaryMetric(DEGRADATION)
@@ -101,24 +101,24 @@ def sections_of(view: View) -> list[tuple[str, list[Any]]]:
     columns += [wr.ParallelCoordinatesPlotColumn(metric=lost, inverted=True)]
     return [
         (
-            "Degradation against the baseline, by quantizer",
+            "Degradation relative to the baseline, by quantizer",
             [
-                _bars(wr, "degradation of top-1, percentage points (mean, deviation)", DEGRADATION, rule),
+                _bars(wr, "degradation, top-1 (percentage points; mean, standard deviation)", DEGRADATION, rule),
                 _bars(wr, "test top-1, percent", TEST, rule),
                 _bars(wr, "compression", "compression/ratio", rule),
             ],
         ),
         (
-            "First threshold x learning rate",
+            "Initial threshold x learning rate",
             [
-                wr.MediaBrowser(title="heat map of the mean degradation (sweeps)", media_keys=["heat_map"]),
-                wr.ParallelCoordinatesPlot(title="settings and what came of them", columns=columns),
+                wr.MediaBrowser(title="heat map of mean degradation (sweeps)", media_keys=["heat_map"]),
+                wr.ParallelCoordinatesPlot(title="settings and results", columns=columns),
                 _scatter(wr, view.axes, lost),
                 wr.WeavePanelSummaryTable(table_name="settings"),
             ],
         ),
         (
-            "Quantized runs beside their baselines",
+            "Quantized runs and their baselines",
             [
                 _lines(wr, "validation top-1, percent", y=[VAL], groupby=kind),
                 _lines(wr, "validation top-1 by quantizer", y=[VAL], groupby=rule),
@@ -129,7 +129,7 @@ def sections_of(view: View) -> list[tuple[str, list[Any]]]:
         (
             "Training",
             [
-                _lines(wr, "codes that changed in the epoch", y=["quant/flip_ratio"]),
+                _lines(wr, "codes changed per epoch", y=["quant/flip_ratio"]),
                 _lines(wr, "sparsity", y=["quant/sparsity"]),
                 _lines(wr, "learning rate", y=["lr"]),
             ],
@@ -141,13 +141,13 @@ def as_json(workspace: Any) -> str:
     """Return a workspace as the JSON that W&B stores, after reading it back.
 
     Raises:
-        ValueError: W&B's own model does not take it.
+        ValueError: W&B's own model rejects it.
     """
     model = workspace._to_model()
     text: str = model.model_dump_json(by_alias=True, exclude_none=True)
     again = type(model).model_validate_json(text).model_dump_json(by_alias=True, exclude_none=True)
     if json.loads(again) != json.loads(text):
-        raise ValueError("the workspace reads back otherwise than it was written")
+        raise ValueError("the workspace changed when it was written and read back")
     return json.dumps(json.loads(text), indent=2) + "\n"
 
 
@@ -161,7 +161,7 @@ def _lines(wr: Any, title: str, **more: Any) -> Any:
 
 
 def _scatter(wr: Any, axes: Sequence[str], lost: Any) -> Any:
-    """Return degradation as colour over the first two axes, or against the only one."""
+    """Return degradation as colour over the first two axes, or against the only axis."""
     first, *others = (wr.Config(name) for name in axes)
     if not others:
         return wr.ScatterPlot(title="degradation", x=first, y=lost)
@@ -175,7 +175,7 @@ def _library() -> tuple[Any, Any]:
     except ImportError as error:
         raise SettingsError(
             "wandb-workspaces",
-            rule=f"is not installed, and makes the dashboard ({error})",
+            rule=f"is not installed but is needed to create the dashboard ({error})",
             instead="pip install 'wandb-workspaces>=0.4.13'",
         ) from None
     return workspaces, reports

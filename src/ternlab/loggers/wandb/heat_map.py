@@ -1,4 +1,4 @@
-"""A heat map as a picture, drawn with Pillow: W&B shows it, and so does any viewer without W&B."""
+"""A heat map as an image, drawn with Pillow; it can be viewed in W&B or in any image viewer."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from ternlab.reports.page.chart_data import ordered, reach_of
 _CELL = (104, 60)
 _LEFT, _TOP, _RIGHT, _BOTTOM = 120, 64, 24, 64
 _TEXT, _GREY = (32, 32, 32), (110, 110, 110)
-# Red where accuracy was lost, blue where it was gained.
+# Red: accuracy lost; blue: accuracy gained.
 _LOST, _GAINED = (202, 72, 44), (38, 112, 178)
 
 
 def heat_map_picture(heat: HeatMap) -> Image.Image:
-    """Return mean degradation over two settings, with the number of seeds behind each cell.
+    """Return an image of mean degradation over two settings, with the number of seeds per cell.
 
     Args:
-        heat: with at least one cell; cells that no run has stay white.
+        heat: a map with at least one cell; cells without runs stay white.
     """
     columns, rows = ordered(cell.x for cell in heat.cells), ordered(cell.y for cell in heat.cells)
     size = (_LEFT + len(columns) * _CELL[0] + _RIGHT, _TOP + len(rows) * _CELL[1] + _BOTTOM)
     picture = Image.new("RGB", (max(size[0], 560), size[1]), "white")
     draw = ImageDraw.Draw(picture)
-    _text(draw, (12, 20), "degradation of top-1 (percentage points), mean over seeds", 15, anchor="lm")
+    _text(draw, (12, 20), "degradation, top-1 (percentage points), mean over seeds", 15, anchor="lm")
     _text(draw, (12, 42), f"{heat.y} (down) x {heat.x} (across) {heat.words}".strip(), 12, _GREY, anchor="lm")
     means = [cell.group.degradation.mean or 0.0 for cell in heat.cells]
     for cell in heat.cells:
@@ -49,7 +49,7 @@ def _draw_cell(draw: ImageDraw.ImageDraw, cell: Cell, place: tuple[int, int], re
 
 
 def _colour(share: float) -> tuple[int, int, int]:
-    """Return white at 0, and full colour at -1 and 1."""
+    """Return white at 0 and full colour at -1 and 1."""
     full = _LOST if share > 0 else _GAINED
     red, green, blue = (round(255 + (part - 255) * min(1.0, abs(share))) for part in full)
     return red, green, blue

@@ -1,4 +1,4 @@
-"""A thread that copies a run to W&B while its files grow; training waits for it at its end alone, and not for long."""
+"""A thread that copies a run to W&B while it trains; training waits for it only at the end, and only briefly."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from ternlab.runs.directory import RunDirectory
 from ternlab.settings.root import Settings
 
 _log = logging.getLogger(__name__)
-# For all that is left when training has ended: opening, sending, and asking whether it has arrived.
+# Time for the rest after training has ended: opening, sending, and checking that everything has arrived.
 _CLOSE_SECONDS = 20.0
 
 
 class LiveSync:
     """Copies the rows of a run's files to W&B: online with a key, offline without.
 
-    What goes wrong ends in one warning, and nothing is sent from then on: `ternlab wandb sync` completes it.
+    On an error it logs one warning and sends nothing more; `ternlab wandb sync` completes the run.
 
     Args:
-        settings: of the run.
-        directory: its folder; rows from after its checkpoint are taken back already.
+        settings: settings of the run.
+        directory: the run directory; rows from after its checkpoint are already removed.
     """
 
     def __init__(self, settings: Settings, directory: RunDirectory) -> None:
-        # Here, since a process that is forked while a thread imports can hang.
+        # Imported here, since a process that is forked while a thread imports can hang.
         import wandb  # noqa: F401
 
         self._settings = settings
@@ -42,17 +42,17 @@ class LiveSync:
         self._thread.start()
 
     def notify(self) -> None:
-        """Say that the files have a new row; returns at once."""
+        """Signal that the files have a new row; returns at once."""
         self._wake.set()
 
     def close(self, metrics: Mapping[str, float], *, failed: bool) -> None:
-        """Pass on the results, and wait some seconds until all is sent."""
+        """Send the results, and wait some seconds for everything to be sent."""
         self._metrics, self._failed = metrics, failed
         self._ended.set()
         self._wake.set()
         self._thread.join(_CLOSE_SECONDS)
         if self._thread.is_alive():
-            self._warn(f"it has not answered {_CLOSE_SECONDS:.0f} s after the end")
+            self._warn(f"no response {_CLOSE_SECONDS:.0f} s after the end of training")
 
     def _follow(self) -> None:
         mode = wandb_mode(self._settings.logger)
@@ -70,16 +70,16 @@ class LiveSync:
         writer.send(history[writer.sent :])
         writer.finish(self._metrics, failed=self._failed)
         if server is not None:
-            # W&B gives rows up that the server refuses, and tells nobody.
+            # W&B silently drops rows that the server rejects.
             there = server.look(payload, wandb_id)
             if there is None or not there.is_whole(history, summary_of(self._metrics)):
-                raise RuntimeError("not all that was sent has arrived")
+                raise RuntimeError("some of the data sent did not arrive")
 
     def _guarded(self, action: Callable[[], None]) -> Callable[[], None]:
         def guarded() -> None:
             try:
                 action()
-            except Exception as error:  # noqa: BLE001 - whatever W&B raises, the run must go on
+            except Exception as error:  # noqa: BLE001 - whatever W&B raises, the run must continue
                 self._warn(" ".join(str(error).split()) or type(error).__name__)
 
         return guarded
@@ -87,7 +87,7 @@ class LiveSync:
     def _warn(self, reason: str) -> None:
         if self._warned.acquire(blocking=False):
             _log.warning(
-                "W&B does not have all of this run (%s). Its own files are whole. To send it later:\n"
+                "W&B does not have all data of this run (%s). The run's own files are complete. To send it later:\n"
                 "  ternlab wandb sync %s --runs %s",
                 reason,
                 self._directory.run_id,

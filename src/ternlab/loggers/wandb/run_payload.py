@@ -1,4 +1,4 @@
-"""What a run's W&B run holds: made from the run's own files, and under the names that they use."""
+"""The contents of a run's W&B run, made from the run's own files and with the same names."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from ternlab.runs.record import Record
 from ternlab.settings.load import config_of
 from ternlab.settings.root import Settings
 
-# Not metrics: where a row belongs, and what is the same in every epoch.
+# Not metrics: identifiers of a row, and values that are the same in every epoch.
 _NOT_OF_A_LAYER = ("epoch", "step", "layer", "weights")
 
 
 @dataclass(frozen=True)
 class RunPayload:
-    """What is known of a run before its first epoch.
+    """What is known about a run before its first epoch.
 
     Attributes:
-        run_id: id of the run, and of its W&B run.
-        project, entity, group: of W&B; without a group in the settings, the id of the baseline.
+        run_id: ID of the run and of its W&B run.
+        project, entity, group: as in W&B; the default group is the ID of the baseline.
         job_type: `baseline` or `quantized`.
         tags: those of the settings, then rule, model and data.
-        config: the resolved settings, and under `run` what the record says of the run itself.
+        config: the resolved settings, and under `run` the entries of the record about the run itself.
     """
 
     run_id: str
@@ -38,18 +38,18 @@ class RunPayload:
 
     @property
     def started(self) -> str | None:
-        """When the run was begun; with `force=true` another run has the same id and begins later."""
+        """When the run was started; with `force=true`, a later run can have the same ID."""
         found: str | None = self.config["run"]["started"]
         return found
 
 
 def run_payload(settings: Settings, directory: RunDirectory, group: str | None = None) -> RunPayload:
-    """Return what W&B is told of the run in `directory`.
+    """Return the data to send to W&B about the run in `directory`.
 
     Args:
-        settings: of the run.
-        directory: its folder.
-        group: of W&B when the settings have none; default: the id of the baseline.
+        settings: settings of the run.
+        directory: the run directory.
+        group: W&B group if the settings have none; default: the ID of the baseline.
     """
     record = directory.record() or {}
     chosen = settings.logger
@@ -70,11 +70,11 @@ def _about(record: Record) -> dict[str, Any]:
 
 
 def history_of(directory: RunDirectory, start: int = 0) -> list[Row]:
-    """Return a row for each finished epoch: that of `metrics.csv`, and those of `layers.csv` as `layers/<name>/...`.
+    """Return one row per finished epoch: that of `metrics.csv`, and those of `layers.csv` as `layers/<name>/...`.
 
     Args:
-        directory: of the run.
-        start: how many of the first rows to leave out.
+        directory: the run directory.
+        start: number of initial rows to skip.
     """
     epochs = read_table(directory.metrics_file)[start:]
     steps = {row["step"] for row in epochs}
@@ -88,12 +88,12 @@ def history_of(directory: RunDirectory, start: int = 0) -> list[Row]:
 
 
 def summary_of(metrics: Mapping[str, float | None]) -> dict[str, float]:
-    """Return the metrics that have a value; a run that diverged has others."""
+    """Return the metrics that have a value; a diverged run also has others."""
     return {name: value for name, value in metrics.items() if value is not None}
 
 
 def _numbers(row: Mapping[str, Any], prefix: str = "") -> Row:
-    """Return the cells that are not empty, as numbers."""
+    """Return the non-empty cells as numbers."""
     return {prefix + name: _number(text) for name, text in row.items() if text not in ("", None)}
 
 

@@ -1,4 +1,4 @@
-"""What W&B's server has of a run."""
+"""Reads what W&B's server has of a run."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _REQUEST_SECONDS = 10
 
 @dataclass(frozen=True)
 class There:
-    """A run at the server.
+    """A run on the server.
 
     Attributes:
-        rows: of its history.
-        config: as it was sent.
-        summary: the last values, and the results.
+        rows: rows of its history.
+        config: the configuration, as sent.
+        summary: the last values and the results.
     """
 
     rows: int
@@ -29,10 +29,10 @@ class There:
     summary: Mapping[str, Any]
 
     def is_of(self, payload: RunPayload, history: Sequence[Row]) -> bool:
-        """Return whether it is the beginning of this history, so that it can be gone on with.
+        """Return whether it is a prefix of this history, so that it can be continued.
 
-        It is not when it was made by an earlier run with the same settings (`force=true`), nor when rows are missing in
-        its midst: W&B's histories can only be added to.
+        It is not if it was made by an earlier run with the same settings (`force=true`), or if rows in between are
+        missing: W&B histories are append-only.
         """
         if (self.config.get("run") or {}).get("started") != payload.started:
             return False
@@ -40,24 +40,24 @@ class There:
         return last is None or not 0 < self.rows <= len(history) or history[self.rows - 1]["step"] == last
 
     def is_whole(self, history: Sequence[Row], summary: Mapping[str, float]) -> bool:
-        """Return whether nothing is missing."""
+        """Return whether it is complete."""
         return self.rows >= len(history) and all(self.summary.get(name) == value for name, value in summary.items())
 
 
 class Server:
-    """Asks W&B's server.
+    """Queries W&B's server.
 
     Raises:
-        Exception: whatever W&B raises when it cannot be reached or does not know the key.
+        Exception: whatever W&B raises if it cannot be reached or rejects the key.
     """
 
     def __init__(self) -> None:
         self._api = quiet_wandb().Api(timeout=_REQUEST_SECONDS)
 
     def look(self, payload: RunPayload, wandb_id: str) -> There | None:
-        """Return what is there under an id of a run's project, `None` when nothing is."""
+        """Return the run with this ID in the run's project, `None` if there is none."""
         owner = f"{payload.entity}/" if payload.entity else ""
-        self._api.flush()  # it would answer from what it was told before
+        self._api.flush()  # otherwise it would answer from its cache
         try:
             found = self._api.run(f"{owner}{payload.project}/{wandb_id}")
         except Exception as error:
@@ -67,9 +67,9 @@ class Server:
         return There(int(found.historyLineCount or 0), dict(found.config), dict(found.summary_metrics))
 
     def place(self, payload: RunPayload, history: Sequence[Row]) -> tuple[str, There | None]:
-        """Return the id under which a run is sent, and what is there already.
+        """Return the ID under which a run is sent, and the data already there.
 
-        It is the run's id; with a number when that one holds something else.
+        It is the run's ID, with a number appended if that ID holds something else.
         """
         for number in itertools.count(1):
             wandb_id = payload.run_id if number == 1 else f"{payload.run_id}-{number}"

@@ -1,4 +1,4 @@
-"""The W&B run of a whole sweep: its trials as a table, means over seeds, the heat map, the best setting."""
+"""The W&B run of a whole sweep: a table of trials, means over seeds, the heat map, the best setting."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ternlab.settings.root import LoggerSettings
 from ternlab.sweeps.plan import Plan
 
 _log = logging.getLogger(__name__)
-# A sweep has trained for minutes at least; its summary may take this long, and no longer.
+# Maximum time for the summary; a sweep takes at least minutes.
 _SECONDS = 60.0
 _SHOWN = (VAL, TEST, DEGRADATION)
 
@@ -32,12 +32,12 @@ Table = tuple[list[str], list[list[Any]]]
 
 @dataclass(frozen=True)
 class SweepSummary:
-    """What the W&B run of a sweep shows.
+    """The contents of the W&B run of a sweep.
 
     Attributes:
-        tables: head and rows by name: `trials`, and `settings` with the means over seeds, best first.
-        heat: the fullest heat map of the mean degradation, if two settings span one.
-        summary: numbers of trials by state, the best setting and its means.
+        tables: header and rows by name: `trials`, and `settings` with means over seeds, best first.
+        heat: the fullest heat map of mean degradation, if two settings span one.
+        summary: number of trials by state, the best setting and its means.
     """
 
     tables: Mapping[str, Table]
@@ -46,15 +46,15 @@ class SweepSummary:
 
 
 def summarize_sweep(plan: Plan, runs: Path, folder: Path) -> None:
-    """Send the summary of a sweep to W&B, or write it below `folder` when W&B is offline.
+    """Send the summary of a sweep to W&B, or write it to `folder` if W&B is offline.
 
-    Does nothing when no trial has `logger=wandb`. Never raises, and returns after a minute at most: what fails ends in
-    a warning. It may be called again; the W&B run has the id of the sweep.
+    Does nothing if no trial has `logger=wandb`. Never raises, and returns after a minute at most; failures are logged
+    as warnings. It may be called again; the W&B run has the ID of the sweep.
 
     Args:
-        plan: of the sweep.
+        plan: the sweep's plan.
         runs: folder of the runs.
-        folder: of the sweep.
+        folder: the sweep's folder.
     """
     failed: list[str] = []
 
@@ -71,8 +71,8 @@ def summarize_sweep(plan: Plan, runs: Path, folder: Path) -> None:
     thread.join(_SECONDS)
     if thread.is_alive() or failed:
         _log.warning(
-            "The sweep's summary is not at W&B (%s). To send it later:\n  ternlab wandb sync --sweep %s",
-            *(failed or [f"it has not answered within {_SECONDS:.0f} s"]),
+            "The sweep's summary was not sent to W&B (%s). To send it later:\n  ternlab wandb sync --sweep %s",
+            *(failed or [f"no response within {_SECONDS:.0f} s"]),
             folder,
         )
 
@@ -110,7 +110,7 @@ def send_summary(plan: Plan, runs: Path, folder: Path, mode: str | None = None) 
 
 
 def logger_of(plan: Plan) -> LoggerSettings | None:
-    """Return the logger of the first trial that has W&B, `None` when none has."""
+    """Return the logger of the first trial with W&B, `None` if there is none."""
     for trial in plan.trials:
         logger = plan.configs[trial.run_id].get("logger") or {}
         if logger.get("name") == "wandb":
@@ -119,7 +119,7 @@ def logger_of(plan: Plan) -> LoggerSettings | None:
 
 
 def summary_of_sweep(gathered: Gathered) -> SweepSummary:
-    """Return what the W&B run of a sweep shows, from its records."""
+    """Return the contents of the W&B run of a sweep, from its records."""
     groups = groups_of(gathered.runs, gathered.axes)
     maps = heat_maps(groups, gathered.axes)
     tables = {"trials": _trials(gathered)}
@@ -159,7 +159,7 @@ def _means(group: Group) -> list[float | None]:
 
 
 def _best(groups: Iterable[Group]) -> dict[str, Any]:
-    """Return the best setting; of several networks or data sets the first, since they do not compare."""
+    """Return the best setting; with several networks or data sets, that of the first, as they are not comparable."""
     for group in groups:
         numbers = zip((f"best/{name}" for name in _SHOWN), _means(group)[::2], strict=True)
         found = {name: value for name, value in numbers if value is not None}
@@ -168,5 +168,5 @@ def _best(groups: Iterable[Group]) -> dict[str, Any]:
 
 
 def _cell(value: Any) -> str | float | None:
-    """Return a value that is alike in all rows of a column: numbers stay numbers."""
+    """Return a value of a type that is consistent within a column: numbers stay numbers."""
     return value if value is None or (isinstance(value, int | float) and not isinstance(value, bool)) else str(value)

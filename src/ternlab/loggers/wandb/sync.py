@@ -1,4 +1,4 @@
-"""RunWriter runs that W&B does not have, or not whole: always from the runs' own files, never from what W&B has kept."""
+"""Send runs that are missing or incomplete at W&B: always from the runs' own files, never from W&B's local files."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from ternlab.runs.record import Record, Status
 
 
 class Did(StrEnum):
-    """What was done with a run."""
+    """The outcome for a run."""
 
     SENT = "sent"
     WOULD_SEND = "would be sent"
-    WHOLE = "is there already"
-    RUNNING = "is being trained"
+    WHOLE = "already complete"
+    RUNNING = "still training"
     FAILED = "failed"
 
 
 @dataclass(frozen=True)
 class Synced:
-    """What came of one run.
+    """The result for one run.
 
     Attributes:
-        run_id: of the run.
-        did: what was done.
-        rows: of the history that were missing.
-        why: it failed, in one line.
-        wandb_id: of the W&B run; it differs from the run's id when something else has that.
+        run_id: ID of the run.
+        did: the outcome.
+        rows: number of history rows that were missing.
+        why: the error, in one line.
+        wandb_id: ID of the W&B run; it differs from the run's ID if that is used by something else.
     """
 
     run_id: str
@@ -47,12 +47,12 @@ class Synced:
 
 
 def sync_run(server: Server, directory: RunDirectory, *, dry_run: bool = False, group: str | None = None) -> Synced:
-    """Send what W&B does not have of a run; does nothing when it has all.
+    """Send the missing data of a run; does nothing if W&B has all.
 
     Args:
-        server: W&B's.
-        directory: of the run.
-        dry_run: look and send nothing.
+        server: W&B's server.
+        directory: the run directory.
+        dry_run: check without sending.
         group: as in `run_payload`.
     """
     try:
@@ -77,12 +77,12 @@ def _sync(server: Server, directory: RunDirectory, dry_run: bool, group: str | N
     _send(payload, wandb_id, history, record)
     there = server.look(payload, wandb_id)
     if there is None or not there.is_whole(history, metrics):
-        return Synced(directory.run_id, Did.FAILED, why="W&B took it and does not have all of it", wandb_id=wandb_id)
+        return Synced(directory.run_id, Did.FAILED, why="W&B accepted the data but does not have all of it", wandb_id=wandb_id)
     return Synced(directory.run_id, Did.SENT, missing, wandb_id=wandb_id)
 
 
 def _send(payload: RunPayload, wandb_id: str, history: list[Row], record: Record) -> None:
-    # W&B's own files are of no use afterwards.
+    # W&B's local files are not needed afterwards.
     with tempfile.TemporaryDirectory(prefix="ternlab-wandb-") as folder:
         writer = RunWriter(payload, "online", Path(folder), wandb_id)
         writer.send(history[writer.sent :])
@@ -90,7 +90,7 @@ def _send(payload: RunPayload, wandb_id: str, history: list[Row], record: Record
 
 
 def mirrored_runs(runs: Path) -> tuple[list[RunDirectory], int]:
-    """Return the runs below a folder that were trained with `logger=wandb`, and the number of the others.
+    """Return the runs in a folder that were trained with `logger=wandb`, and the number of the others.
 
     Raises:
         SettingsError: there is no such folder.
@@ -108,6 +108,6 @@ def _mirrored(found: Iterable[RunDirectory]) -> Iterable[RunDirectory]:
             record, config = directory.record() or {}, directory.config()
         except (SettingsError, StorageError):
             continue
-        # A run that was moved aside by `force=true` has the id of the one that took its place.
+        # A run that was moved aside by `force=true` has the ID of the run that replaced it.
         if record.get("run_id") == directory.run_id and (config.get("logger") or {}).get("name") == "wandb":
             yield directory

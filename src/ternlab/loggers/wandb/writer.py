@@ -1,4 +1,4 @@
-"""One W&B run that is opened, given rows and a summary, and ended; what fails is raised to whoever called."""
+"""Writes one W&B run: opens it, sends rows and a summary, and finishes it; errors are raised to the caller."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ternlab.runs.metrics import Row
 
 INIT_SECONDS = 30
 FINISH_SECONDS = 10
-# Optimizer steps. W&B's own counter counts rows, and a run that was resumed elsewhere would have other numbers.
+# Optimizer steps. W&B's own step counts rows, which would differ for a run that was resumed elsewhere.
 STEP = "step"
 
 
@@ -23,39 +23,39 @@ class RunWriter:
     """A W&B run that is written to.
 
     Args:
-        payload: of the run.
+        payload: data of the run.
         mode: `online` or `offline`.
-        folder: where W&B keeps its own files; it is made.
-        wandb_id: of the W&B run.
+        folder: folder for W&B's local files; it is created.
+        wandb_id: ID of the W&B run.
 
     Attributes:
-        sent: how many rows of the history were sent, by this run or by those before it.
+        sent: number of history rows sent so far, also by earlier processes.
     """
 
     def __init__(self, payload: RunPayload, mode: str, folder: Path, wandb_id: str) -> None:
         self._run = open_run(payload, mode, folder, wandb_id)
-        # Rows are added in their order, so the server has the first ones.
+        # Rows are appended in order, so the server has the first ones.
         self.sent: int = self._run.starting_step
         define_metrics(self._run)
 
     def send(self, rows: Iterable[Row]) -> None:
-        """Send the rows that come after those that were sent."""
+        """Send the rows that have not been sent yet."""
         for row in rows:
             self._run.log(row)
             self.sent += 1
 
     def finish(self, metrics: Mapping[str, float | None], *, failed: bool) -> None:
-        """Set the summary, and wait until all is sent.
+        """Set the summary, and wait until everything is sent.
 
         Raises:
-            TimeoutError: it is not sent in time.
+            TimeoutError: it was not sent in time.
         """
         self._run.summary.update(summary_of(metrics))
         self._run.finish(exit_code=int(failed))
 
 
 def open_run(payload: RunPayload, mode: str, folder: Path, wandb_id: str) -> Any:
-    """Return a new W&B run, or one that is there already and is gone on with."""
+    """Return a new W&B run, or resume an existing one."""
     wandb = quiet_wandb()
     folder.mkdir(parents=True, exist_ok=True)
     return wandb.init(
@@ -77,7 +77,7 @@ def open_run(payload: RunPayload, mode: str, folder: Path, wandb_id: str) -> Any
             init_timeout=INIT_SECONDS,
             finish_timeout=FINISH_SECONDS,
             finish_timeout_raises=True,
-            # What is sent is what the run's own files say, wherever it is sent from; not this machine and this process.
+            # Only the contents of the run's files are sent, not data about this machine and process.
             x_disable_stats=True,
             x_disable_meta=True,
             x_disable_machine_info=True,
@@ -89,7 +89,7 @@ def open_run(payload: RunPayload, mode: str, folder: Path, wandb_id: str) -> Any
 
 
 def define_metrics(run: Any) -> None:
-    """Make the optimizer's steps the horizontal axis of all metrics, and say which way is better."""
+    """Make optimizer steps the x axis of all metrics, and set the direction in which each is better."""
     run.define_metric(STEP, hidden=True)
     run.define_metric("epoch", step_metric=STEP, hidden=True)
     run.define_metric("*", step_metric=STEP)
@@ -100,12 +100,12 @@ def define_metrics(run: Any) -> None:
 
 
 def _set_goal(run: Any, name: str, better: str) -> None:
-    """Say which way a metric is better.
+    """Set the direction in which a metric is better.
 
-    W&B's records have a field for it that `define_metric` no longer has. Its `summary="max"` would do so too, but then
-    the summary has the best epoch, and under another name; what counts is the last.
+    W&B's records have a field for it that `define_metric` no longer exposes. `summary="max"` would set it too, but the
+    summary would then hold the best epoch, under another name, instead of the last.
     """
-    # Not public: another version of W&B may have it elsewhere, and then goes without.
+    # Not a public API: if another version of W&B has it elsewhere, the direction is not set.
     with contextlib.suppress(Exception):
         from wandb.proto.wandb_internal_pb2 import MetricRecord
 

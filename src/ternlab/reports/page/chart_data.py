@@ -13,7 +13,7 @@ from ternlab.reports.seed_groups import CHOICE, Group, HeatMap, pareto_front, sh
 
 Row = dict[str, Any]
 
-# Axes of the parallel coordinates that are no settings.
+# Axes of the parallel coordinates that are not settings.
 VALIDATION = "validation (%)"
 LOSS = "degradation (points)"
 MOST_AXES = 6
@@ -30,7 +30,7 @@ _MOST_TICKS = 6
 
 
 def group_rows(groups: Sequence[Group]) -> list[Row]:
-    """Return a row for each group that is drawn, best first: mean degradation, interval, size, Pareto front."""
+    """Return one row per plotted group, best first: mean degradation, interval, size, Pareto front."""
     front, aside = pareto_front(groups), beside_one_another(groups)
     return [
         {
@@ -51,7 +51,7 @@ def group_rows(groups: Sequence[Group]) -> list[Row]:
 
 
 def point_rows(groups: Sequence[Group]) -> list[Row]:
-    """Return a row for each finished quantized run."""
+    """Return one row per finished quantized run."""
     aside = beside_one_another(groups)
     return [
         {
@@ -71,7 +71,7 @@ def point_rows(groups: Sequence[Group]) -> list[Row]:
 
 
 def reference_rows(groups: Iterable[Group]) -> list[Row]:
-    """Return a row for each network in full precision: no degradation, at its own size."""
+    """Return one row per full-precision network: no degradation, at its own size."""
     found: dict[tuple[str, str], Row] = {}
     for group in groups:
         size = group.first.metrics.get("size/float_bytes")
@@ -83,10 +83,10 @@ def reference_rows(groups: Iterable[Group]) -> list[Row]:
 
 
 def beside_one_another(groups: Iterable[Group]) -> dict[str, float]:
-    """Return by which factor groups are moved, so that those of one size do not hide one another: a few percent.
+    """Return the factors, of a few percent, by which groups of equal size are shifted so that they do not overlap.
 
-    They stand in the order of their names: in that of their degradation they would seem to grow with it. Groups that
-    are not among the best of their size are left out.
+    Groups are ordered by name: ordered by degradation, they would seem to grow with it. Groups that are not among the
+    best of their size are left out.
     """
     by_size: dict[float | None, list[Group]] = {}
     for group in groups:
@@ -100,7 +100,7 @@ def beside_one_another(groups: Iterable[Group]) -> dict[str, float]:
 
 
 def cell_rows(maps: Sequence[HeatMap]) -> list[Row]:
-    """Return a row for each cell; `map` is the number of its heat map."""
+    """Return one row per cell; `map` is the number of its heat map."""
     return [
         {
             "map": place,
@@ -116,12 +116,12 @@ def cell_rows(maps: Sequence[HeatMap]) -> list[Row]:
 
 
 def reach_of(values: Iterable[float]) -> float:
-    """Return the largest magnitude, at least a tenth of a point: the strongest colour of a map around 0."""
+    """Return the largest magnitude, at least a tenth of a point, as the limit of the colour scale around 0."""
     return max((abs(value) for value in values), default=0.1) or 0.1
 
 
 def ordered(values: Iterable[Any]) -> list[str]:
-    """Return different values as they are written, numbers by their size."""
+    """Return the distinct values as displayed, numbers in numerical order."""
     found = {shown_value(value): value for value in values}
     return sorted(found, key=lambda text: _order(found[text]))
 
@@ -131,8 +131,8 @@ def line_rows(runs: Sequence[Run], words: dict[str, str], axes: Sequence[str]) -
 
     Args:
         runs: finished quantized runs.
-        words: settings of each run's group, by its id.
-        axes: settings; validation and degradation come behind them.
+        words: settings of each run's group, by run ID.
+        axes: settings; validation accuracy and degradation follow them.
     """
     lines: list[Row] = []
     ticks: list[Row] = []
@@ -157,7 +157,7 @@ def line_rows(runs: Sequence[Run], words: dict[str, str], axes: Sequence[str]) -
 
 
 def _heads(names: Sequence[str]) -> dict[str, str]:
-    """Return names without the groups that they are in, where they stay different."""
+    """Return names without their group prefix, if they remain distinct."""
     heads = {name: name.lstrip("+").removeprefix("quant.").removeprefix("optim.") for name in names}
     return heads if len(set(heads.values())) == len(heads) else {name: name for name in names}
 
@@ -168,17 +168,17 @@ def seeds_of(group: Group) -> str:
 
 
 def interval(low: float | None, high: float | None) -> str:
-    """Return an interval of percentage points, or why there is none."""
-    return "none: one seed" if low is None or high is None else f"{points(low)} to {points(high)}"
+    """Return an interval in percentage points, or why there is none."""
+    return "none (one seed)" if low is None or high is None else f"{points(low)} to {points(high)}"
 
 
 def points(value: float | None) -> str:
-    """Return percentage points with their sign, two decimals."""
+    """Return percentage points with a sign and two decimals."""
     return format_value(DEGRADATION, value).replace("-", "\N{MINUS SIGN}")
 
 
 def kilobytes(size: float) -> str:
-    """Return bytes in a unit of thousands, three digits or more."""
+    """Return bytes in kB or MB, with three digits or more."""
     return f"{size / 1e6:.2f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
 
 

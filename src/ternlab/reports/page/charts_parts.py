@@ -1,4 +1,4 @@
-"""What the charts are made of: their class, encodings and axes that they share."""
+"""Building blocks of the charts: their class, and shared encodings and axes."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Chart:
     """A chart without its data.
 
     Attributes:
-        name: of its place in the page, and of its files.
-        label: what it shows, for those who do not see it.
+        name: name of its placeholder in the page, and of its files.
+        label: text alternative.
         spec: Vega-Lite; its data are named, and filled in once for all charts of the page.
-        data: the names of these data; the first is what the chart is about.
-        series: the longest name in the legend, in letters; 0 without a legend.
+        data: the names of these data; the first is the chart's main data.
+        series: length of the longest name in the legend, in characters; 0 without a legend.
     """
 
     name: str
@@ -41,20 +41,20 @@ def vega_lite_version() -> str:
 
 
 def named(name: str) -> Any:
-    """Return a chart over the data of a name, which are filled in later."""
+    """Return a chart of named data, which are filled in later."""
     return alt.Chart(alt.NamedData(name))
 
 
 def sized(chart: Any, height: int) -> Spec:
-    """Return the Vega-Lite of a chart as wide as its place."""
-    # Altair's own configuration would take the place of the page's.
+    """Return the Vega-Lite spec of a chart as wide as its placeholder."""
+    # Altair's own configuration would replace the page's.
     spec: Spec = chart.properties(width="container", height=height).to_dict()
     return {key: value for key, value in spec.items() if key != "config"}
 
 
 def coloured(field: str, series: list[str]) -> Any:
-    """Return colours of series in their order; the title of the legend says nothing that the page does not."""
-    # Without `sort`: Vega-Lite would write the names into an expression, which some letters break.
+    """Return colours of series in their order, without a legend title, which would repeat the page's text."""
+    # Without `sort`: Vega-Lite would write the names into an expression, which some characters break.
     return alt.Color(f"{field}:N", title=None, scale=alt.Scale(domain=series))
 
 
@@ -65,13 +65,13 @@ def shaped(field: str, series: list[str]) -> Any:
 
 
 def tip(field: str, title: str, form: str | None = None) -> Any:
-    """Return a line of what is shown under the pointer; with a format it is a number."""
+    """Return a line of a tooltip; with a format it is a number."""
     kind = "Q" if form else "N"
     return alt.Tooltip(f"{field}:{kind}", title=title, **({"format": form} if form else {}))
 
 
 def signed_axis(**more: Any) -> Any:
-    """Return an axis of percentage points, with their sign."""
+    """Return an axis of signed percentage points."""
     return alt.Axis(format="+.2~f", tickCount=7, labelExpr=SIGNED, **more)
 
 
@@ -81,5 +81,5 @@ def name_axis(**more: Any) -> Any:
 
 
 def longest(series: list[str]) -> int:
-    """Return the letters of the longest name."""
+    """Return the length of the longest name."""
     return max((len(name) for name in series), default=0)

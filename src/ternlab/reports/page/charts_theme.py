@@ -1,10 +1,10 @@
-"""How charts look: one set of names for colours, filled in by the page's style sheet or by the paper's values."""
+"""The theme of the charts: one set of colour names, defined by the page's style sheet or by the values for paper."""
 
 from __future__ import annotations
 
 from typing import Any
 
-# Okabe and Ito's colours, which people with any kind of colour vision tell apart; the seventh is grey for black.
+# The Okabe-Ito colour-blind-safe palette, with grey instead of black as the seventh colour.
 PAPER = {
     "c0": "#0072B2",
     "c1": "#D55E00",
@@ -35,18 +35,18 @@ DARK = {
     "sheet": "#15191e",
 }
 COLOURS = 7
-# Colour and shape change together; their numbers have no common divisor, so 35 series differ.
+# Colour and shape change together; their counts are coprime, so 35 series are distinct.
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross")
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 PAPER_FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
 
-# Blue: the quantized network is better; orange: it is worse; told apart with any kind of colour vision.
+# Blue: the quantized network is better; orange: it is worse. Colour-blind safe.
 DIVERGING = "blueorange"
 
 
 def page_config() -> dict[str, Any]:
-    """Return Vega's configuration with colours that the page's style sheet decides, also while it is printed."""
-    # The figure around a chart says what it shows; thousands of marks that each say it would be read aloud.
+    """Return Vega's configuration with colours from the page's style sheet, also for printing."""
+    # The figure around a chart has the label; with one on each mark, screen readers would read thousands aloud.
     return {**_config({name: f"var(--{name})" for name in PAPER}, FONT), "aria": False}
 
 
@@ -87,7 +87,7 @@ def _config(colour: dict[str, str], font: str) -> dict[str, Any]:
             "baseline": {"color": colour["soft"], "strokeWidth": 1.5, "strokeDash": [5, 3]},
             "reference": {"color": colour["soft"], "size": 90, "opacity": 1},
             "curve": {"strokeWidth": 1.6, "opacity": 0.85},
-            # Not seen, but felt by the pointer; the page shows the one that is pointed at.
+            # Invisible, but reacts to the pointer; the page highlights the one under it.
             "hit": {"opacity": 0, "strokeWidth": 9, "color": colour["ink"]},
             "spot": {"opacity": 0, "size": 90, "color": colour["ink"]},
             "cell": {"stroke": colour["sheet"], "strokeWidth": 2},

@@ -1,4 +1,4 @@
-"""Charts of the training: curves over their baselines, layers over the epochs, weights with their thresholds."""
+"""Training charts: curves of runs and baselines, layer statistics by epoch, weight histograms with thresholds."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from ternlab.reports.page.charts_theme import COLOURS
 
 LAYER_QUANTITIES = {
     "sparsity": ("zeros (percent of the layer's codes)", "share of zeros"),
-    "threshold": ("threshold (unit of the weights)", "threshold"),
-    "scale": ("scale (unit of the weights)", "scale"),
+    "threshold": ("threshold (in units of the weights)", "threshold"),
+    "scale": ("scale (in units of the weights)", "scale"),
 }
 CURVE_NAMES = {
     VAL: "validation top-1 (percent)",
@@ -25,17 +25,17 @@ CODES = ("-1", "0", "+1", "no zero")
 
 
 def curve_chart(quantity: str, series: list[str], epochs: int, *, baselines: bool) -> Chart:
-    """Return curves over the epochs; baselines are dashed.
+    """Return curves by epoch; baselines are dashed.
 
     Args:
         quantity: a key of `CURVE_NAMES`.
         series: settings, or rules, in the order of their colours.
-        epochs: of the longest curve.
-        baselines: whether there are any.
+        epochs: epochs of the longest curve.
+        baselines: whether there are baselines.
     """
     x = alt.X("epoch:Q", title="epoch", axis=_epochs(epochs))
     y = alt.Y("value:Q", title=CURVE_NAMES[quantity], scale=alt.Scale(zero=False))
-    # Inside of an expression a slash divides.
+    # In an expression, a slash would be a division.
     base = named("curves").transform_calculate(value=f"datum['{quantity}']").transform_filter("isValid(datum.value)")
     base = base.encode(x=x, y=y, detail="run:N")
     tips = [tip("group", "settings"), tip("seed", "seed"), tip("epoch", "epoch", "d")]
@@ -49,17 +49,17 @@ def curve_chart(quantity: str, series: list[str], epochs: int, *, baselines: boo
     )
     hit = base.mark_line(style="hit").encode(tooltip=tips[:2] + tips[-1:])
     spots = base.mark_point(style="spot").encode(tooltip=tips)
-    label = f"Training curves: {CURVE_NAMES[quantity]} against the epoch, quantized runs and dashed their baselines."
-    # A layer without rows would have Vega warn of an axis without extent.
+    label = f"Training curves: {CURVE_NAMES[quantity]} by epoch; quantized runs solid, their baselines dashed."
+    # A layer without rows would make Vega warn about an axis without extent.
     layers = [*([below] if baselines else []), *([lines] if series else []), hit, spots]
     return Chart("curves", label, sized(alt.layer(*layers), 340), ("curves",), longest(series))
 
 
 def layer_chart(quantity: str, epochs: int) -> Chart:
-    """Return a quantity of every layer of one run over the epochs; layers are coloured from first to last."""
+    """Return a quantity of every layer of one run by epoch; layers are coloured from first to last."""
     title, short = LAYER_QUANTITIES[quantity]
     form = ".1f" if quantity == "sparsity" else ".4~f"
-    # From dark violet to orange: yellow is not seen on white, nor black on a dark page.
+    # From dark violet to orange: yellow is invisible on white, and black on a dark page.
     scale = alt.Scale(range=["#7b4fb5", "#3a86c8", "#2a9d7c", "#d9822b"], type="linear")
     base = named("layers").transform_calculate(value=f"datum['{quantity}']").transform_filter("isValid(datum.value)")
     base = base.encode(
@@ -70,7 +70,7 @@ def layer_chart(quantity: str, epochs: int) -> Chart:
             tip("layer", "layer"),
             tip("epoch", "epoch", "d"),
             tip("value", short, form),
-            tip("d", "threshold in deviations", ".3f"),
+            tip("d", "threshold (standard deviations)", ".3f"),
         ],
     )
     colour = alt.Color(
@@ -81,18 +81,18 @@ def layer_chart(quantity: str, epochs: int) -> Chart:
     lines = base.mark_line(style="curve", point=epochs == 1).encode(color=colour)
     hit = base.mark_line(style="hit").encode(tooltip=[tip("layer", "layer")])
     spots = base.mark_point(style="spot")
-    label = f"{short.capitalize()} of every quantized layer of one run against the epoch."
+    label = f"{short.capitalize()} of every quantized layer of one run, by epoch."
     return Chart(f"layers-{quantity}", label, sized(alt.layer(lines, hit, spots), 250), ("layers",))
 
 
 def histogram_chart() -> Chart:
-    """Return the histogram of one layer's latent weights, coloured by the code, with its thresholds."""
+    """Return the histogram of one layer's latent weights, coloured by code, with its thresholds."""
     codes = list(CODES)
     x = alt.X("low:Q", bin="binned", title=None, axis=alt.Axis(grid=False, tickCount=4, format="~g"))
     tips = [
         tip("layer", "layer"),
         tip("from", "weights from"),
-        tip("percent", "percent of the weights", ".2f"),
+        tip("percent", "percent of weights", ".2f"),
         tip("code", "code"),
     ]
     bars = (
@@ -110,19 +110,19 @@ def histogram_chart() -> Chart:
     rules = rules.transform_aggregate(at="min(below)", to="max(above)")
     below = rules.mark_rule(style="threshold").encode(x="at:Q")
     above = rules.mark_rule(style="threshold").encode(x="to:Q")
-    label = "Histogram of a layer's latent weights; dashed lines are the thresholds between which the code is zero."
+    label = "Histogram of a layer's latent weights; between the dashed lines, the thresholds, the code is zero."
     return Chart("weights", label, sized(alt.layer(bars, below, above), 120), ("bins",))
 
 
 def _dashed(series: list[str]) -> Any:
-    """Return solid lines, and others where the colours begin again; no one is dashed as baselines are."""
+    """Return line styles: solid, then other patterns once the colours repeat; none is dashed like the baselines."""
     patterns = [[1, 0], [2, 2], [10, 2, 2, 2]]
     used = [patterns[place // COLOURS % len(patterns)] for place in range(len(series))]
     return alt.StrokeDash("line:N", title=None, scale=alt.Scale(domain=series, range=used))
 
 
 def _epochs(last: int) -> Any:
-    """Return an axis with up to six whole epochs; Vega would write halves, rounded."""
+    """Return an axis with up to six integer epochs; Vega would label rounded halves."""
     step = max(1, -(-last // 6))
     step = next(nice * 10**power for power in range(9) for nice in (1, 2, 5) if nice * 10**power >= step)
     return alt.Axis(

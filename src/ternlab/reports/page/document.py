@@ -1,4 +1,4 @@
-"""One HTML file with everything inside: nothing is fetched, and nothing can be."""
+"""A self-contained HTML file: it loads nothing from the network, and cannot."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def page(gathered: Gathered, groups: Sequence[Group], drawing: Drawing) -> str:
     """Return the whole page.
 
     Args:
-        gathered: what it is about.
-        groups: of the finished quantized runs.
+        gathered: the runs of the report.
+        groups: groups of the finished quantized runs.
         drawing: the charts and their data.
     """
     vega, program = _vega(), _program()
@@ -47,7 +47,7 @@ def page(gathered: Gathered, groups: Sequence[Group], drawing: Drawing) -> str:
         "VERSION": __version__,
     }
     text = Template(_read("page.html")).substitute(parts)
-    # Half of a pair (of a file name that is no UTF-8) cannot be written; JSON has the same escape for it.
+    # A lone surrogate (from a file name that is not UTF-8) cannot be encoded; JSON has the same escape for it.
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -66,12 +66,12 @@ def _vega() -> str:
 
 
 def _program() -> str:
-    # One scope: the files share names, and none of them leaks into Vega's.
+    # One scope: the files share names, and none of them leaks into Vega's scope.
     return _closed("(() => {\n" + "\n".join(_read(name) for name in _PROGRAM) + "})();")
 
 
 def _closed(script: str) -> str:
-    """Return a script in which no text can be taken for the end of its element."""
+    """Return a script in which no text can be mistaken for the end of its element."""
     return script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 

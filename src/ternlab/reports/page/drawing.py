@@ -1,4 +1,4 @@
-"""All charts of a report with their data: what can be drawn of the runs, and what is said where nothing can."""
+"""All charts of a report with their data, and the notes on what is not shown."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from ternlab.reports.seed_groups import Group, HeatMap, heat_maps, words_of
 from ternlab.reports.series import MOST_EPOCHS, best_runs, curve_rows, layer_rows
 
 Row = dict[str, Any]
-# More settings than this cannot be told apart by colour; their rules can.
+# More settings than this cannot be distinguished by colour; their rules are used instead.
 _MOST_SERIES = 7
-# Digits of what is drawn; the numbers of the runs themselves are never rounded.
+# Significant digits of plotted values; the values of the runs themselves are never rounded.
 _DIGITS = 6
 
 
@@ -34,11 +34,11 @@ class Drawing:
     """Charts and their data.
 
     Attributes:
-        charts: by name; `curves` has one for each quantity, behind a colon.
-        data: rows by the names that the charts have for them.
+        charts: by name; `curves` has one chart per quantity, named after a colon.
+        data: rows, by the data names of the charts.
         maps: heat maps, in the order of the numbers in their cells.
         close: runs that are shown layer by layer.
-        notes: what is not shown, by the name of the section.
+        notes: notes on what is not shown, by section name.
     """
 
     charts: dict[str, Chart] = field(default_factory=dict)
@@ -53,9 +53,9 @@ def draw(gathered: Gathered, groups: Sequence[Group], *, curves: int, weights: i
 
     Args:
         gathered: all runs.
-        groups: of the finished quantized ones, best first.
-        curves: how many runs have their training curves shown.
-        weights: how many are shown layer by layer.
+        groups: groups of the finished quantized runs, best first.
+        curves: number of runs with training curves.
+        weights: number of runs shown layer by layer.
     """
     drawing = Drawing()
     if groups:
@@ -79,7 +79,7 @@ def _draw_size(drawing: Drawing, groups: Sequence[Group]) -> None:
         drawing.charts["size"] = size_chart(rules, reach=(min(values) - spare, max(values) + spare))
         _draw_settings(drawing, groups, rules)
         if sum(row["beside"] for row in drawing.data["groups"]) < len(groups):
-            drawing.notes["size"] = f"Of each size, the {rows_of.MOST_OF_A_SIZE} best settings have their means drawn."
+            drawing.notes["size"] = f"Means are shown for the {rows_of.MOST_OF_A_SIZE} best settings of each size."
 
 
 def _draw_settings(drawing: Drawing, groups: Sequence[Group], rules: list[str]) -> None:
@@ -88,7 +88,7 @@ def _draw_settings(drawing: Drawing, groups: Sequence[Group], rules: list[str]) 
     spare = max(0.25, 0.06 * (max(values) - min(values)))
     drawing.charts["settings"] = settings_chart(names, rules, reach=(min(values) - spare, max(values) + spare))
     if len(names) < len(groups):
-        drawing.notes["settings"] = f"The {len(names)} with the least degradation, of {len(groups)}."
+        drawing.notes["settings"] = f"Showing the {len(names)} settings with the least degradation, of {len(groups)}."
 
 
 def _draw_heat(drawing: Drawing, gathered: Gathered, groups: Sequence[Group]) -> None:
@@ -103,7 +103,7 @@ def _draw_heat(drawing: Drawing, gathered: Gathered, groups: Sequence[Group]) ->
 
 
 def _draw_parallel(drawing: Drawing, gathered: Gathered, groups: Sequence[Group]) -> None:
-    # Best first, so that those that are left out are the worst.
+    # Best first, so that the worst ones are left out.
     ranked = [(run, group) for group in groups for run in group.runs]
     names = [name for name in dict.fromkeys(("data", "model", "quant", *gathered.axes)) if _differs(ranked, name)]
     if not names or len(ranked) < 2:
@@ -114,14 +114,14 @@ def _draw_parallel(drawing: Drawing, gathered: Gathered, groups: Sequence[Group]
     lines, ticks = rows_of.line_rows([run for run, _ in shown], words, axes)
     drawing.data |= {"lines": lines, "ticks": ticks}
     values = sorted(row["degradation"] for row in lines)
-    # One run that has collapsed would give all others the same colour.
+    # A single collapsed run would give all others the same colour.
     reach = values[0], max(values[int(0.9 * (len(values) - 1))], values[0] + 0.1)
     drawing.charts["parallel"] = parallel(list(dict.fromkeys(row["axis"] for row in ticks)), reach, len(shown))
     notes = []
     if len(shown) < len(ranked):
-        notes.append(f"Shown are the {len(shown)} runs of the settings with the least degradation, of {len(ranked)}.")
+        notes.append(f"Showing {len(shown)} of {len(ranked)} runs: those of the settings with the least degradation.")
     if len(axes) < len(names):
-        notes.append(f"Left out: {', '.join(names[len(axes) :])}.")
+        notes.append(f"Axes not shown: {', '.join(names[len(axes) :])}.")
     drawing.notes["parallel"] = " ".join(notes)
 
 
@@ -135,10 +135,10 @@ def _draw_curves(drawing: Drawing, gathered: Gathered, groups: Sequence[Group], 
         rows += [{**row, **about, "rule": run.quant} for row in curve_rows(run, "quantized")]
     baselines = dict.fromkeys(run.baseline for run in chosen if run.baseline in known)
     if not chosen:
-        # Nothing is quantized yet, or nothing is to be: full precision alone.
+        # There are no quantized runs (yet): only full precision.
         baselines = dict.fromkeys([run.run_id for run in gathered.runs if not run.quantized][:most])
     for name in baselines:
-        about = {"group": "baseline, full precision", "seed": known[str(name)].seed, "rule": "none"}
+        about = {"group": "full-precision baseline", "seed": known[str(name)].seed, "rule": "none"}
         rows += [{**row, **about} for row in curve_rows(known[str(name)], "baseline")]
     names = list(dict.fromkeys(row["group"] for row in rows if row["role"] == "quantized"))
     by = "group" if len(names) <= _MOST_SERIES else "rule"
@@ -156,11 +156,9 @@ def _note_of_curves(chosen: Sequence[Run], runs: Sequence[Run], rows: Sequence[R
     notes = []
     begun = sum(run.quantized and run.state != "waiting" for run in runs)
     if len(chosen) < begun:
-        notes.append(
-            f"Shown are {len(chosen)} of {begun} quantized runs, the best by validation, one seed after another."
-        )
+        notes.append(f"Showing {len(chosen)} of {begun} quantized runs: the best by validation accuracy, seed by seed.")
     if rows and max(row["epoch"] for row in rows) > MOST_EPOCHS:
-        notes.append(f"Of longer trainings {MOST_EPOCHS} epochs are shown.")
+        notes.append(f"Longer runs are thinned out to {MOST_EPOCHS} epochs.")
     return " ".join(notes)
 
 
@@ -180,7 +178,7 @@ def _draw_layers(drawing: Drawing, gathered: Gathered, groups: Sequence[Group], 
         drawing.charts["weights"] = histogram_chart()
     names = {row["layer"] for row in layers}
     if len(names) > MOST_LAYERS:
-        drawing.notes["weights"] = f"{MOST_LAYERS} of {len(names)} layers are shown, evenly from first to last."
+        drawing.notes["weights"] = f"Showing {MOST_LAYERS} of {len(names)} layers, evenly spaced from first to last."
 
 
 def _draw_published(drawing: Drawing, groups: Sequence[Group]) -> None:
@@ -192,7 +190,7 @@ def _draw_published(drawing: Drawing, groups: Sequence[Group]) -> None:
             rows.append({"row": name, "kind": "published", "degradation": one.degradation_top1, "source": one.source})
             found = {
                 "degradation": ours.degradation.mean,
-                "source": f"mean of {ours.degradation.n} seeds, {ours.words}",
+                "source": f"mean over {ours.degradation.n} seeds, {ours.words}",
             }
             rows.append({"row": name, "kind": "measured here", **found})
     if rows:

@@ -1,4 +1,4 @@
-"""What the page knows, as one JSON object: runs with the numbers of their records, charts and their data."""
+"""The page's data as one JSON object: runs with the values of their records, charts and their data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FACTS = ("epochs", "seconds", "started", "host", "cpu")
 
 
 def page_json(gathered: Gathered, groups: Sequence[Group], drawing: Drawing) -> str:
-    """Return the object as text that may stand inside of a script element."""
+    """Return the object as text that is safe inside a script element."""
     words = {run.run_id: group.words for group in groups for run in group.runs}
     recipes: dict[str, int] = {}
     runs = [_run(run, gathered, words, recipes) for run in gathered.runs]
@@ -27,7 +27,7 @@ def page_json(gathered: Gathered, groups: Sequence[Group], drawing: Drawing) -> 
     }
     whole = {
         "runs": folded(runs),
-        # Seeds share their settings, which are written once.
+        # Seeds share their settings, which are stored once.
         "recipes": [json.loads(text) for text in recipes],
         "groups": folded([_group(group) for group in groups]),
         "charts": charts,
@@ -41,13 +41,13 @@ def page_json(gathered: Gathered, groups: Sequence[Group], drawing: Drawing) -> 
 
 
 def folded(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return rows with the names of their columns written once."""
+    """Return rows with their column names stored once."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     return {"columns": columns, "rows": [[row.get(name) for name in columns] for row in rows]}
 
 
 def in_script(value: Any) -> str:
-    """Return JSON in which nothing can end a script element, begin a comment, or break a line of JavaScript."""
+    """Return JSON that cannot end a script element, start a comment, or break a line of JavaScript."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for letter in "<>&\u2028\u2029":
         text = text.replace(letter, f"\\u{ord(letter):04x}")

@@ -12,21 +12,21 @@ from ternlab.reports.page.charts_parts import Chart, vega_lite_version
 from ternlab.reports.page.charts_theme import paper_config
 from ternlab.reports.page.drawing import Drawing
 
-# Of the text of a page with one column, at the 96 points an inch of SVG.
+# Text width of a single-column page, at SVG's 96 points per inch.
 WIDTH = 560
-# Of a histogram, and how many stand in a row.
+# Width of a histogram, and the number of histograms per row.
 _SMALL_WIDTH = 150
 _COLUMNS = 3
-# Three dots a point: 288 an inch.
+# Three pixels per point: 288 per inch.
 _SCALE = 3.0
 
 Spec = dict[str, Any]
 
 
 def write_figures(drawing: Drawing, folder: Path) -> list[Path]:
-    """Write every chart as SVG and PNG into `folder`, and what they show into `captions.txt`; return the files.
+    """Write every chart to `folder` as SVG and PNG, with captions in `captions.txt`; return the files.
 
-    What the page shows for one choice at a time is one file for each: heat maps, curves, layers of each run.
+    Charts that the page shows one choice at a time get one file per choice: heat maps, curves, layers of each run.
     """
     import vl_convert
 
@@ -59,13 +59,13 @@ def _figures(drawing: Drawing) -> Iterator[tuple[str, str, Spec]]:
 
 
 def _histograms(chart: Chart, drawing: Drawing) -> Iterator[tuple[str, str, Spec]]:
-    """Yield one figure for each run: its layers beside one another."""
+    """Yield one figure per run, with its layers side by side."""
     for place, run in enumerate(drawing.close):
         layers = dict.fromkeys(row["layer"] for row in drawing.data["bins"] if row["run"] == run)
         if layers:
             parts = [_part(chart, drawing, run, layer) for layer in layers]
             spec = {"config": paper_config(), "concat": parts, "columns": _COLUMNS, "spacing": 18}
-            yield f"weights-{place + 1}", f"{chart.label} Percent of the weights. Run {run}.", spec
+            yield f"weights-{place + 1}", f"{chart.label} Vertical axis: percent of the weights. Run {run}.", spec
 
 
 def _part(chart: Chart, drawing: Drawing, run: str, layer: str) -> Spec:
@@ -75,7 +75,7 @@ def _part(chart: Chart, drawing: Drawing, run: str, layer: str) -> Spec:
 
 
 def _with_rows(spec: Any, rows: list[dict[str, Any]]) -> Any:
-    """Return a spec with its named data replaced: side by side, each chart has rows of its own."""
+    """Return a spec with its named data inlined: side by side, each chart has its own rows."""
     if isinstance(spec, dict):
         return {name: {"values": rows} if name == "data" else _with_rows(value, rows) for name, value in spec.items()}
     return [_with_rows(one, rows) for one in spec] if isinstance(spec, list) else spec

@@ -1,4 +1,4 @@
-"""Histograms of a run's final latent weights, with the thresholds between which a code is 0."""
+"""Histograms of a run's final latent weights, with the thresholds between which the code is 0."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Row = dict[str, Any]
 
 
 def histogram_rows(run: Run) -> list[Row]:
-    """Return a row for each bin: `run`, `layer`, `place`, `low`, `high` (weights), `count`, `share`, `code`.
+    """Return one row per bin: `run`, `layer`, `place`, `low`, `high` (weights), `count`, `share`, `code`.
 
-    `thresholds` and `zeros` of a layer stand in each of its rows. `code` is -1, 0 or 1 by the bin's middle; `None`
-    for rules without a zero, and where each filter has thresholds of its own. Layers are taken evenly when there are
-    more than `MOST_LAYERS`. `[]` when the run has no weights that can be read.
+    Each row of a layer also has its `thresholds` and `zeros`. `code` is -1, 0 or 1, by the middle of the bin; `None`
+    for rules without a zero, and if each filter has its own thresholds. If there are more than `MOST_LAYERS` layers,
+    evenly spaced ones are taken. `[]` if the run has no readable weights.
     """
     rows: list[Row] = []
     layers = last_layers(run)
@@ -37,8 +37,8 @@ def histogram_rows(run: Run) -> list[Row]:
 def thresholds_of(row: dict[str, Any]) -> tuple[float, float] | None:
     """Return the two weights between which the code is 0, from a layer's row of `layers.csv`.
 
-    TGA's thresholds lie d deviations around the mean (its column `threshold` is the trained one, before its bound);
-    those of all other rules around 0. Of several planes, the first has the smallest threshold.
+    TGA's thresholds are d standard deviations from the mean (its column `threshold` is the trained one, before its
+    bound); those of all other rules are symmetric around 0. Of several planes, the first has the smallest threshold.
     """
     mean, sigma, d = (number(row.get(name)) for name in ("mean", "sigma", "d"))
     if mean is not None and sigma is not None and d is not None:
@@ -48,7 +48,7 @@ def thresholds_of(row: dict[str, Any]) -> tuple[float, float] | None:
 
 
 def _of_layer(run: Run, name: str, place: int, weight: np.ndarray[Any, Any], row: dict[str, Any]) -> list[Row]:
-    # The last thousandth would squeeze all others.
+    # The outermost thousandth would compress all others.
     reach = float(np.quantile(np.abs(weight), 0.999)) or float(np.abs(weight).max()) or 1.0
     of_filters = layer_option(run.settings, name, "granularity") == "filter"
     found = None if of_filters else thresholds_of(row)
@@ -68,7 +68,7 @@ def _of_layer(run: Run, name: str, place: int, weight: np.ndarray[Any, Any], row
             "low": float(low),
             "high": float(high),
             "count": int(count),
-            # As many as a bin of the usual width would have, so that narrow ones are not low.
+            # Scaled to the usual bin width, so that narrow bins are not too low.
             "share": float(count / weight.size * (2 * reach / BINS) / (high - low)),
             "code": _code((low + high) / 2, found),
         }
@@ -77,7 +77,7 @@ def _of_layer(run: Run, name: str, place: int, weight: np.ndarray[Any, Any], row
 
 
 def _edges(reach: float, thresholds: tuple[float, float] | None) -> np.ndarray[Any, Any]:
-    """Return edges of about `BINS` bins from -reach to reach; thresholds are edges, so that a bin has one code."""
+    """Return edges of about `BINS` bins from -reach to reach; thresholds are edges, so each bin has one code."""
     inner = [at for at in thresholds or () if -reach < at < reach]
     corners = [-reach, *inner, reach]
     width = 2 * reach / BINS
@@ -107,7 +107,7 @@ def _weights(path: Path, names: list[str]) -> list[tuple[str, np.ndarray[Any, An
                     if weight.size and np.isfinite(weight).all():
                         found.append((name, weight))
     except (OSError, SafetensorError, TypeError):
-        # No weights, or of a kind that numpy does not have: there is no picture, and the page says so.
+        # No weights, or of a type that numpy does not have: there is no chart, and the page says so.
         return []
     return found
 

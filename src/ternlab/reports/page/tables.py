@@ -1,4 +1,4 @@
-"""The sections of the page that are tables: published numbers, and runs that are not finished."""
+"""The table sections of the page: published results, and unfinished runs."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _PUBLISHED_HEADS = (
     ("network", ""),
     ("images", ""),
     ("rule", ""),
-    ("full (%)", "number"),
+    ("full precision (%)", "number"),
     ("quantized (%)", "number"),
     ("degradation (points)", "number"),
     ("measured here (points)", "number"),
-    ("first, last layer", ""),
+    ("first and last layer", ""),
     ("source", ""),
 )
 
@@ -34,34 +34,34 @@ Cell = tuple[str, str]
 
 
 def published_section(groups: Sequence[Group], drawing: Drawing) -> str:
-    """Return the published numbers, beside our own of the same network, images and rule."""
+    """Return the published numbers next to our own for the same network, data and rule."""
     rows = beside(groups)
     matching = any(row["ours"] for row in rows)
     read = (
-        "As published, not measured here; recipes, full-precision networks and the treatment of first and last layer "
-        "differ. They are in no mean, interval or scale of the other charts."
+        "As published, not measured here. Recipes, full-precision networks and the treatment of the first and last "
+        "layers differ. These values do not enter any mean, interval or scale of the other charts."
     )
     if not matching:
-        read += " No run here is of these networks, images and rules, so nothing stands beside them."
+        read += " No run here has the same network, data and rule, so there is nothing to compare."
     found = table(_PUBLISHED_HEADS, [_published(row["published"], row["ours"]) for row in rows])
     if matching:
         return section(
-            "published", "Published numbers of the same networks", read, figure(drawing, "published") + found
+            "published", "Published results for the same networks", read, figure(drawing, "published") + found
         )
-    folded = f"<details><summary>The published numbers</summary>{found}</details>"
-    return section("published", "Published numbers", read, folded)
+    folded = f"<details><summary>Show published results</summary>{found}</details>"
+    return section("published", "Published results", read, folded)
 
 
 def failures_section(runs: Iterable[Run]) -> str:
-    """Return the runs that ended, or were left, without being finished; nothing when there are none."""
+    """Return the runs that ended or were abandoned before they finished; empty if there are none."""
     failed = [run for run in runs if run.state in _FAILED]
     if not failed:
         return ""
-    heads = (("state", ""), ("run", ""), ("last words", ""), ("log", ""))
+    heads = (("state", ""), ("run", ""), ("error", ""), ("log", ""))
     body = table(heads, [_failure(run) for run in failed[:_MOST_FAILURES]])
-    note = f"The first {_MOST_FAILURES} of {len(failed)}." if len(failed) > _MOST_FAILURES else ""
+    note = f"Showing the first {_MOST_FAILURES} of {len(failed)}." if len(failed) > _MOST_FAILURES else ""
     count = "One run is" if len(failed) == 1 else f"{len(failed)} runs are"
-    read = "No process works on them; the command that a run shows goes on with it."
+    read = "No process is running them. To resume a run, open it and re-run its command."
     return section("failures", f"{count} not finished", read, body, note)
 
 
@@ -75,7 +75,7 @@ def _published(one: Published, ours: Group | None) -> list[Cell]:
         (_percent(one.quantized_top1), "number"),
         (points(one.degradation_top1), "number"),
         (measured, "number"),
-        (one.first_last or "not known", ""),
+        (one.first_last or "unknown", ""),
         (one.source, "words"),
     ]
     return [(escape(text), kind) for text, kind in cells]
@@ -86,7 +86,7 @@ def _percent(value: Any) -> str:
 
 
 def _failure(run: Run) -> list[Cell]:
-    words = next(iter(run.error.splitlines()), "") or "none: it was stopped, or killed"
+    words = next(iter(run.error.splitlines()), "") or "none (stopped or killed)"
     return [
         (escape(run.state), f"state {escape(run.state, quote=True)}"),
         (run_link(run.run_id, run.run_id, "mono"), ""),

@@ -1,4 +1,4 @@
-"""Getting at a Ray cluster: one of its own on loopback, or one that runs already; and how many trials it carries."""
+"""Connects to a Ray cluster, either its own on loopback or an existing one, and computes its capacity."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from typing import Any
 
 _OBJECT_STORE = 80 * 2**20
 _REMOVING_SECONDS = 5.0
-# Names of the cluster of somebody else, or of whoever else runs Ray on this machine.
+# Variables that refer to other Ray clusters, for example of another user of this machine.
 _OF_OTHERS = ("RAY_ADDRESS", "RAY_TMPDIR", "RAY_AUTH_TOKEN_PATH", "RAY_NAMESPACE")
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of Ray.
+    """A request to Ray.
 
     Attributes:
-        address: of a cluster that runs already (`None`: one of its own).
+        address: address of an existing cluster (`None`: start its own).
         cores: CPUs of its own cluster.
-        cpus: of each trial.
-        gpus: of each trial.
-        scratch: folder for what Ray and Tune write of their own accord; removed at the end.
+        cpus: CPUs per trial.
+        gpus: GPUs per trial.
+        scratch: folder for Ray's and Tune's own files; removed at the end.
     """
 
     address: str | None
@@ -39,33 +39,33 @@ def environment(before: Mapping[str, str], address: str | None) -> dict[str, str
     """Return the environment of the driver.
 
     Args:
-        before: environment of this process. With an address, what it says of tokens (`RAY_AUTH_...`) is kept.
-        address: of a cluster that runs already.
+        before: environment of this process. With an address, its token variables (`RAY_AUTH_...`) are kept.
+        address: address of an existing cluster.
     """
     found = {
         **before,
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_AIR_NEW_OUTPUT": "0",
-        # Tune's own files: no result files for each trial, its state at the beginning and the end.
+        # Tune's own files: no result files per trial, and its state only at the start and the end.
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
         "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
         "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
-        # Tasks that wait for resources; how many there are is the scheduler's business.
+        # Tasks that wait for resources; the scheduler decides how many there are.
         "TUNE_MAX_PENDING_TRIALS_PG": "1000",
     }
     if address is None:
         found = {name: value for name, value in found.items() if name not in _OF_OTHERS}
-        # Ray's switch for systems that ask about every open port: all its processes then listen on 127.0.0.1 alone.
+        # Ray's switch for systems that prompt for every open port: all its processes then listen only on 127.0.0.1.
         found["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-        # Runs are as important as those of other launchers; Ray's workers are at nice 15 by default.
+        # Same priority as with other launchers; Ray's workers run at nice 15 by default.
         found["RAY_worker_niceness"] = "0"
-        # Other users of this machine reach the loopback too. Never in an argument, which they could read.
+        # Other users of this machine can reach loopback too. Never pass this as an argument, which they could read.
         found |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     return found
 
 
 def connect(request: Request) -> None:
-    """Start a cluster, or connect to the one at the address; raises what Ray raises."""
+    """Start a cluster, or connect to the one at the address; raises Ray's errors."""
     import ray
 
     if request.address is not None:
@@ -83,7 +83,7 @@ def connect(request: Request) -> None:
 
 
 def remove(scratch: Path) -> None:
-    """Remove what Ray and Tune wrote; Ray's processes, on their way out, may still write for a moment."""
+    """Remove the files of Ray and Tune; exiting Ray processes may still write for a moment."""
     end = time.monotonic() + _REMOVING_SECONDS
     shutil.rmtree(scratch, ignore_errors=True)
     while scratch.exists() and time.monotonic() < end:
@@ -92,7 +92,7 @@ def remove(scratch: Path) -> None:
 
 
 def slots(nodes: Iterable[Mapping[str, Any]], request: Request) -> int:
-    """Return how many trials run at a time on these nodes, when nobody else uses them."""
+    """Return how many trials these nodes can run concurrently if nobody else uses them."""
     found = 0
     for node in nodes:
         if node["Alive"]:

@@ -1,7 +1,7 @@
 """The process that drives Ray for a sweep: `python -m ternlab.sweeps.on_ray.driver`.
 
-Requests come in and news go out as lines of JSON. In a process of its own, since Ray ends the process that uses it when
-its cluster is lost.
+Requests and messages are lines of JSON. The driver is a separate process, since Ray terminates the process that uses it
+if its cluster is lost.
 """
 
 from __future__ import annotations
@@ -24,36 +24,36 @@ from ternlab.core.signals import ASKING_TO_STOP
 from ternlab.sweeps.on_ray.connect import Request, connect, remove, slots
 from ternlab.sweeps.on_ray.feed import Feed
 
-# Between two looks at the nodes of the cluster, and how long it may not answer before it counts as lost.
+# Interval between two checks of the cluster's nodes, and how long it may be silent before it counts as lost.
 _LOOK_SECONDS = 2.0
 _LOST_SECONDS = 30.0
-# How long runs may take to save when the cluster is lost; the news of it may get lost with it.
+# How long runs may take to save when the cluster is lost; the messages about it may be lost too.
 _SAVING_SECONDS = 15.0
-# How long runs may take to save when the launcher has died; after that the kernel asks them once more.
+# How long runs may take to save when the launcher has died; after that the kernel signals them again.
 _LEAVING_SECONDS = 300.0
-# How long Tune may take to give actors back when nothing runs any more.
+# How long Tune may take to release actors after all runs have ended.
 _CLOSING_SECONDS = 10.0
 
 News = Callable[..., None]
 
 
 class Driver:
-    """A Tuner in a thread, a look at the cluster in another, requests in this one.
+    """Runs the Tuner in one thread and checks of the cluster in another, and serves requests in this one.
 
     Args:
-        request: what the launcher asked for.
+        request: the launcher's request.
         news: sends a message to the launcher.
     """
 
     def __init__(self, request: Request, news: News) -> None:
         self._request, self._news = request, news
         self._feed = Feed(lambda run, code, said: news(ended=run, code=int(code), said=said))
-        # When the cluster last answered, and when it last had a node for a trial.
+        # When the cluster last responded, and when it last had a node for a trial.
         self._seen = self._useful = time.monotonic()
         self._slots = 0
 
     def serve(self, requests: TextIO) -> None:
-        """Do what the launcher asks for until it says, or has died, that it is enough."""
+        """Serve the launcher's requests until it closes or dies."""
         self._slots = slots(ray.nodes(), self._request)
         self._news(ready=self._slots)
         tuner = threading.Thread(target=self._tune, daemon=True)
@@ -63,7 +63,7 @@ class Driver:
         threading.Thread(target=_read, args=(requests, lines), daemon=True).start()
         while line := self._next(lines):
             self._do(json.loads(line))
-        # The launcher has closed, or has died; in the second case its runs save and leave, as they do without Ray.
+        # The launcher has closed or died. If it has died, its runs save and exit, as they do without Ray.
         self._stop_all(_LEAVING_SECONDS)
         self._feed.close()
         tuner.join(_CLOSING_SECONDS)
@@ -75,14 +75,14 @@ class Driver:
             self._feed.stop(request["stop"])
 
     def _next(self, lines: queue.SimpleQueue[str]) -> str:
-        """Return the next request, or nothing when there will be none; leaves when the cluster is lost."""
+        """Return the next request, or nothing if there will be none; exits if the cluster is lost."""
         while True:
             try:
                 return lines.get(timeout=1.0)
             except queue.Empty:
                 now = time.monotonic()
                 if now - self._seen > _LOST_SECONDS:
-                    self._lose(f"it has not answered for {_LOST_SECONDS:.0f} seconds")
+                    self._lose(f"it has not responded for {_LOST_SECONDS:.0f} seconds")
                 if now - self._useful > _LOST_SECONDS:
                     self._lose(f"it has had no node for a trial for {_LOST_SECONDS:.0f} seconds")
 
@@ -97,7 +97,7 @@ class Driver:
 
         try:
             tuner_of(self._feed, Path(self._request.scratch)).fit()
-        except Exception as error:  # noqa: BLE001 - whatever it is, trials cannot be carried out any more
+        except Exception as error:  # noqa: BLE001 - whatever it is, trials can no longer run
             self._lose(str(error))
 
     def _watch(self) -> None:
@@ -117,34 +117,34 @@ class Driver:
     def _lose(self, words: str) -> None:
         self._stop_all(_SAVING_SECONDS)
         self._news(lost=words)
-        # Nothing of Ray can be asked to end in order any more.
+        # Ray can no longer be shut down cleanly.
         os._exit(1)
 
 
 def main() -> None:
-    """Connect, serve, and leave nothing behind."""
+    """Connect, serve, and clean up."""
     news = _news()
     request = Request(**json.loads(sys.stdin.readline()))
     news(connecting=request.address)
     try:
         connect(request)
-    except Exception as error:  # noqa: BLE001 - Ray has many kinds; the launcher says it in one message
+    except Exception as error:  # noqa: BLE001 - Ray has many kinds; the launcher reports it in one message
         news(refused=str(error) or type(error).__name__)
         os._exit(1)
-    # After Ray has set its own: signals go to the launcher, and what it asks for comes as a request.
+    # After Ray has set its own handlers: signals go to the launcher, which sends requests instead.
     for number in ASKING_TO_STOP:
         signal.signal(number, _ignored)
     code = 0
     try:
         Driver(request, news).serve(sys.stdin)
-    except Exception:  # noqa: BLE001 - the last frame of the process
+    except Exception:  # noqa: BLE001 - the outermost handler of the process
         traceback.print_exc()
         code = 1
     finally:
         ray.shutdown()
         remove(Path(request.scratch))
         sys.stderr.flush()
-        # Tune's thread may still wait for something.
+        # Tune's thread may still be waiting.
         os._exit(code)
 
 
@@ -160,7 +160,7 @@ def _ignored(number: int, frame: Any) -> None:
 
 
 def _news() -> News:
-    """Return what sends a message, on a descriptor of its own: Ray prints to standard output."""
+    """Return a function that sends messages on a separate file descriptor, since Ray prints to standard output."""
     channel = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     lock = threading.Lock()

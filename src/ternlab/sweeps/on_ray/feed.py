@@ -1,4 +1,4 @@
-"""What Ray Tune is fed with: tasks that the scheduler has started, one by one, and who is asked to stop."""
+"""Feeds Ray Tune with the tasks that the scheduler starts, and forwards requests to stop."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ AskToStop = Callable[[], None]
 
 
 class Feed:
-    """Tasks between the scheduler, whose requests come from one thread, and Tune, which runs in another.
+    """The tasks between the scheduler, whose requests come from one thread, and Tune, which runs in another.
 
     Args:
-        end: called once for each task, with its run, exit code, and what there is to say of it.
+        end: called once per task, with its run, exit code, and a message.
     """
 
     def __init__(self, end: End) -> None:
@@ -28,15 +28,16 @@ class Feed:
         # The runs that Tune has, and how to ask each to stop; nobody can be asked before its actor has started.
         self._taken: dict[str, AskToStop | None] = {}
         self._asked: set[str] = set()
-        # Runs that Tune has, whose end was told since they had not started; on a busy cluster that can take for ever.
+        # Runs still in Tune whose end was already reported, because they had not started; on a busy cluster they may
+        # never start.
         self._given_up: set[str] = set()
         self._closed = False
 
     def add(self, task: Config) -> None:
-        """Hand a task over; `run` in it names it."""
+        """Add a task; its `run` identifies it."""
         with self._changed:
             if task["run"] in self._given_up:
-                # Tune has it still.
+                # Tune still has it.
                 self._given_up.discard(task["run"])
                 self._taken[task["run"]] = None
             else:
@@ -44,10 +45,10 @@ class Feed:
             self._changed.notify()
 
     def take(self) -> Config | None:
-        """Return the next task, or `None` when there is none now.
+        """Return the next task, or `None` if there is none now.
 
-        Waits when there is nothing else: without a trial Tune has nothing to watch, and after a `None` it would sleep
-        for a second or two.
+        Blocks if Tune has no other trial: it then has nothing to watch, and after a `None` it would sleep for a second
+        or two.
         """
         with self._changed:
             while not (self._waiting or self._taken or self._given_up or self._closed):
@@ -59,7 +60,7 @@ class Feed:
             return task
 
     def started(self, run: str, ask_to_stop: AskToStop) -> None:
-        """Note how a run is asked to stop, and ask it when that was wanted before it (or its actor anew) started."""
+        """Record how to stop a run, and stop it if that was requested before it (or its restarted actor) started."""
         with self._changed:
             if run in self._taken:
                 self._taken[run] = ask_to_stop
@@ -67,7 +68,7 @@ class Feed:
                 ask_to_stop()
 
     def stop(self, runs: Iterable[str]) -> None:
-        """Ask runs to save and leave; those that have not started end at once."""
+        """Ask runs to save and exit; those that have not started end at once."""
         with self._changed:
             wanted = set(runs)
             out = [task["run"] for task in self._waiting if task["run"] in wanted]
@@ -85,7 +86,7 @@ class Feed:
             self._end(run, ExitCode.INTERRUPTED, "")
 
     def ended(self, run: str, code: int, said: str = "") -> None:
-        """Pass the end of a run on."""
+        """Report the end of a run."""
         with self._changed:
             known = run in self._taken
             self._taken.pop(run, None)
@@ -95,17 +96,17 @@ class Feed:
             self._end(run, code, said)
 
     def runs(self) -> list[str]:
-        """Return the runs whose end was not told yet."""
+        """Return the runs whose end has not been reported yet."""
         with self._changed:
             return [*(task["run"] for task in self._waiting), *self._taken]
 
     def close(self) -> None:
-        """Say that no task will be added any more."""
+        """Declare that no more tasks will be added."""
         with self._changed:
             self._closed = True
             self._changed.notify()
 
     def closed(self) -> bool:
-        """Return whether all tasks were taken and none will be added."""
+        """Return whether all tasks were taken and no more will be added."""
         with self._changed:
             return self._closed and not self._waiting

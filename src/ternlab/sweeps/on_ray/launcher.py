@@ -1,4 +1,4 @@
-"""The Ray launcher: runs as trials of Ray Tune, on a cluster of its own on loopback or on one that runs already."""
+"""The Ray launcher: runs as Ray Tune trials, on its own cluster on loopback or on an existing cluster."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from ternlab.sweeps.on_ray.settings import RayCluster
 from ternlab.sweeps.plan import Plan
 
 _log = logging.getLogger(__name__)
-# A cluster that runs answers within a second or two; its own takes four to start, more on a busy machine.
+# An existing cluster responds within a second or two; its own takes four to start, more on a busy machine.
 _CONNECT_SECONDS = 10.0
 _START_SECONDS = 120.0
 
 
 class RayLauncher:
-    """Runs as trials of Ray Tune.
+    """Runs as Ray Tune trials.
 
     Args:
-        folder: of the sweep; what a run prints goes to `output/<run id>.txt` in it, which is deleted when it ends well.
-        plan: of the sweep.
-        cluster: what each trial gets, and where.
+        folder: the sweep's folder; a run's output goes to `output/<run id>.txt` in it, deleted if the run succeeds.
+        plan: the sweep's plan.
+        cluster: the resources of each trial, and the cluster's address.
     """
 
     name = "ray"
@@ -44,22 +44,22 @@ class RayLauncher:
         self._ended: list[tuple[str, int]] = []
 
     def describe(self, tasks: Sequence[Task]) -> list[str]:
-        """Return what each run gets, and where."""
+        """Return the resources of each run, and the cluster."""
         cluster = self._cluster
         gpus = f" and {cluster.gpus_per_trial} GPUs" if cluster.gpus_per_trial else ""
-        where = cluster.address or f"a Ray cluster of its own on this machine, {self._cores()} cores"
+        where = cluster.address or f"its own Ray cluster on this machine, {self._cores()} cores"
         most = f", {cluster.workers} at a time" if cluster.workers else ""
-        return [f"{len(tasks)} trials of Ray Tune on {where}{most}, {cluster.cpus_per_trial} cores{gpus} each"]
+        return [f"{len(tasks)} Ray Tune trials on {where}{most}, {cluster.cpus_per_trial} cores{gpus} each"]
 
     def running(self) -> Sequence[str]:
-        """Return nothing: runs leave with the launcher that started them."""
+        """Return nothing: runs end with the launcher that started them."""
         return ()
 
     def connect(self) -> None:
-        """Start the cluster, or connect to it; again is nothing.
+        """Start the cluster, or connect to it; further calls do nothing.
 
         Raises:
-            SettingsError: there is none, it does not let this user in, or no node of it can carry a trial.
+            SettingsError: there is no cluster, it rejects this user, or no node of it can run a trial.
         """
         if self._driver is not None:
             return
@@ -74,10 +74,10 @@ class RayLauncher:
         self._driver = driver
 
     def _slots_of(self, driver: DriverProcess) -> int:
-        """Return how many trials the cluster carries, once it is there."""
+        """Return how many trials the cluster can run, once it is up."""
         refused = ""
         try:
-            # Importing Ray takes as long as the file system does; what comes after it is Ray's answer.
+            # The time to import Ray depends on the file system; only what follows is Ray's response time.
             driver.news(_START_SECONDS)
             answer = driver.first_answer(_CONNECT_SECONDS if self._cluster.address else _START_SECONDS, BAD_TOKEN)
             if "ready" in answer:
@@ -91,9 +91,9 @@ class RayLauncher:
         raise refusal(self._cluster, refused, driver.said())
 
     def free(self) -> int:
-        """Return how many more runs the cluster takes.
+        """Return how many more runs the cluster accepts.
 
-        As many again as run at a time wait in Tune: an actor goes on to another run only when that is there already.
+        As many runs as are running also wait in Tune: an actor is reused only if its next run is already there.
         """
         self.connect()
         self._listen()
@@ -102,7 +102,7 @@ class RayLauncher:
         return max(0, most - len(self._running))
 
     def start(self, tasks: Sequence[Task]) -> None:
-        """Hand the runs to Tune."""
+        """Pass the runs to Tune."""
         self.connect()
         for task in tasks:
             self._running.add(task.run_id)
@@ -130,18 +130,18 @@ class RayLauncher:
         """Return the runs that have ended, with their exit codes; a run whose actor died has -9.
 
         Raises:
-            InfrastructureError: the cluster is lost. The runs save and leave.
+            InfrastructureError: the cluster is lost. The runs save and exit.
         """
         self._listen()
         found, self._ended = self._ended, []
         return found
 
     def stop_runs(self, runs: Iterable[str]) -> None:
-        """Ask some runs to save and leave."""
+        """Ask some runs to save and exit."""
         self._send({"stop": list(runs)})
 
     def stop(self) -> None:
-        """Ask all runs to save and leave, and wait until they have, or the cluster is lost."""
+        """Ask all runs to save and exit, and wait until they have or the cluster is lost."""
         if self._driver is None or not self._running:
             return
         self.stop_runs(sorted(self._running))
@@ -153,12 +153,12 @@ class RayLauncher:
             self._running.clear()
 
     def tidy(self, finished: Iterable[str]) -> None:
-        """Remove what runs printed that have finished; some did so after an earlier launcher was killed."""
+        """Remove the output of finished runs; some may have finished after an earlier launcher was killed."""
         for run in finished:
             output_file(self._folder, run).unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Let go of the cluster; one of its own ends."""
+        """Disconnect from the cluster; its own cluster is shut down."""
         if self._driver is not None:
             self._driver.close()
             self._driver = None
@@ -171,7 +171,7 @@ class RayLauncher:
         self._driver.send(request)
 
     def _listen(self, seconds: float = 0.0) -> None:
-        """Take what the driver has to tell; wait at most so long for the first."""
+        """Process the driver's messages; wait at most this long for the first."""
         if self._driver is None:
             return
         while (message := self._driver.news(seconds)) is not None:
@@ -185,24 +185,24 @@ class RayLauncher:
         self._running.discard(run)
         self._ended.append((run, code))
         if said:
-            # Where the table of failures looks for last words.
+            # Where the table of failures looks for error messages.
             output_file(self._folder, run).parent.mkdir(parents=True, exist_ok=True)
             with output_file(self._folder, run).open("a") as file:
                 print(said, file=file)
 
     def _cores(self) -> int:
-        """Return the CPUs of a cluster of its own; more workers than the machine carries share them."""
+        """Return the CPUs of its own cluster; if there are more workers than CPUs, they share them."""
         workers = self._cluster.workers
         return workers * self._cluster.cpus_per_trial if workers else cores()
 
 
 def launcher_of(folder: Path, plan: Plan, cluster: ClusterSettings) -> RayLauncher:
-    """Return the launcher of Ray.
+    """Return the Ray launcher.
 
-    A cluster at an address is connected to at once, one of its own is started when it is needed.
+    It connects to an existing cluster at once; it starts its own cluster only when needed.
 
     Raises:
-        SettingsError: Ray is not installed, the cluster cannot be used, or no node of it can carry a trial.
+        SettingsError: Ray is not installed, the cluster cannot be used, or no node of it can run a trial.
     """
     assert isinstance(cluster, RayCluster)
     plan.refuse_nodes(cluster.name)

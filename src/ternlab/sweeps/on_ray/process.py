@@ -1,4 +1,4 @@
-"""The launcher's end of the process that drives Ray: requests go to it and news come from it as lines of JSON."""
+"""The launcher's side of the Ray driver process; requests and messages are lines of JSON."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from ternlab.core.errors import InfrastructureError
 from ternlab.sweeps.on_ray.connect import Request, environment, remove
 
 Message = dict[str, Any]
-# Ray puts sockets below it, whose paths are at most 107 letters long.
+# Ray creates sockets in it, whose paths can have at most 107 characters.
 _LONGEST_SCRATCH = 40
-# Tune and Ray give everything back within some seconds; after that they are not waited for.
+# Tune and Ray shut down within a few seconds; after that they are not waited for.
 _CLOSING_SECONDS = 30.0
 _LAST_LINES = 5
 _MOST_SAID = 1_000_000
@@ -28,13 +28,13 @@ _GLANCE_SECONDS = 0.25
 
 
 class DriverProcess:
-    """Starts the driver; it ends with this object, and when this process dies.
+    """Starts the driver, which ends with this object or when this process dies.
 
     Args:
-        address: of a cluster that runs already (`None`: one of its own).
+        address: address of an existing cluster (`None`: start its own).
         cores: CPUs of its own cluster.
-        cpus: of each trial.
-        gpus: of each trial.
+        cpus: CPUs per trial.
+        gpus: GPUs per trial.
     """
 
     def __init__(self, address: str | None, cores: int, cpus: int, gpus: int) -> None:
@@ -47,7 +47,7 @@ class DriverProcess:
             stderr=self._said,
             env=environment(os.environ, address),
             text=True,
-            # Ctrl-C at the terminal is the launcher's; it passes it on as a request.
+            # The launcher handles Ctrl-C and forwards it as a request.
             start_new_session=True,
         )
         self._news: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
@@ -61,7 +61,7 @@ class DriverProcess:
         self._news.put(None)
 
     def send(self, request: Message) -> None:
-        """Ask for something; that the process is gone is told by `news`."""
+        """Send a request; if the process is gone, `news` reports it."""
         assert self._process.stdin is not None
         try:
             print(json.dumps(request), file=self._process.stdin, flush=True)
@@ -69,10 +69,10 @@ class DriverProcess:
             return
 
     def news(self, seconds: float | None = 0.0) -> Message | None:
-        """Return the next message, or `None` when none comes in this time (`None`: however long it takes).
+        """Return the next message, or `None` if none arrives within the timeout (`None`: wait indefinitely).
 
         Raises:
-            InfrastructureError: none will come, since the process has ended.
+            InfrastructureError: no message will arrive, since the process has ended.
         """
         try:
             message = self._news.get(timeout=seconds) if seconds != 0.0 else self._news.get_nowait()
@@ -81,13 +81,13 @@ class DriverProcess:
         if message is None or "lost" in message:
             self._news.put(message)
             raise InfrastructureError(
-                f"Ray does not answer any more: {self._words() if message is None else message['lost']}\n"
-                "  instead: the same command, once the cluster is there again; the runs have saved and go on"
+                f"Ray no longer responds: {self._words() if message is None else message['lost']}\n"
+                "  instead: re-run the command once the cluster is back; the runs are saved and will resume"
             )
         return message
 
     def first_answer(self, seconds: float, hopeless: str) -> Message:
-        """Return the next message, or an empty one when none comes in this time, or none will by what was printed."""
+        """Return the next message; empty if none arrives in time, or if the output shows that none will."""
         end = time.monotonic() + seconds
         while time.monotonic() < end and hopeless not in self.said():
             message = self.news(_GLANCE_SECONDS)
@@ -96,11 +96,11 @@ class DriverProcess:
         return {}
 
     def said(self) -> str:
-        """Return what the process and Ray's library have printed."""
+        """Return the output of the process and of Ray's library."""
         return os.pread(self._said.fileno(), _MOST_SAID, 0).decode(errors="replace")
 
     def close(self) -> None:
-        """End the process, and remove what Ray wrote."""
+        """End the process, and remove Ray's files."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.close()
@@ -118,7 +118,7 @@ class DriverProcess:
         """Return the last lines that the process printed."""
         code = self._process.wait()
         lines = self.said().strip().splitlines()[-_LAST_LINES:]
-        return f"its driver ended with code {code}. " + " | ".join(lines)
+        return f"its driver exited with code {code}. " + " | ".join(lines)
 
 
 def _scratch() -> Path:

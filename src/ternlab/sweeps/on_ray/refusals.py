@@ -1,4 +1,4 @@
-"""Why Ray cannot be used, each as one message: what, and what to type instead."""
+"""Error messages for cases in which Ray cannot be used, each with what to type instead."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ternlab.sweeps.on_ray.settings import RayCluster
 _ADDRESS = re.compile(r"(?P<host>[A-Za-z0-9][A-Za-z0-9.-]*):(?P<port>[0-9]{1,5})")
 _REACH_SECONDS = 5.0
 _LONGEST = 400
-_START_YOURSELF = "cluster.address=HOST:PORT as `ray start --head` prints it, or null for a cluster of its own"
-# As Ray's library prints it, which tries again and again.
+_START_YOURSELF = "cluster.address=HOST:PORT as printed by `ray start --head`, or null to start a local cluster"
+# Printed by Ray's library, which keeps retrying.
 BAD_TOKEN = "InvalidAuthToken"  # noqa: S105 - no token itself
 
 
@@ -30,32 +30,35 @@ def check_installed() -> None:
 
 
 def check_reachable(address: str) -> None:
-    """Refuse in a moment what Ray itself would try for long.
+    """Quickly reject an address that Ray itself would try for a long time.
 
     Raises:
-        SettingsError: it is no address, or nobody listens there.
+        SettingsError: it is not an address, or nothing listens there.
     """
     found = _ADDRESS.fullmatch(address)
     if found is None:
-        # `auto` and `local` are words of Ray: it would take any cluster that it finds.
+        # `auto` and `local` are Ray keywords: it would use any cluster that it finds.
         raise SettingsError("cluster.address", value=address, rule="is not HOST:PORT", instead=_START_YOURSELF)
     try:
         socket.create_connection((found["host"], int(found["port"])), _REACH_SECONDS).close()
     except (OSError, OverflowError) as error:
         raise SettingsError(
-            "cluster.address", value=address, rule=f"nobody answers there ({error})", instead=_START_YOURSELF
+            "cluster.address",
+            value=address,
+            rule=f"nothing responds at this address ({error})",
+            instead=_START_YOURSELF,
         ) from error
 
 
 def refusal(cluster: RayCluster, words: str, printed: str) -> SettingsError:
-    """Return the message for a cluster that did not start or did not let this process in.
+    """Return the error for a cluster that did not start or rejected this process.
 
     Args:
-        cluster: that was asked for.
-        words: what Ray said.
-        printed: what its library printed on the way.
+        cluster: the cluster settings.
+        words: Ray's error message.
+        printed: the output of Ray's library.
     """
-    why = " ".join(words.split())[:_LONGEST] or "it does not answer as a Ray cluster does"
+    why = " ".join(words.split())[:_LONGEST] or "it does not respond like a Ray cluster"
     if cluster.address is None:
         return SettingsError("cluster", value="ray", rule=f"Ray cannot start here: {why}", instead="cluster=local")
     if BAD_TOKEN in printed or "authentication token was found" in words:
@@ -63,7 +66,7 @@ def refusal(cluster: RayCluster, words: str, printed: str) -> SettingsError:
         return SettingsError(
             "cluster.address",
             value=cluster.address,
-            rule="the token is missing or not that of the cluster" if given else "the cluster asks for a token",
+            rule="the token is missing or is not the cluster's" if given else "the cluster requires a token",
             instead="RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH=FILE in the environment, with the cluster's token",
         )
     return SettingsError(
@@ -72,8 +75,8 @@ def refusal(cluster: RayCluster, words: str, printed: str) -> SettingsError:
 
 
 def too_much(cluster: RayCluster) -> SettingsError:
-    """Return the message for trials that no node can carry."""
+    """Return the error for trials that no node can run."""
     asked = f"cluster.cpus_per_trial={cluster.cpus_per_trial} cluster.gpus_per_trial={cluster.gpus_per_trial}"
     return SettingsError(
-        asked, rule="no node of the cluster has as many", instead="fewer, or a cluster with such nodes"
+        asked, rule="no node of the cluster has that many", instead="smaller values, or a cluster with larger nodes"
     )

@@ -1,4 +1,4 @@
-"""Settings of the launcher for Ray."""
+"""Settings of the Ray launcher."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from ternlab.sweeps.cluster import ClusterSettings
 
 
 class RayCluster(ClusterSettings):
-    """Actors of Ray.
+    """Ray actors.
 
     Attributes:
-        address: of a cluster that runs already, `HOST:PORT` (`None`: one of its own on this machine, on loopback).
-        workers: trials at a time (`None`: as many as the resources allow).
-        cpus_per_trial: cores of each trial.
-        gpus_per_trial: GPUs of each trial; one process for each.
+        address: address of an existing cluster, `HOST:PORT` (`None`: start one on this machine, on loopback).
+        workers: number of concurrent trials (`None`: as many as the resources allow).
+        cpus_per_trial: cores per trial.
+        gpus_per_trial: GPUs per trial, with one process per GPU.
     """
 
     name: str = "ray"

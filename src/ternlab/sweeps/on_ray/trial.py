@@ -1,4 +1,4 @@
-"""A run as a trial of Ray Tune: an actor that starts one run at a time in a warm process of its own, and watches it."""
+"""Runs as Ray Tune trials: an actor starts one run at a time in a pre-imported process, and watches it."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from ternlab.sweeps.local import LocalLauncher
 from ternlab.sweeps.states import standing
 
 _POLL_SECONDS = 0.05
-# How long a step lasts at most. Between two steps the actor takes requests to stop, and Tune sees how far the run is.
+# Maximum duration of a step. Between two steps the actor accepts requests to stop, and Tune sees the run's progress.
 _STEP_SECONDS = 1.0
 
 
 class RunInActor(Trainable):  # type: ignore[misc]
-    """Carries out runs one after another; each is a process of its own, so that a crash of it is a code here.
+    """Executes runs one after another, each in its own process, so that a crash is just an exit code here.
 
     Its configuration is plain values: `plan` (file), `run`, `runs` (folder of the runs), `folder` (where the sweep
     was started), `sweep` (folder), `cpus` and `gpus` of each run, `threads`, and `arguments` of `run_trial`.
@@ -33,17 +33,17 @@ class RunInActor(Trainable):  # type: ignore[misc]
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> PlacementGroupFactory:
-        """Return what Ray sets aside for a run."""
+        """Return the resources that Ray reserves for a run."""
         return PlacementGroupFactory([{"CPU": config["cpus"], "GPU": config["gpus"]}])
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Take the first run."""
-        # The fork server would run the main module of Ray's worker again in every run.
+        """Accept the first run."""
+        # The fork server would re-run the main module of Ray's worker in every run.
         vars(sys.modules["__main__"]).pop("__file__", None)
-        # Where srun has started the workers of Ray, one on each node: a run is not one of its tasks.
+        # If srun started Ray's workers, one per node, a run is not one of its tasks.
         leave_step(os.environ)
         if not config["gpus"]:
-            # Ray leaves all GPUs of the machine visible to who asks for none.
+            # Ray leaves all GPUs of the machine visible to actors that request none.
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
         # Ray's workers have the environment in which their cluster was started.
         set_wait_policy()
@@ -54,14 +54,14 @@ class RunInActor(Trainable):  # type: ignore[misc]
         self._take(config)
 
     def _leave_with(self, raylet: int) -> None:
-        # Ray's worker may live on for long when its node manager has died; nobody would hear of the run any more.
+        # Ray's worker may outlive its node manager for a long time; the run would then be unreachable.
         while os.getppid() == raylet:
             time.sleep(_STEP_SECONDS)
         self._launcher.stop()
         os._exit(1)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take the next run; the warm process from which runs are forked stays."""
+        """Accept the next run; the fork server is kept."""
         self._take(new_config)
         return True
 
@@ -71,13 +71,13 @@ class RunInActor(Trainable):  # type: ignore[misc]
         self._begun = self._asked = False
 
     def ask_to_stop(self) -> None:
-        """Ask the run to save and leave; its end comes as that of any other."""
+        """Ask the run to save and exit; its end is reported like any other."""
         if self._begun and not self._asked:
             self._launcher.stop_runs([self._task.run_id])
         self._asked = True
 
     def step(self) -> dict[str, Any]:
-        """Watch the run for a while, and return its newest values, or its exit code with `done`."""
+        """Watch the run for a while, and return its latest values, or its exit code with `done`."""
         if self._asked and not self._begun:
             return _end(ExitCode.INTERRUPTED)
         if not self._begun:
@@ -92,15 +92,15 @@ class RunInActor(Trainable):  # type: ignore[misc]
         return self._values()
 
     def _begin(self) -> None:
-        # Paths in a plan are often relative to where the sweep was started; Tune has changed to a folder of its own.
+        # Paths in a plan are often relative to where the sweep was started; Tune has changed the working directory.
         os.chdir(self._folder)
         self._launcher.start([self._task])
         self._begun = True
 
     def _not_seen(self) -> str:
         return (
-            f"{self._task.plan}: is not there on {os.uname().nodename}, a node of the Ray cluster.\n"
-            "  instead: a folder that all nodes share, for the sweep (paths.sweeps), its runs and data"
+            f"{self._task.plan}: does not exist on {os.uname().nodename}, a node of the Ray cluster.\n"
+            "  instead: use folders shared by all nodes for the sweep (paths.sweeps), its runs and data"
         )
 
     def _values(self) -> dict[str, Any]:
@@ -111,7 +111,7 @@ class RunInActor(Trainable):  # type: ignore[misc]
         return {"epoch": found.epoch, **({VAL: float(accuracy)} if accuracy else {})}
 
     def cleanup(self) -> None:
-        """Let a run that is still going save and leave; the actor ends."""
+        """Let a run that is still active save and exit; the actor ends."""
         self._launcher.stop()
         self._launcher.close()
 

@@ -1,4 +1,4 @@
-"""Ray Tune with a feed: a `Tuner` whose trials are the tasks of a sweep, as the scheduler starts them."""
+"""A Ray `Tuner` whose trials are the tasks of a sweep, in the order in which the scheduler starts them."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from ternlab.core.errors import ExitCode
 from ternlab.sweeps.on_ray.feed import Feed
 from ternlab.sweeps.on_ray.trial import RunInActor
 
-# The code of a run whose actor died with it, as of a process that was killed.
+# The exit code of a run whose actor died with it, as for a killed process.
 KILLED = -9
 
 
 class _Suggest(Searcher):  # type: ignore[misc]
-    """Suggests tasks in place of points of a space."""
+    """Suggests tasks instead of points of a space."""
 
     def __init__(self, feed: Feed) -> None:
         super().__init__()
         self._feed = feed
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """Return the configuration of the next trial, `None` for not now, or that there will be no more."""
+        """Return the configuration of the next trial, `None` if there is none now, or `FINISHED`."""
         task = self._feed.take()
         return Searcher.FINISHED if task is None and self._feed.closed() else task
 
@@ -32,34 +32,34 @@ class _Suggest(Searcher):  # type: ignore[misc]
         """Do nothing; `_Tell` gets the trial itself."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """Keep nothing for Tune's own restore: the folders of the runs say what is finished."""
+        """Save nothing for Tune's own restore: the run directories record what is finished."""
         return {}
 
     def save(self, checkpoint_path: str) -> None:
-        """Keep nothing, as above."""
+        """Save nothing, as above."""
 
 
 class _Tell(Callback):  # type: ignore[misc]
-    """Tells the feed what becomes of trials."""
+    """Reports the fate of trials to the feed."""
 
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
 
     def __getstate__(self) -> dict[str, Any]:
-        """Keep nothing, as above."""
+        """Save nothing, as above."""
         return {}
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Note the actor: it takes a request between two steps of the trial, after what was asked before."""
+        """Record the actor, which accepts requests between two steps of the trial, in order."""
         self._feed.started(trial.config["run"], trial.temporary_state.ray_actor.ask_to_stop.remote)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Tell of a run whose process has ended."""
+        """Report a run whose process has ended."""
         result = trial.last_result
         self._feed.ended(trial.config["run"], result.get("exit_code", ExitCode.FAILED), result.get("said", ""))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Tell of a run whose actor died, or could not start."""
+        """Report a run whose actor died or could not start."""
         self._feed.ended(trial.config["run"], KILLED, str(trial.get_error() or ""))
 
 
@@ -67,8 +67,8 @@ def tuner_of(feed: Feed, folder: Path) -> Tuner:
     """Return a Tuner that ends when the feed is closed.
 
     Args:
-        feed: of tasks.
-        folder: for what Tune writes; nobody reads it.
+        feed: the feed of tasks.
+        folder: folder for Tune's files, which are not used.
     """
     return Tuner(
         RunInActor,
@@ -77,7 +77,7 @@ def tuner_of(feed: Feed, folder: Path) -> Tuner:
             name="tune",
             storage_path=str(folder),
             callbacks=[_Tell(feed)],
-            # Class trainables are asked for a checkpoint at their end; runs have their own.
+            # Class trainables are asked for a checkpoint at their end; runs have their own checkpoints.
             checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
             verbose=0,
         ),

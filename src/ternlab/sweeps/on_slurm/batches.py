@@ -1,7 +1,7 @@
-"""A batch: the runs of one array of jobs, in a file that is written before SLURM hears of them.
+"""A batch: the runs of one job array, in a file that is written before the array is submitted.
 
-The file is what entitles the jobs: a task whose batch file is gone trains nothing. So a submission of which nobody
-knows whether SLURM has heard it is taken back by removing the file.
+A task whose batch file is gone trains nothing. If it is unknown whether SLURM received a submission, the submission is
+therefore withdrawn by removing the file.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from ternlab.core.files import remove_leftovers, write_json
 
 _log = logging.getLogger(__name__)
 _VERSION = 2
-# Of this version: `after` was one run or none.
+# In this version, `after` was one run or none.
 _ONE_AFTER = 1
 
 
 @dataclass(frozen=True)
 class Place:
-    """What the cluster decides of each run; none of it changes a run's identity.
+    """The resources of each run; none of them changes a run's identity.
 
     Attributes:
-        threads: of each process.
-        devices: processes on each node.
-        nodes: of the run.
-        accelerator: `gpu`, or `None` for what the plan says.
+        threads: threads per process.
+        devices: processes per node.
+        nodes: number of nodes.
+        accelerator: `gpu`, or `None` for the plan's value.
     """
 
     threads: int
@@ -41,16 +41,16 @@ class Place:
 
 @dataclass(frozen=True)
 class Batch:
-    """The runs of one array.
+    """The runs of one job array.
 
     Attributes:
-        token: of this submission alone; the job's name ends with it.
-        sweep_id: the job's name begins with it.
-        plan: file of the plan.
-        runs: by the index of the array.
-        place: of each run.
-        after: runs that these wait for.
-        job: id of the array; `None` until SLURM has answered.
+        token: unique to this submission; the job name ends with it.
+        sweep_id: the job name starts with it.
+        plan: the plan file.
+        runs: by array index.
+        place: the resources of each run.
+        after: runs that these depend on.
+        job: ID of the array; `None` until SLURM has responded.
     """
 
     token: str
@@ -67,17 +67,17 @@ class Batch:
         return f"{self.sweep_id}.{self.token}"
 
     def renewed(self) -> Batch:
-        """Return the same runs as another submission."""
+        """Return the same runs as a new submission."""
         return replace(self, token=new_token(), job=None)
 
 
 def new_token() -> str:
-    """Return what no other submission has."""
+    """Return a token that no other submission has."""
     return uuid.uuid4().hex[:12]
 
 
 def batches_folder(folder: Path) -> Path:
-    """Return where the batches of the sweep in `folder` lie, and what their jobs print before Python runs."""
+    """Return the folder of a sweep's batch files and of the output that jobs print before Python starts."""
     return folder / "slurm"
 
 
@@ -95,7 +95,7 @@ def write_batch(folder: Path, batch: Batch) -> Path:
 
 
 def read_batch(path: Path) -> Batch | None:
-    """Read what `write_batch` wrote; `None` when it was taken back.
+    """Read a file written by `write_batch`; `None` if it was withdrawn.
 
     Raises:
         StorageError: it is not readable.
@@ -106,7 +106,7 @@ def read_batch(path: Path) -> Batch | None:
         if version == _ONE_AFTER:
             after = [] if after is None else [after]
         elif version != _VERSION:
-            raise ValueError("it is of another version of ternlab")
+            raise ValueError("it was written by another version of ternlab")
         place = Place(**found["place"])
         return Batch(**{**found, "runs": tuple(found["runs"]), "place": place, "after": tuple(after)})
     except FileNotFoundError:
@@ -116,12 +116,12 @@ def read_batch(path: Path) -> Batch | None:
 
 
 def remove_batch(folder: Path, token: str) -> None:
-    """Take a batch back, or tidy one whose runs have all ended."""
+    """Withdraw a batch, or clean up one whose runs have all ended."""
     batch_file(folder, token).unlink(missing_ok=True)
 
 
 def all_batches(folder: Path) -> Iterator[Batch]:
-    """Read the batches of a sweep; those that cannot be read are told of and left out."""
+    """Read the batches of a sweep; unreadable ones are logged and skipped."""
     if not batches_folder(folder).is_dir():
         return
     for path in sorted(batches_folder(folder).glob("*.json")):
@@ -135,7 +135,7 @@ def all_batches(folder: Path) -> Iterator[Batch]:
 
 
 def remove_leftovers_of(folder: Path) -> None:
-    """Remove the halves of files that launchers have left which were killed."""
+    """Remove partially written files left by launchers that were killed."""
     if batches_folder(folder).is_dir():
         remove_leftovers(batches_folder(folder))
         for script in batches_folder(folder).glob("*.sbatch"):

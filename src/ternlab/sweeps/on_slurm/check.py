@@ -1,4 +1,4 @@
-"""What is checked before anything is submitted: that SLURM is there and has what the runs ask for."""
+"""Checks before submission: SLURM is available and has the resources that the runs request."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _LARGEST_ARRAY = 1001  # SLURM's default
 
 
 def check(folder: Path, plan: Plan, cluster: SlurmCluster, run: CommandRunner) -> None:
-    """Refuse what SLURM would refuse, or let wait for ever.
+    """Reject requests that SLURM would reject or leave pending forever.
 
     Args:
-        folder: of the sweep; nothing is written there.
-        plan: of the sweep.
+        folder: the sweep's folder; nothing is written there.
+        plan: the sweep's plan.
         cluster: resources of each run.
         run: runs a command.
 
@@ -39,8 +39,8 @@ def check(folder: Path, plan: Plan, cluster: SlurmCluster, run: CommandRunner) -
         raise SettingsError(
             "cluster",
             value="slurm",
-            rule="there is no sbatch on PATH, so this machine submits no jobs",
-            instead="this command on a login node of the cluster, or cluster=local",
+            rule="sbatch is not on PATH, so this machine cannot submit jobs",
+            instead="run this command on a login node of the cluster, or use cluster=local",
         )
     try:
         nodes = parse_nodes(output_of(run, "sinfo", "--noheader", "--exact", "--format=%P|%l|%D|%c|%m|%G"))
@@ -48,8 +48,8 @@ def check(folder: Path, plan: Plan, cluster: SlurmCluster, run: CommandRunner) -
         raise SettingsError(
             "cluster",
             value="slurm",
-            rule=f"SLURM does not answer ({error})",
-            instead="the same command later (scontrol ping shows whether it is back), or cluster=local",
+            rule=f"SLURM does not respond ({error})",
+            instead="re-run the command later (scontrol ping shows whether SLURM is up), or use cluster=local",
         ) from error
     for partition in _partitions(cluster, nodes):
         _check_partition(cluster, [one for one in nodes if one.partition == partition])
@@ -57,7 +57,7 @@ def check(folder: Path, plan: Plan, cluster: SlurmCluster, run: CommandRunner) -
 
 
 def largest_array(run: CommandRunner) -> int:
-    """Return how many tasks an array may have."""
+    """Return the maximum number of tasks of an array."""
     try:
         found = re.search(r"^MaxArraySize\s*=\s*(\d+)", output_of(run, "scontrol", "show", "config"), re.MULTILINE)
     except NoAnswerError:
@@ -66,12 +66,12 @@ def largest_array(run: CommandRunner) -> int:
 
 
 def _check_times(cluster: SlurmCluster) -> None:
-    # SLURM looks at the limits twice a minute: a signal may come that much earlier.
+    # SLURM checks the limits twice a minute, so a signal may arrive that much earlier.
     if cluster.signal_seconds > cluster.time * 30:
         raise SettingsError(
             "cluster.signal_seconds",
             value=cluster.signal_seconds,
-            rule=f"must leave at least half of the {cluster.time} minutes of cluster.time to the training",
+            rule=f"must leave at least half of cluster.time ({cluster.time} minutes) for training",
             instead=f"cluster.signal_seconds={cluster.time * 30}, or a longer cluster.time",
         )
 
@@ -88,8 +88,8 @@ def _check_processes(plan: Plan, cluster: SlurmCluster) -> None:
                 raise SettingsError(
                     f"trainer.{setting}",
                     value=asked,
-                    rule=f"on SLURM this is what cluster.{own} says, and that is {value}",
-                    instead=f"cluster.{own}={asked} and no trainer.{setting}",
+                    rule=f"on SLURM this is set by cluster.{own}, which is {value}",
+                    instead=f"cluster.{own}={asked} without trainer.{setting}",
                 )
         if cluster.gpus_per_node and trainer.get("accelerator") == "cpu":
             raise SettingsError(
@@ -101,7 +101,7 @@ def _check_processes(plan: Plan, cluster: SlurmCluster) -> None:
 
 
 def _partitions(cluster: SlurmCluster, nodes: list[Nodes]) -> list[str]:
-    """Return the partitions that are asked for, or SLURM's default; empty when nobody says."""
+    """Return the requested partitions, or SLURM's default; empty if there is neither."""
     known = sorted({one.partition for one in nodes})
     if cluster.partition is None:
         return sorted({one.partition for one in nodes if one.default})
@@ -114,7 +114,7 @@ def _partitions(cluster: SlurmCluster, nodes: list[Nodes]) -> list[str]:
                 rule="SLURM has no such partition",
                 instead=f"cluster.partition=NAME; {did_you_mean(name, known)}",
             )
-    # SLURM takes the first of several that fits; that one of them does is for sbatch to say.
+    # SLURM picks the first of several partitions that fits; whether one does is for sbatch to check.
     return chosen if len(chosen) == 1 else []
 
 
@@ -125,8 +125,8 @@ def _check_partition(cluster: SlurmCluster, nodes: list[Nodes]) -> None:
         raise SettingsError(
             "cluster.time",
             value=cluster.time,
-            rule=f"partition {name} allows {limit} minutes",
-            instead=f"cluster.time={limit} (a run that is not ready is requeued and goes on)",
+            rule=f"partition {name} allows at most {limit} minutes",
+            instead=f"cluster.time={limit} (an unfinished run is requeued and resumes)",
         )
     wanted = {"gpus_per_node": cluster.gpus_per_node, "cpus_per_task": cluster.cpus_per_task, "mem_gb": cluster.mem_gb}
     for setting, value in wanted.items():
@@ -143,8 +143,9 @@ def _check_partition(cluster: SlurmCluster, nodes: list[Nodes]) -> None:
         raise SettingsError(
             "cluster.nodes",
             value=cluster.nodes,
-            rule=f"partition {name} has {fitting} nodes of this size (sinfo -p {name} shows them)",
-            instead=f"cluster.nodes={fitting}" if fitting else "fewer GPUs, CPUs or GB on each node",
+            rule=f"partition {name} has {f'only {fitting}' if fitting else 'no'} nodes of this size "
+            f"(sinfo -p {name} lists them)",
+            instead=f"cluster.nodes={fitting}" if fitting else "fewer GPUs, CPUs or GB per node",
         )
 
 
@@ -157,18 +158,18 @@ def _ask_sbatch(folder: Path, cluster: SlurmCluster, run: CommandRunner) -> None
     if answer.code == 0 or answer.silent or _passes(words):
         return
     setting = _setting_of(words)
-    raise SettingsError(setting, rule=f"SLURM refuses such a job: {words}", instead=_alternatives(setting, run))
+    raise SettingsError(setting, rule=f"SLURM rejects this job: {words}", instead=_alternatives(setting, run))
 
 
 def _passes(words: str) -> bool:
-    """Return whether what is in the way is in the way now only: nodes that are down or full, jobs of before."""
-    # "configuration is not available" also means that the nodes that fit are down; that some would fit is known here.
+    """Return whether an obstacle is only temporary: nodes that are down or full, or earlier jobs."""
+    # "configuration is not available" can also mean that suitable nodes are down; that suitable nodes exist is known.
     now = ("configuration is not available", "nodes are busy")
     return any(sign in words for sign in now) or takes_no_more(words)
 
 
 def _setting_of(words: str) -> str:
-    """Return which setting sbatch complains of; its words on limits name them all."""
+    """Return the setting that sbatch complains about; its messages about limits name all of them."""
     for setting in ("account", "qos", "partition", "constraint"):
         if f"invalid {setting}" in words.lower():
             return f"cluster.{setting}"
@@ -176,10 +177,10 @@ def _setting_of(words: str) -> str:
 
 
 def _alternatives(setting: str, run: CommandRunner) -> str:
-    """Return what could be typed, of what the accounting of the cluster knows."""
+    """Return alternatives to type, from the cluster's accounting."""
     name = setting.removeprefix("cluster.")
     if name not in ("account", "qos"):
-        return "other settings of cluster"
+        return "other values of cluster.*"
     command = ("sacctmgr", "--noheader", "--parsable2", "show", "assoc", f"user={_user()}", f"format={name}")
     known = sorted({one for line in run(command, ()).out.splitlines() for one in line.split(",") if one})
     return f"{setting}=NAME{', one of: ' if known else ''}{', '.join(known)}"

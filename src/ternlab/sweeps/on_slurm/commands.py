@@ -1,4 +1,4 @@
-"""Running the commands of SLURM: as lists of words, with a time limit, and with their words when they fail."""
+"""Runs SLURM commands as argument lists, with a timeout, and keeps their error messages."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from dataclasses import dataclass
 from ternlab.core.errors import InfrastructureError
 from ternlab.core.signals import die_with_parent
 
-# sbatch tries again by itself for up to a minute when SLURM takes no jobs at the moment.
+# sbatch retries by itself for up to a minute if SLURM currently accepts no jobs.
 _SECONDS = 120.0
-# The user's own defaults and filters of the commands, and what an allocation in which this process runs has set: with
-# them, a listing would miss jobs, and a job would be another one than its batch file says.
+# The user's defaults and filters for the commands, and variables of an allocation in which this process runs. With
+# them, a listing could miss jobs, and a job could differ from its batch file.
 _FOREIGN = ("SLURM_", "SBATCH_", "SQUEUE_", "SCANCEL_", "SCONTROL_", "SINFO_", "SACCT_", "SRUN_")
 _KEPT = {"SLURM_CONF", "SLURM_JWT"}
-# Defaults of the user for what may be left out of `cluster`; a job without `cluster.partition` is to have his.
+# The user's defaults for optional settings of `cluster`; a job without `cluster.partition` uses them.
 DEFAULTS = ("SBATCH_PARTITION", "SBATCH_ACCOUNT", "SBATCH_QOS", "SBATCH_CONSTRAINT", "SBATCH_RESERVATION")
-# As the commands say it when it is not known whether SLURM has heard them.
+# Messages of the commands after which it is unknown whether SLURM received the request.
 _SILENT = ("timed out", "unable to contact", "connection", "communication", "zero bytes", "socket", "not responding")
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command has said.
+    """The result of a command.
 
     Attributes:
-        code: exit code; `None` when it did not end in time.
+        code: exit code; `None` if it timed out.
         out: standard output.
         err: standard error.
     """
@@ -38,31 +38,31 @@ class Answer:
 
     @property
     def silent(self) -> bool:
-        """Whether SLURM itself has not answered, so that nobody knows whether it did what it was asked."""
+        """Whether SLURM did not respond, so that it is unknown whether it carried out the request."""
         words = self.err.lower()
         return self.code is None or (self.code != 0 and any(sign in words for sign in _SILENT))
 
     @property
     def words(self) -> str:
-        """What the command complains of, in one line."""
+        """The error message of the command, in one line."""
         lines = [line.strip() for line in self.err.splitlines() if line.strip()]
-        return " / ".join(lines) or f"it ended with code {self.code} and without a word"
+        return " / ".join(lines) or f"exited with code {self.code} without a message"
 
 
 class NoAnswerError(InfrastructureError):
-    """A command of SLURM has failed or has not ended."""
+    """A SLURM command has failed or timed out."""
 
 
-# Runs a command; the second argument names variables of the user that it keeps beside those that have its name.
+# Runs a command; the second argument names user variables to keep, in addition to those named after the command.
 CommandRunner = Callable[[Sequence[str], Sequence[str]], Answer]
 
 
 def run_command(command: Sequence[str], kept: Sequence[str] = ()) -> Answer:
-    """CommandRunner a command of SLURM to its end.
+    """Run a SLURM command and return its result.
 
     Args:
         command: program and arguments.
-        kept: variables of the environment that it sees although they belong to SLURM.
+        kept: SLURM environment variables to pass to it.
     """
     try:
         done = subprocess.run(
@@ -73,18 +73,18 @@ def run_command(command: Sequence[str], kept: Sequence[str] = ()) -> Answer:
             timeout=_SECONDS,
             env=_environment(kept),
             stdin=subprocess.DEVNULL,
-            # Nothing is submitted any more when the launcher is dead.
+            # Nothing is submitted after the launcher has died.
             preexec_fn=die_with_parent,
         )
     except subprocess.TimeoutExpired:
-        return Answer(None, err=f"{command[0]} did not end within {_SECONDS:.0f} s")
+        return Answer(None, err=f"{command[0]} timed out after {_SECONDS:.0f} s")
     except OSError as error:
         return Answer(127, err=f"{command[0]}: {error.strerror}")
     return Answer(done.returncode, done.stdout, done.stderr)
 
 
 def output_of(run: CommandRunner, *command: str) -> str:
-    """Return what a command prints.
+    """Return the output of a command.
 
     Raises:
         NoAnswerError: it fails.

@@ -1,4 +1,4 @@
-"""How a task has ended: the run's record first, then what its job wrote, then what SLURM says."""
+"""How a task ended: from the run's record, else from its job's exit file, else from SLURM."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from ternlab.sweeps.on_slurm.queue import Entry
 from ternlab.sweeps.states import State, standing
 
 _FINAL: dict[State, int] = {State.FINISHED: ExitCode.DONE, State.DIVERGED: ExitCode.DIVERGED}
-# Every other end of a job is none of the run's own doing: its time or its node was over.
+# All other ends of a job are not the run's fault: its time was up or its node failed.
 _CODES = {"COMPLETED": ExitCode.DONE, "FAILED": ExitCode.FAILED, "OUT_OF_MEMORY": ExitCode.FAILED}
 
 
 def final_code(runs: Path, run: str) -> int | None:
-    """Return the exit code of a run whose record is final, `None` for others."""
+    """Return the exit code of a run whose record is final, otherwise `None`."""
     return _FINAL.get(standing(runs, run).state)
 
 
 def recorded_code(folder: Path, run: str) -> int | None:
-    """Return the exit code, or minus the signal, that the job of a run has written; `None` when it wrote nothing."""
+    """Return the exit code, or the negative signal, that a run's job has written; `None` if it wrote nothing."""
     try:
         found = json.loads(exit_file(folder, run).read_text())
         code, killed = found["code"], found["signal"]
@@ -33,11 +33,11 @@ def recorded_code(folder: Path, run: str) -> int | None:
 
 
 def slurm_code(entry: Entry | None, job: str, run: CommandRunner) -> int:
-    """Return the exit code for how SLURM says that a task has ended.
+    """Return the exit code for the final state that SLURM reports for a task.
 
     Args:
-        entry: of the task; `None` when squeue has forgotten it.
-        job: id of the task, for `sacct`.
+        entry: the task's queue entry; `None` if squeue no longer lists it.
+        job: ID of the task, for `sacct`.
         run: runs a command.
     """
     state = entry.state if entry is not None else _accounted(job, run)
@@ -45,11 +45,11 @@ def slurm_code(entry: Entry | None, job: str, run: CommandRunner) -> int:
 
 
 def _accounted(job: str, run: CommandRunner) -> str:
-    """Ask the accounting, which many clusters have and which remembers."""
+    """Ask the accounting database, which many clusters have."""
     words = ("--noheader", "--allocations", "--parsable2", f"--jobs={job}", "--format=State")
     try:
         lines = output_of(run, "sacct", *words).splitlines()
     except NoAnswerError:
         return ""
-    # A job that was requeued has a line for each time; "CANCELLED by 1000".
+    # A requeued job has one line per attempt; a line can read "CANCELLED by 1000".
     return (lines or [""])[-1].partition(" ")[0]

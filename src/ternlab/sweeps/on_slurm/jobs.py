@@ -1,4 +1,4 @@
-"""The jobs of a sweep in SLURM, for the commands that look at a sweep and stop it."""
+"""The SLURM jobs of a sweep, for the commands that inspect and cancel a sweep."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class SlurmJobs:
     queue = "SLURM"
 
     def states(self, folder: Path, sweep_id: str, *, patient: bool = False) -> Mapping[str, str]:
-        """Return the runs of a sweep that wait or run in the queue, with their states; see `Jobs.states`."""
+        """Return the pending and running runs of a sweep, with their states; see `Jobs.states`."""
 
         def ask() -> Mapping[str, str]:
             return in_queue(folder, sweep_id)
@@ -36,10 +36,10 @@ class SlurmJobs:
 
 
 def _patiently(ask: Callable[[], T]) -> T:
-    """Ask again while SLURM does not answer.
+    """Retry while SLURM does not respond.
 
     Raises:
-        InfrastructureError: it has not answered for ten minutes.
+        InfrastructureError: it has not responded for ten minutes.
     """
     until = time.monotonic() + PATIENCE_SECONDS
     while True:
@@ -47,5 +47,5 @@ def _patiently(ask: Callable[[], T]) -> T:
             return ask()
         except NoAnswerError as error:
             if time.monotonic() > until:
-                raise InfrastructureError(f"SLURM does not answer: {error}") from error
+                raise InfrastructureError(f"SLURM does not respond: {error}") from error
             time.sleep(_SECONDS_BETWEEN)

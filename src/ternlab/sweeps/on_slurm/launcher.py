@@ -1,4 +1,4 @@
-"""The launcher for SLURM: arrays of jobs in a queue that outlives it; the same command finds them again."""
+"""The SLURM launcher: submits job arrays to a queue that outlives it; re-running the command finds them again."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ from ternlab.sweeps.plan import Plan
 from ternlab.sweeps.progress import Clock
 
 _log = logging.getLogger(__name__)
-# As many as SLURM takes; what it does not take now is kept here and offered again. A search gets no more than can run:
-# what it proposes next is to follow from results.
+# As many as SLURM accepts; the rest is kept here and submitted later. A search submits no more than can run, since its
+# next proposals should follow from results.
 _MANY = 1_000_000
 _OFFER_AGAIN_SECONDS = 30.0
 
 
 class SlurmLauncher:
-    """Runs as tasks of arrays.
+    """Runs as tasks of job arrays.
 
     Args:
-        folder: of the sweep; batches and logs of jobs go to `slurm/` in it, what a run prints to `output/`.
-        plan: of the sweep.
+        folder: the sweep's folder; batches and job logs go to `slurm/` in it, the output of runs to `output/`.
+        plan: the sweep's plan.
         cluster: resources of each run.
-        largest: runs of one array.
-        run: runs a command of SLURM.
-        clock: time; default: that of the machine.
+        largest: maximum number of runs per array.
+        run: runs a SLURM command.
+        clock: default: the system clock.
     """
 
     name = "slurm"
@@ -79,12 +79,13 @@ class SlurmLauncher:
         self._told: list[tuple[str, int]] = []
 
     def describe(self, tasks: Sequence[Task]) -> list[str]:
-        """Return the arrays that would be submitted, and the batch file of the first of each kind."""
+        """Return the arrays that would be submitted, and the batch script of the first of each kind."""
         lines: list[str] = []
         shown: set[tuple[str, ...]] = set()
         for after, part in _arrays(tasks, self._largest):
-            waits = f" once {' and '.join(after)} {'are' if after[1:] else 'is'} finished" if after else ""
-            lines.append(f"an array of {len(part)} runs{waits}: {' '.join(task.run_id for task in part)}")
+            waits = f" after {' and '.join(after)}" if after else ""
+            count = "1 run" if len(part) == 1 else f"{len(part)} runs"
+            lines.append(f"array of {count}{waits}: {' '.join(task.run_id for task in part)}")
             roles = self._needs.get(part[0].run_id, {})
             jobs = tuple(f"JOB_OF_THE_{re.sub(r'[^A-Z0-9]+', '_', roles[run].upper())}" for run in after)
             if jobs not in shown:
@@ -94,7 +95,7 @@ class SlurmLauncher:
         return lines
 
     def running(self) -> Collection[str]:
-        """Return the runs of this sweep that are in the queue; tidy what launchers left that were killed."""
+        """Return the runs of this sweep that are in the queue; clean up after launchers that were killed."""
         found = self._queue.look_now()
         remove_leftovers_of(self._folder)
         for batch in all_batches(self._folder):
@@ -105,21 +106,21 @@ class SlurmLauncher:
             if live and batch.job is None:
                 write_batch(self._folder, replace(batch, job=next(iter(live.values())).job))
             if not live:
-                # All have ended; or nobody knows whether SLURM has heard of them, and then they will find no batch.
+                # All have ended, or it is unknown whether SLURM received them; if it did, they will find no batch.
                 self._tasks.close_batch(batch, {index: entry.job for index, entry in entries.items()})
         return self._tasks.names()
 
     def free(self) -> int:
-        """Return how many more runs SLURM gets now."""
+        """Return how many more runs can be submitted now."""
         return 0 if self._backlog else max(0, self._limit - len(self._tasks))
 
     def start(self, tasks: Sequence[Task]) -> None:
-        """Submit arrays: one for the runs that wait for nothing, one for those that wait for the same runs."""
+        """Submit an array for the runs without dependencies, and one per group of runs with the same dependencies."""
         self._backlog += tasks
         self._offer()
 
     def unsent(self) -> Collection[str]:
-        """Return the runs that SLURM has not taken so far."""
+        """Return the runs that SLURM has not accepted yet."""
         return [task.run_id for task in self._backlog]
 
     def ended(self) -> Sequence[tuple[str, int]]:
@@ -133,7 +134,7 @@ class SlurmLauncher:
         return told
 
     def stop_runs(self, runs: Iterable[str]) -> None:
-        """Cancel the jobs of some runs: those that run get TERM, save, and are not requeued."""
+        """Cancel the jobs of some runs: running ones get TERM, save, and are not requeued."""
         chosen = set(runs)
         waiting = [task for task in self._backlog if task.run_id in chosen]
         self._drop(waiting)
@@ -141,40 +142,40 @@ class SlurmLauncher:
         self._tasks.stop([run for run in chosen if run in self._tasks])
 
     def stop(self) -> None:
-        """Do nothing: jobs wait and run without their launcher, and the same command goes on with them."""
+        """Do nothing: jobs do not need their launcher, and re-running the command takes them over."""
 
     def tidy(self, finished: Iterable[str]) -> None:
-        """Remove what these runs left."""
+        """Remove the files of these runs."""
         for run in finished:
             for path in (output_file(self._folder, run), exit_file(self._folder, run), alive_file(self._folder, run)):
                 path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Remove the folders in which nothing is left."""
+        """Remove empty folders."""
         if self._backlog:
-            _log.warning("%d runs have not been submitted; the same command does so later", len(self._backlog))
+            _log.warning("%d runs were not submitted; re-run the command later to submit them", len(self._backlog))
         for name in ("output", "exits", "alive", batches_folder(self._folder).name):
-            # Not empty, or not there: jobs may still write into it.
+            # Not empty, as jobs may still write to it, or does not exist.
             with contextlib.suppress(OSError):
                 (self._folder / name).rmdir()
 
     def _offer(self) -> None:
-        """Submit what was not submitted so far."""
+        """Submit the runs that are not submitted yet."""
         try:
             for after, tasks in _arrays(self._backlog, self._largest):
-                # An array comes after those that it waits for: what is left then has them in the queue.
+                # Arrays are submitted after their dependencies, so those of the rest are in the queue.
                 self._submit(after, tasks)
             self._offer_at = 0.0
         except QueueFullError as error:
             if not self._offer_at:
-                _log.warning("SLURM takes no more jobs at the moment, the others are kept: %s", error)
+                _log.warning("SLURM accepts no more jobs at the moment; the rest will be submitted later: %s", error)
             self._offer_at = self._clock.now() + _OFFER_AGAIN_SECONDS
 
     def _submit(self, after: tuple[str, ...], tasks: Sequence[Task]) -> None:
-        """Submit an array, or its halves where a limit is in the way."""
+        """Submit an array, or its halves if it exceeds a limit."""
         queued = tuple(run for run in after if run in self._tasks)
         if any(final_code(self._runs, run) != ExitCode.DONE for run in after if run not in queued):
-            # What they wait for has ended in the meantime, and not well.
+            # A run that they depend on has failed in the meantime.
             self._drop(tasks)
             self._told += [(task.run_id, ExitCode.HELD) for task in tasks]
             return
@@ -194,7 +195,7 @@ class SlurmLauncher:
     def _batch(self, after: tuple[str, ...], tasks: Sequence[Task]) -> Batch:
         runs = tuple(task.run_id for task in tasks)
         for run in runs:
-            # Of a job of before; this one has not ended.
+            # From an earlier job; this one has not ended.
             exit_file(self._folder, run).unlink(missing_ok=True)
         return Batch(new_token(), self._sweep_id, str(tasks[0].plan), runs, place_of(self._cluster), after)
 
@@ -211,10 +212,10 @@ class SlurmLauncher:
 
 
 def launcher_of(folder: Path, plan: Plan, cluster: ClusterSettings) -> SlurmLauncher:
-    """Return the launcher for the cluster of this machine.
+    """Return the launcher for this machine's cluster.
 
     Raises:
-        SettingsError: SLURM is not there, or has nothing that `cluster` asks for.
+        SettingsError: SLURM is not available, or does not have what `cluster` requests.
     """
     assert isinstance(cluster, SlurmCluster)
     check(folder, plan, cluster, run_command)
@@ -222,9 +223,9 @@ def launcher_of(folder: Path, plan: Plan, cluster: ClusterSettings) -> SlurmLaun
 
 
 def _arrays(tasks: Sequence[Task], largest: int) -> Iterator[tuple[tuple[str, ...], list[Task]]]:
-    """Yield (runs that are waited for, runs) of each array, those that wait for nothing first.
+    """Yield (dependencies, runs) of each array, arrays without dependencies first.
 
-    `tasks` are in an order in which they can run; so then are the arrays.
+    `tasks` are in dependency order, and so are the arrays.
     """
     groups: dict[tuple[str, ...], list[Task]] = {(): []}
     for task in tasks:

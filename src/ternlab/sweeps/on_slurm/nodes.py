@@ -1,4 +1,4 @@
-"""What nodes the partitions of SLURM have, from the lines of `sinfo`."""
+"""The nodes of SLURM's partitions, from the output of `sinfo`."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ _GPUS = re.compile(r"gpu(?::[^:,()]+)?:(\d+)")
 
 @dataclass(frozen=True)
 class Nodes:
-    """Nodes of one partition that are alike.
+    """Identical nodes of one partition.
 
     Attributes:
-        partition: name.
-        default: whether jobs go there that name none.
-        minutes: longest time of a job (`None`: no limit).
-        count: of these nodes.
-        cpus, mem_gb, gpus: of each; 0 GB where the cluster does not say.
+        partition: name of the partition.
+        default: whether it is the default partition.
+        minutes: time limit of a job (`None`: no limit).
+        count: number of these nodes.
+        cpus, mem_gb, gpus: per node; 0 GB if the cluster does not report it.
     """
 
     partition: str
@@ -29,17 +29,17 @@ class Nodes:
     gpus: int
 
     def most(self, setting: str) -> int:
-        """Return what a node has of what a setting of `cluster` asks for."""
+        """Return how much a node has of the resource of a `cluster` setting."""
         return {"gpus_per_node": self.gpus, "cpus_per_task": self.cpus, "mem_gb": self.mem_gb}[setting]
 
     def has(self, setting: str, value: int | None) -> bool:
-        """Return whether a node has so much; one that does not say how much memory it has may have enough."""
+        """Return whether a node has this much; a node with unreported memory may have enough."""
         unknown = setting == "mem_gb" and not self.mem_gb
         return value is None or unknown or value <= self.most(setting)
 
 
 def parse_nodes(text: str) -> list[Nodes]:
-    """Return the nodes in what `sinfo --exact --format="%P|%l|%D|%c|%m|%G"` has printed."""
+    """Parse the output of `sinfo --exact --format="%P|%l|%D|%c|%m|%G"`."""
     return [_nodes(words) for line in text.splitlines() if len(words := line.strip().split("|")) == 6]
 
 

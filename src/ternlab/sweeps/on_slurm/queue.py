@@ -1,4 +1,4 @@
-"""What waits and runs in SLURM's queue, asked with `squeue`: seldom, and with patience when it does not answer."""
+"""Polls SLURM's queue with `squeue`: infrequently, and patiently if SLURM does not respond."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ternlab.sweeps.on_slurm.commands import CommandRunner, NoAnswerError, outpu
 from ternlab.sweeps.progress import Clock
 
 _log = logging.getLogger(__name__)
-# Between two questions; a slow answer is a sign of a busy SLURM, which is then asked less often.
+# Interval between two polls; a slow response means that SLURM is busy, so it is polled less often.
 _SECONDS = 2.0
 _TIMES_ITS_ANSWER = 10
-# After a question without an answer.
+# Interval after a poll without a response.
 _SECONDS_AFTER_SILENCE = 10.0
-# Without an answer, and without a sign of life from any run, for so long: nobody can tell any more.
+# After this long without a response or a heartbeat of any run, the state counts as unknown.
 PATIENCE_SECONDS = 600.0
 ENDED = {
     "BOOT_FAIL",
@@ -31,21 +31,21 @@ ENDED = {
     "REVOKED",
     "TIMEOUT",
 }
-# The states and reasons are known in 22.05 and later; the name is last, since other jobs may have any.
+# These states and reasons exist in SLURM 22.05 and later; the name is last, since other jobs may have any name.
 _FORMAT = "%F|%K|%T|%r|%j"
 _NEVER = "DependencyNeverSatisfied"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A task of an array in the queue.
+    """An array task in the queue.
 
     Attributes:
-        job: id of the array.
-        index: of the task in it.
-        token: of the batch that it belongs to; the job's name ends with it.
+        job: ID of the array.
+        index: index of the task in the array.
+        token: token of its batch; the job name ends with it.
         state: `PENDING`, `RUNNING`, ...
-        reason: why it waits, or why it ended.
+        reason: why it is pending, or why it ended.
     """
 
     job: str
@@ -56,31 +56,31 @@ class Entry:
 
     @property
     def id(self) -> str:
-        """As the commands of SLURM call it."""
+        """The ID that SLURM's commands use."""
         return f"{self.job}_{self.index}"
 
     @property
     def ended(self) -> bool:
-        """Whether it neither waits nor runs; it is still listed for some minutes (MinJobAge)."""
+        """Whether it has ended; ended tasks are still listed for some minutes (MinJobAge)."""
         return self.state in ENDED
 
     @property
     def never(self) -> bool:
-        """Whether it cannot begin any more, because what it waits for has failed."""
+        """Whether it can never start, because a dependency has failed."""
         return self.reason == _NEVER
 
     @property
     def shown(self) -> str:
-        """State for a person, with the reason of what waits."""
+        """State for display, with the reason if pending."""
         return f"{self.state} ({self.reason})" if self.state == "PENDING" and self.reason != "None" else self.state
 
 
-# By token and index: an id can be given a second time, after a crash of SLURM.
+# Keyed by token and index: SLURM can reuse an ID after a crash.
 Listing = dict[tuple[str, int], Entry]
 
 
 def listing(run: CommandRunner, sweep_id: str) -> Listing:
-    """Return the tasks of a sweep that wait, run, or have ended a short time ago.
+    """Return the tasks of a sweep that are pending, running, or ended recently.
 
     Raises:
         NoAnswerError: squeue fails.
@@ -95,7 +95,7 @@ def listing(run: CommandRunner, sweep_id: str) -> Listing:
         if prefix == sweep_id and index.isdigit():
             entry = Entry(job, int(index), token, state, reason)
             before = found.get((token, entry.index))
-            # One that lives counts more than one that has ended.
+            # An active entry takes precedence over an ended one.
             if before is None or before.ended:
                 found[token, entry.index] = entry
     return found
@@ -105,10 +105,10 @@ class Queue:
     """The queue of one sweep, over time.
 
     Args:
-        sweep_id: the jobs' names begin with it.
+        sweep_id: the job names start with it.
         run: runs a command.
-        clock: time.
-        sign_of_life: returns a number that changes while any run of the sweep lives.
+        clock: the clock.
+        sign_of_life: returns a number that changes while any run of the sweep is alive.
     """
 
     def __init__(self, sweep_id: str, run: CommandRunner, clock: Clock, sign_of_life: Callable[[], float]) -> None:
@@ -122,10 +122,10 @@ class Queue:
         self._silent = False
 
     def look(self) -> Listing | None:
-        """Return the tasks of the sweep; `None` when it is too early to ask again, or when there is no answer.
+        """Return the tasks of the sweep; `None` if it is too early to poll again, or if SLURM does not respond.
 
         Raises:
-            InfrastructureError: there was no answer, and no sign of life, for ten minutes.
+            InfrastructureError: there was no response and no heartbeat for ten minutes.
         """
         began = self._clock.now()
         if began < self._next:
@@ -143,10 +143,10 @@ class Queue:
         return found
 
     def look_now(self) -> Listing:
-        """Return the tasks of the sweep, and wait for an answer.
+        """Wait for a response and return the tasks of the sweep.
 
         Raises:
-            InfrastructureError: there was none for ten minutes.
+            InfrastructureError: there was no response for ten minutes.
         """
         self._next = self._heard = self._clock.now()
         while (found := self.look()) is None:
@@ -154,15 +154,15 @@ class Queue:
         return found
 
     def _bear(self, error: NoAnswerError) -> None:
-        """Wait on, or give up."""
+        """Keep waiting, or give up."""
         if not self._silent:
-            _log.warning("SLURM does not answer and is asked again: %s", error)
+            _log.warning("SLURM does not respond; retrying: %s", error)
         self._silent = True
         sign = self._sign_of_life()
         if sign != self._last_sign:
             self._last_sign, self._heard = sign, self._clock.now()
         if self._clock.now() - self._heard >= PATIENCE_SECONDS:
             raise InfrastructureError(
-                f"SLURM has not answered for {PATIENCE_SECONDS / 60:.0f} minutes ({error}).\n"
-                "  What was submitted stays in its queue; the same command goes on with it."
+                f"SLURM has not responded for {PATIENCE_SECONDS / 60:.0f} minutes ({error}).\n"
+                "  Submitted jobs stay in its queue; re-run the command to resume."
             )

@@ -1,4 +1,4 @@
-"""Settings of the launcher for SLURM."""
+"""Settings of the SLURM launcher."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from pydantic import Field
 from ternlab.core.fields import PositiveInt
 from ternlab.sweeps.cluster import ClusterSettings
 
-# What may stand in a batch file or on the command line of SLURM: no quote, blank or newline ever does.
+# Characters allowed in a batch script or on a SLURM command line: no quotes, spaces or newlines.
 SlurmWord = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:,&|*=/@-]{0,127}$")]
 
 
 class SlurmCluster(ClusterSettings):
-    """Jobs of SLURM, as arrays, submitted with submitit.
+    """SLURM job arrays, submitted with submitit.
 
     Attributes:
         partition, account, qos, constraint: as SLURM's options (`None`: its default).
-        time: limit of a trial in minutes, between two requeueings.
-        nodes: of each trial; with more than one, its processes train together.
-        gpus_per_node: of each trial; on each node one process for each (`None`: CPUs alone).
-        processes_per_node: of each trial where `gpus_per_node` is not set.
-        cpus_per_task: cores of each trial on each node.
-        mem_gb: memory of each trial on each node, in GB (`None`: SLURM's default).
-        array_parallelism: trials of one array that run at a time; the trials of one baseline make an array.
-        queue_limit: jobs of this sweep in the queue at a time (`None`: as many as SLURM takes).
+        time: time limit of a trial in minutes, between two requeues.
+        nodes: nodes per trial; with more than one, its processes train together.
+        gpus_per_node: GPUs per node of each trial, with one process per GPU (`None`: only CPUs).
+        processes_per_node: processes per node of each trial if `gpus_per_node` is not set.
+        cpus_per_task: cores per node of each trial.
+        mem_gb: memory per node of each trial, in GB (`None`: SLURM's default).
+        array_parallelism: number of concurrent trials per array; the trials of one baseline form an array.
+        queue_limit: maximum number of jobs of this sweep in the queue (`None`: as many as SLURM accepts).
         signal_seconds: how long before the time limit a trial is told to save.
-        setup: lines of shell that each job runs first (`module load ...`).
+        setup: shell commands that each job runs first (`module load ...`).
     """
 
     name: str = "slurm"

@@ -1,4 +1,4 @@
-"""Handing a batch to SLURM exactly once, though answers get lost and processes are killed."""
+"""Submits a batch to SLURM exactly once, even if responses are lost or processes are killed."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from ternlab.sweeps.progress import Clock
 
 _log = logging.getLogger(__name__)
 _TRIES = 5
-# After a lost answer: how often the queue is looked at for the job, and the seconds between.
+# After a lost response: how often the queue is checked for the job, and the seconds in between.
 _LOOKS = 3
 _SECONDS = 4.0
-# As sbatch says it when there are too many jobs at the moment.
+# Messages of sbatch when there are too many jobs at the moment.
 _FULL = ("temporarily unable", "too many", "resource temporarily unavailable")
 _LIMIT = re.compile(r"\b(?:Assoc|QOS)[A-Z]\w+")
 
 
 class QueueFullError(InfrastructureError):
-    """SLURM takes no more jobs at the moment."""
+    """SLURM accepts no more jobs at the moment."""
 
 
 class Submission:
-    """Hands batches of one sweep to SLURM.
+    """Submits batches of one sweep to SLURM.
 
     Args:
-        folder: of the sweep.
+        folder: the sweep's folder.
         cluster: resources of each run.
         run: runs a command.
-        queue: of the sweep.
-        clock: time.
+        queue: the sweep's queue.
+        clock: the clock.
     """
 
     def __init__(self, folder: Path, cluster: SlurmCluster, run: CommandRunner, queue: Queue, clock: Clock) -> None:
@@ -50,15 +50,15 @@ class Submission:
         self._clock = clock
 
     def submit(self, batch: Batch, after: Sequence[str]) -> Batch:
-        """Submit a batch and return it with the id of its job.
+        """Submit a batch and return it with its job ID.
 
         Args:
-            batch: what is submitted; its file is written first.
-            after: ids of the array tasks that must have ended well before.
+            batch: the batch to submit; its file is written first.
+            after: IDs of the array tasks that must succeed first.
 
         Raises:
-            QueueFullError: there are too many jobs already; nothing was submitted.
-            InfrastructureError: SLURM refuses it, or does not answer.
+            QueueFullError: there are already too many jobs; nothing was submitted.
+            InfrastructureError: SLURM rejects it, or does not respond.
         """
         for _ in range(_TRIES):
             write_batch(self._folder, batch)
@@ -72,11 +72,11 @@ class Submission:
                 batch = replace(batch, job=job)
                 write_batch(self._folder, batch)
                 return batch
-            _log.warning("sbatch: %s; it is tried again", answer.words)
-            # Should SLURM have it all the same, its tasks find no batch and do nothing.
+            _log.warning("sbatch: %s; retrying", answer.words)
+            # If SLURM received it after all, its tasks find no batch and do nothing.
             remove_batch(self._folder, batch.token)
             batch = batch.renewed()
-        raise InfrastructureError(f"sbatch: {answer.words} ({_TRIES} tries).\n  instead: the same command, later")
+        raise InfrastructureError(f"sbatch: {answer.words} ({_TRIES} tries).\n  instead: re-run the command later")
 
     def _call(self, batch: Batch, after: Sequence[str]) -> Answer:
         text = script(self._cluster, self._folder, batch.name, len(batch.runs), after)
@@ -88,7 +88,7 @@ class Submission:
             path.unlink(missing_ok=True)
 
     def _found_late(self, batch: Batch) -> str | None:
-        """Return the id of the job when SLURM has it, though sbatch did not say so."""
+        """Return the job ID if SLURM has the job although sbatch did not report it."""
         for _ in range(_LOOKS):
             for (token, _), entry in self._queue.look_now().items():
                 if token == batch.token:
@@ -98,14 +98,14 @@ class Submission:
 
 
 def kept_variables(cluster: SlurmCluster) -> list[str]:
-    """Return the variables with defaults of the user that sbatch may follow, as `cluster` does not say otherwise."""
+    """Return the variables with user defaults that sbatch may use, since `cluster` does not override them."""
     return [name for name in DEFAULTS if getattr(cluster, name.removeprefix("SBATCH_").lower(), None) is None]
 
 
 def takes_no_more(words: str) -> bool:
-    """Return whether sbatch refuses a job only because there are too many at the moment."""
+    """Return whether sbatch rejects a job only because there are too many at the moment."""
     if "accounting/QOS policy" in words:
-        # It then names every kind of limit; which one it is stands before (AssocMaxSubmitJobLimit).
+        # This message names every kind of limit; the actual one precedes it (AssocMaxSubmitJobLimit).
         limits = _LIMIT.findall(words)
         return not limits or any("Submit" in limit for limit in limits)
     return any(sign in words.lower() for sign in _FULL)
@@ -114,4 +114,4 @@ def takes_no_more(words: str) -> bool:
 def _refusal(answer: Answer) -> InfrastructureError:
     if takes_no_more(answer.words):
         return QueueFullError(answer.words)
-    return InfrastructureError(f"SLURM refuses the jobs: {answer.words}\n  instead: other settings of cluster")
+    return InfrastructureError(f"SLURM rejects the jobs: {answer.words}\n  instead: other values of cluster.*")

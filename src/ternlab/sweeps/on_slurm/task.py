@@ -1,4 +1,4 @@
-"""What runs in a job: the run of its batch that has its index; `python -m ternlab.sweeps.on_slurm.task BATCH`."""
+"""The program of a job: trains the run of its batch with its index; `python -m ternlab.sweeps.on_slurm.task BATCH`."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ _BEAT_SECONDS = 10.0
 
 
 def carry(batch: Path) -> int:
-    """Carry a run of a batch in this job, and return the exit code.
+    """Train a run of a batch in this job, and return the exit code.
 
     Args:
-        batch: file of the batch; the sweep's folder is the one above its own.
+        batch: the batch file; the sweep's folder is the parent of its folder.
     """
-    # Deferred: starts nothing that the launcher, which reads the paths above, needs.
+    # Deferred: the launcher, which uses the paths above, does not need it.
     from ternlab.slurm.job import run_job
 
     folder = batch.parent.parent
     log = log_file(folder, os.environ["SLURM_ARRAY_JOB_ID"], os.environ["SLURM_ARRAY_TASK_ID"])
     found = read_batch(batch)
     if found is None:
-        print("this batch was taken back by its launcher; nothing is done", file=sys.stderr)
+        print("this batch was withdrawn by its launcher; nothing to do", file=sys.stderr)
         log.unlink(missing_ok=True)
         return ExitCode.HELD
     run = found.runs[int(os.environ["SLURM_ARRAY_TASK_ID"])]
@@ -45,13 +45,13 @@ def carry(batch: Path) -> int:
 
 
 def trial_command(batch: Batch, run: str) -> list[str]:
-    """Return the command that trains a run of a batch, the same on each of its nodes."""
+    """Return the command that trains a run of a batch; it is the same on each of its nodes."""
     command = [sys.executable, "-u", "-m", "ternlab.sweeps.trial", batch.plan, run]
     return [*command, *place_arguments(batch.place)]
 
 
 def place_arguments(place: Place) -> list[str]:
-    """Return what the cluster decides of a run, as arguments of `ternlab.sweeps.trial`."""
+    """Return the resources of a run as arguments of `ternlab.sweeps.trial`."""
     given = {
         "threads": place.threads,
         "devices": place.devices,
@@ -63,14 +63,14 @@ def place_arguments(place: Place) -> list[str]:
 
 @contextlib.contextmanager
 def _beating(path: Path) -> Iterator[None]:
-    """Set the file's time anew while the block runs, so that the run is known to live when squeue is not."""
+    """Keep updating the file's modification time while the block runs, as a heartbeat when squeue does not respond."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
     over = threading.Event()
 
     def beat() -> None:
         while not over.wait(_BEAT_SECONDS):
-            # A full disk ends the run by its own words.
+            # If the disk is full, the run itself reports it.
             with contextlib.suppress(OSError):
                 path.touch()
 
@@ -86,7 +86,7 @@ def _beating(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _printing_to(path: Path) -> Iterator[None]:
-    """Let this process and those that it starts print into a file, after what is in it."""
+    """Append the output of this process and its children to a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     streams = (1, 2)
     before = [os.dup(stream) for stream in streams]
@@ -105,7 +105,7 @@ def _printing_to(path: Path) -> Iterator[None]:
 
 
 def main() -> int:
-    """Carry the run of this job."""
+    """Train the run of this job."""
     try:
         return carry(Path(sys.argv[1]))
     except TernlabError as error:

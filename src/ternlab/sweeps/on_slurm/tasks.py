@@ -1,4 +1,4 @@
-"""The tasks of a sweep that are in SLURM's queue, until each has ended and its exit code is known."""
+"""Tracks the tasks of a sweep in SLURM's queue until each has ended and its exit code is known."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ternlab.sweeps.on_slurm.script import log_file
 from ternlab.sweeps.on_slurm.stuck import StuckJobs
 from ternlab.sweeps.progress import Clock
 
-# A record can be seen late on a network's file system.
+# On a network file system, a record can become visible late.
 _RECORD_SECONDS = 60.0
-# A task that was asked to stop is asked again when it is still there after so long.
+# A task that was asked to stop is asked again if it is still there after this long.
 _ASK_AGAIN_SECONDS = 120.0
-# What must be seen so often in a row to be believed: that squeue leaves a task out (SLURM may have been starting), and
-# ends of jobs that are about to be requeued.
+# How often in a row something must be seen to count: that squeue omits a task (SLURM may have been starting), and the
+# end of a job that may be about to be requeued.
 _TIMES_DOUBTFUL = 2
 _DOUBTFUL = {"BOOT_FAIL", "NODE_FAIL", "PREEMPTED", "TIMEOUT"}
 
@@ -33,11 +33,11 @@ class _Task:
     """A run in the queue.
 
     Attributes:
-        token, index: its place in a batch.
-        job: id of the array.
-        after: runs that it waits for.
-        doubtful: how often in a row its end was seen, but not for certain.
-        completed: when SLURM first said that it has ended well.
+        token, index: its position in a batch.
+        job: ID of the array.
+        after: runs that it depends on.
+        doubtful: how often in a row an uncertain end was seen.
+        completed: when SLURM first reported it as completed.
         stopped: when it was last asked to stop.
     """
 
@@ -58,10 +58,10 @@ class Tasks:
     """Runs that are in the queue.
 
     Args:
-        folder: of the sweep.
+        folder: the sweep's folder.
         runs: folder of the runs.
-        run: runs a command of SLURM.
-        clock: time.
+        run: runs a SLURM command.
+        clock: the clock.
     """
 
     def __init__(self, folder: Path, runs: Path, run: CommandRunner, clock: Clock) -> None:
@@ -84,20 +84,20 @@ class Tasks:
         return list(self._tasks)
 
     def id(self, run: str) -> str:
-        """Return what SLURM calls the task of a run."""
+        """Return SLURM's ID for the task of a run."""
         return self._tasks[run].id
 
     def add(self, batch: Batch, index: int, job: str) -> None:
-        """Take a run of a batch over that SLURM has."""
+        """Take over a run of a batch that is in SLURM's queue."""
         run = batch.runs[index]
         if run not in self._tasks:
             self._tasks[run] = _Task(batch.token, index, job, batch.after)
             self._open[batch.token] = self._open.get(batch.token, 0) + 1
 
     def take(self, found: Listing) -> list[tuple[str, int]]:
-        """Return (run, exit code) of those that have ended, and forget them."""
+        """Return (run, exit code) of the runs that have ended, and forget them."""
         told: list[tuple[str, int]] = []
-        # Needed runs first: one that can never begin is told of when the run that it waits for is known to have failed.
+        # Needed runs first: a run that can never start is reported once its dependency is known to have failed.
         levels: dict[str, int] = {}
         for run, task in sorted(self._tasks.items(), key=lambda item: self._level(item[0], levels)):
             entry = found.get((task.token, task.index))
@@ -113,17 +113,17 @@ class Tasks:
         return told
 
     def stop(self, runs: Sequence[str]) -> None:
-        """Cancel the jobs of some runs; those that run save and are not requeued."""
+        """Cancel the jobs of some runs; running ones save and are not requeued."""
         for run in runs:
             self._tasks[run].stopped = self._clock.now()
         cancel_jobs(self._run, [self._tasks[run].id for run in runs])
 
     def close_batch(self, batch: Batch, jobs: dict[int, str]) -> None:
-        """Tidy a batch of which nothing waits or runs any more.
+        """Clean up a batch without pending or running tasks.
 
         Args:
-            batch: that an earlier launcher has submitted, or was about to.
-            jobs: id of the array for the tasks that squeue still knows.
+            batch: a batch that an earlier launcher submitted, or was about to submit.
+            jobs: ID of the array for the tasks that squeue still lists.
         """
         for index, run in enumerate(batch.runs):
             job = jobs.get(index, batch.job)
@@ -137,7 +137,7 @@ class Tasks:
             self.stop([run])
 
     def _code(self, run: str, task: _Task, entry: Entry | None) -> int | None:
-        """Return how a task has ended, `None` as long as that is not certain."""
+        """Return how a task has ended, `None` while that is uncertain."""
         if entry is None or entry.state in _DOUBTFUL:
             task.doubtful += 1
             if task.doubtful < _TIMES_DOUBTFUL:
@@ -163,7 +163,7 @@ class Tasks:
         return gone and any(final_code(self._runs, need) != ExitCode.DONE for need in task.after)
 
     def _level(self, run: str, known: dict[str, int]) -> int:
-        """Return how many runs in the queue must end one after another before this one; `known` is filled in."""
+        """Return the length of the longest chain of queued runs before this one; `known` is filled in."""
         if run not in known:
             before = [self._level(need, known) for need in self._tasks[run].after if need in self._tasks]
             known[run] = 1 + max(before) if before else 0
@@ -178,7 +178,7 @@ class Tasks:
             remove_batch(self._folder, task.token)
 
     def _put_away(self, run: str, job: str, index: int, well: bool) -> None:
-        """Put what the job itself printed (its setup lines, SLURM) to what the run printed, or away."""
+        """Append the job's own output (setup commands, SLURM) to the run's output, or delete it."""
         alive_file(self._folder, run).unlink(missing_ok=True)
         log = log_file(self._folder, job, index)
         with contextlib.suppress(OSError):

@@ -66,9 +66,7 @@ def _high_byte(image: Image.Image) -> Image.Image:
     """
     pixels = np.asarray(image)
     if image.mode == "I" and pixels.size and (pixels.min() < 0 or pixels.max() > 65_535):
-        raise CorruptImage(
-            f"its pixels range from {pixels.min()} to {pixels.max()}, but must be between 0 and 65535"
-        )
+        raise CorruptImage(f"its pixels range from {pixels.min()} to {pixels.max()}, but must be between 0 and 65535")
     return Image.fromarray((pixels >> 8).astype(np.uint8))
 
 

@@ -262,9 +262,7 @@ class QuantizerContract:
         ):
             twin, quantized = copy.deepcopy(layer), self.layer(layer)
             found: Codes = codes(quantized)
-            assert torch.equal(found.effective(), layer.weight), (
-                f"{self.rule}: {layer} computes with a different weight"
-            )
+            assert torch.equal(found.effective(), layer.weight), f"{self.rule}: {layer} has a different weight"
             with torch.no_grad():
                 twin.weight.copy_(found.effective())
                 assert torch.equal(twin(inputs), quantized(inputs)), f"{self.rule}: {layer} computes something else"

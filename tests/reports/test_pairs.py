@@ -66,7 +66,7 @@ def test_several_runs_that_fit_one_partner_are_refused(tmp_path: Path) -> None:
 
 def test_a_run_is_no_partner_of_itself(tmp_path: Path) -> None:
     runs = make_rule(tmp_path, "tga", {0: 90.0, 1: 91.0})
-    with pytest.raises(SettingsError, match="fulfil both"):
+    with pytest.raises(SettingsError, match="match both"):
         pair(tmp_path, runs, runs, "quant")
 
 

@@ -42,7 +42,7 @@ class Run:
         metrics: numbers of the record, as they stand there.
         settings: by dotted names; empty where they are not readable.
         recipe: key of the runs that are repeats of one another: the same settings but the seed.
-        baseline: id of the full-precision twin.
+        baseline: ID of the full-precision baseline.
         command: what trains this run alone.
         error: last words of a run that failed.
         path: its folder.
@@ -123,7 +123,7 @@ def gather(
     keys = recipes(settings, {row["run_id"]: row["baseline_run_id"] for row in rows})
     points = {trial.run_id: trial.point for trial in plan.trials} if plan else {}
     runs = tuple(_run(row, keys[row["run_id"]], folder, points) for row in sorted(rows, key=lambda row: row["run_id"]))
-    source = f"sweep {plan.sweep_id}" if plan else f"all runs below {folder}"
+    source = f"sweep {plan.sweep_id}" if plan else f"all runs in {folder}"
     axes = tuple(dict.fromkeys(name for point in points.values() for name in point if name != "seed"))
     return Gathered(runs, source, axes or differing_names(runs), plan.sweep_id if plan else None, where)
 

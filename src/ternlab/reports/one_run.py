@@ -1,4 +1,4 @@
-"""Everything that the folder of one run says of it, finished or not."""
+"""Everything in the directory of one run, finished or not."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class OneRun:
 
     @property
     def baseline(self) -> dict[str, float]:
-        """Metrics of the full-precision twin, as they were when this run was finished."""
+        """Metrics of the full-precision baseline at the time this run finished."""
         baseline = self.record.get("baseline")
         return _numbers(baseline.get("metrics")) if isinstance(baseline, dict) else {}
 

@@ -1,4 +1,4 @@
-"""Removing runs: what stands in the way, and a removal that leaves no half run behind."""
+"""Removes runs: checks what prevents a removal, and never leaves a partially removed run."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _NAMED = 5
 
 
 def check_unreferenced(directories: Sequence[RunDirectory], runs: Path) -> None:
-    """Refuse to remove a baseline that a run refers to which is not removed with it.
+    """Refuse to remove a baseline that is used by runs which are not removed with it.
 
     Raises:
-        SettingsError: one is; the runs that refer to it are named.
+        SettingsError: there is such a baseline; the message names the runs that use it.
     """
     leaving = {directory.run_id for directory in directories}
     frame = read_runs(runs, settings=True).filter(~pl.col("run_id").is_in(list(leaving)))
@@ -122,7 +122,7 @@ def check_free(directories: Iterable[RunDirectory]) -> None:
         if holder is not None:
             raise RunHeldError(
                 f"The run in {directory.path} is held by process {holder['pid']} on {holder['host']}.\n"
-                "  instead: wait for it, or stop it (its state is saved)"
+                "  instead: wait for it, or stop it (it saves its state)"
             )
 
 

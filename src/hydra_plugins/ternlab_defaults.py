@@ -1,6 +1,7 @@
-"""Hydra's door to the defaults of the settings' classes (see `ternlab.commands.defaults`).
+"""Gives Hydra the defaults of the settings classes (see `ternlab.commands.defaults`).
 
-Hydra takes plugins from the package `hydra_plugins` alone and imports it at every command: nothing heavy stands here.
+Hydra only loads plugins from the package `hydra_plugins` and imports it for every command, so heavy imports are
+deferred.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from omegaconf import OmegaConf
 
 
 class DefaultsSource(ConfigSource):
-    """Serves the parts that the choices of conf/ are made of; it lists none, since nobody chooses them."""
+    """Serves the parts of which the choices in conf/ consist; it lists none, since users do not choose them."""
 
     @staticmethod
     def scheme() -> str:
-        """Return how the source is named in a search path."""
+        """Return the scheme of the source in a search path."""
         return "ternlab"
 
     def load_config(self, config_path: str) -> ConfigResult:
@@ -28,15 +29,15 @@ class DefaultsSource(ConfigSource):
         return ConfigResult(self.provider, f"{self.scheme()}://", OmegaConf.create(values), header={"package": None})
 
     def available(self) -> bool:
-        """Return that the defaults are there."""
+        """Return that the source is available."""
         return True
 
     def is_group(self, config_path: str) -> bool:
-        """Return that parts are in groups of conf/ alone."""
+        """Return `False`: the groups themselves are in conf/."""
         return False
 
     def is_config(self, config_path: str) -> bool:
-        """Return whether there is such a part."""
+        """Return whether the part exists."""
         name = config_path.removesuffix(".yaml")
         if not name.rpartition("/")[2].startswith("_") or name == "_self_":
             return False
@@ -50,7 +51,7 @@ class DefaultsSource(ConfigSource):
 
 
 class DefaultsSearchPath(SearchPathPlugin):
-    """Adds the defaults to every search path, behind all folders."""
+    """Adds the defaults to every search path, after all folders."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Append the source."""

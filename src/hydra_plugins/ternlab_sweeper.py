@@ -1,6 +1,7 @@
-"""Hydra's door to sweeps: a sweeper sees all overrides of `-m` at once, and so the whole plan.
+"""Hydra's sweeper for ternlab: it receives all overrides of `-m` at once, and so can plan the whole sweep.
 
-Hydra takes plugins from the package `hydra_plugins` alone and imports it at every command: nothing heavy stands here.
+Hydra only loads plugins from the package `hydra_plugins` and imports it for every command, so heavy imports are
+deferred.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from omegaconf import DictConfig
 
 
 class PlanSweeper(Sweeper):
-    """Makes a plan of the overrides and carries it out (see `ternlab.commands.sweep`).
+    """Makes a plan from the overrides and runs it (see `ternlab.commands.sweep`).
 
     Args:
-        params: the space of an experiment, by name; what is typed comes beside it, or in its place.
-        default: the space that is taken when there is no other.
-        max_batch_size: taken from Hydra's own sweeper, whose configuration this one extends; not used.
+        params: the search space of an experiment, by name; typed overrides extend or replace it.
+        default: the search space to use if there is no other.
+        max_batch_size: from Hydra's own sweeper, whose configuration this one extends; not used.
     """
 
     def __init__(
@@ -33,11 +34,11 @@ class PlanSweeper(Sweeper):
         self._context: HydraContext | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Keep what Hydra gives; the task function is not called, trials are commands of their own."""
+        """Store Hydra's configuration; the task function is not called, since trials are separate commands."""
         self._config, self._context = config, hydra_context
 
     def sweep(self, arguments: list[str]) -> None:
-        """Plan and carry out.
+        """Plan and run the sweep.
 
         Raises:
             SystemExit: with the exit code; Hydra drops what a sweeper returns.

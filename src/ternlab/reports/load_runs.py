@@ -1,4 +1,4 @@
-"""The runs that a report is about: their settings, numbers and states, from records and from a sweep's plan."""
+"""Loads the runs of a report: their settings, metrics and states, from records and from a sweep's plan."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _FACTS = ("epochs", "seconds", "started", "finished", "starts_from", "host", "cp
 
 @dataclass(frozen=True)
 class Run:
-    """One run as a report shows it.
+    """One run, as shown in a report.
 
     Attributes:
         run_id: of the run.
@@ -68,7 +68,7 @@ class Run:
 
     @property
     def quantized(self) -> bool:
-        """Whether it is no run in full precision."""
+        """Whether it is a quantized run."""
         return self.quant != FULL_PRECISION
 
     @property
@@ -79,7 +79,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Gathered:
-    """What a report is about.
+    """The runs of a report.
 
     Attributes:
         runs: by id.

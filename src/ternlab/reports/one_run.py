@@ -20,7 +20,7 @@ _TEXT = "layer"
 
 @dataclass(frozen=True)
 class OneRun:
-    """One run as its files show it; what is not there or not readable is empty.
+    """One run, as read from its files; missing or unreadable parts are empty.
 
     Attributes:
         run_id: of the run.
@@ -53,17 +53,17 @@ class OneRun:
 
     @property
     def changed(self) -> Flat:
-        """Settings that are not at their defaults."""
+        """Settings that differ from their defaults."""
         return differing(self.settings)
 
     def again(self) -> list[str]:
-        """Return the commands that train this run again: as it was typed, and from its frozen settings."""
+        """Return the commands that reproduce this run: as typed, and from its frozen settings."""
         typed = self.record.get("command")
         return [*([typed] if typed else []), RunDirectory(self.path).command()]
 
 
 def one_run(directory: RunDirectory) -> OneRun:
-    """Read the folder of a run.
+    """Read a run directory.
 
     Raises:
         StorageError: its record is not readable.

@@ -1,4 +1,4 @@
-"""Curves over the training: a few runs, thinned out where there are more epochs than a picture can show."""
+"""Training curves of a few runs, thinned out if there are more epochs than a chart can show."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class CodeSize:
             weights one by one is shorter; its table is not counted.
         zeros: weights whose code is 0 in every plane.
         nonzeros: codes that are not 0, over all planes.
-        scales: numbers stored beside the codes.
+        scales: numbers stored in addition to the codes.
         scalings: multiplications by a scale for one output: one a plane, two where negative codes have their own.
         multiplying: planes with codes beyond -1, 0 and 1, which take multiplications.
     """

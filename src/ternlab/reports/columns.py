@@ -42,7 +42,7 @@ def with_columns(frame: pl.DataFrame, names: Iterable[str], option: str = "--col
 def with_settings(frame: pl.DataFrame, names: Iterable[str], option: str = "--columns") -> pl.DataFrame:
     """Add settings as columns, by dotted names.
 
-    A column holds numbers where every run has a number, else text: values such as `auto` beside numbers, and lists,
+    A column holds numbers where every run has a number, else text: values such as `auto` mixed with numbers, and lists,
     are written as JSON has them.
 
     Args:

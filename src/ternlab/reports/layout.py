@@ -20,9 +20,9 @@ class Column:
     """A column as it is shown.
 
     Attributes:
-        head: what stands above it.
+        head: the column header.
         cells: text of each row.
-        number: whether it stands to the right.
+        number: whether it is right-aligned.
         source: the column or the metric that it is of.
     """
 

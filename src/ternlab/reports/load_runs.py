@@ -43,7 +43,7 @@ class Run:
         settings: by dotted names; empty where they are not readable.
         recipe: key of the runs that are repeats of one another: the same settings but the seed.
         baseline: ID of the full-precision baseline.
-        command: what trains this run alone.
+        command: the command that trains only this run.
         error: last words of a run that failed.
         path: its folder.
         facts: other columns of the record (epochs, seconds, started, host, cpu).

@@ -18,7 +18,7 @@ from ternlab.runs.directory import ASIDE, RunDirectory
 from ternlab.runs.record import Status
 from ternlab.sweeps.plan import read_plan
 
-# Readers leave out what is aside; whoever finds one of these knows that its removal was begun.
+# Readers skip moved-aside folders; the existence of one of these means that its removal has started.
 _REMOVED = f"{ASIDE}removed-"
 _NAMED = 5
 

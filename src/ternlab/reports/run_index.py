@@ -36,7 +36,7 @@ def read_runs(folder: Path, *, settings: bool = False, warn: Warn = warn_on_stde
     """Return a row for each run below `folder`, by id.
 
     Columns are those of `RUN_COLUMNS`, every metric that a record may have (null where it has none), and others
-    that records have. A run that says `running` and that no process holds is `stopped`. An index beside the runs
+    that records have. A run that says `running` and that no process holds is `stopped`. An index next to the runs
     makes the next reading fast; a folder that cannot be written is read without one.
 
     Args:

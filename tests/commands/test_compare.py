@@ -90,9 +90,9 @@ def test_a_run_and_a_set(runs: Path, capsys: pytest.CaptureFixture[str]) -> None
     [
         (("quant=tga", "quant=nosuch"), "no finished run matches"),
         (("quant=tga", "quan=sws"), "did you mean quant"),
-        (("quant=tga", "quant="), "a value behind"),
+        (("quant=tga", "quant="), "a value after"),
         (("nosuch", "quant=sws"), "there is no such run"),
-        (("quant=tga", "seed=0"), "fulfil both"),
+        (("quant=tga", "seed=0"), "match both"),
     ],
 )
 def test_what_cannot_be_compared(

@@ -157,8 +157,8 @@ def test_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
         (["--where", "quant=tga and"], "found the end"),
         (["--columns", "run_id,sede"], "did you mean seed"),
         (["--sort", "-tst/top1"], "did you mean test/top1"),
-        (["--sort", "settings"], "no column"),
-        (["--group", "--sort", "host"], "no column"),
+        (["--sort", "settings"], "not a column"),
+        (["--group", "--sort", "host"], "not a column"),
         (["--sweep", "nosuch"], "no such sweep"),
     ],
 )

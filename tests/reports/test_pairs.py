@@ -49,7 +49,7 @@ def test_other_settings_must_be_equal(tmp_path: Path) -> None:
     sws = make_rule(tmp_path, "sws", {0: 91.0}, optim__lr=0.125)
     found = pair(tmp_path, tga, sws, "quant")
     assert (found.first, found.unpaired) == ((tga[0],), (1, 0))
-    with pytest.raises(SettingsError, match=r"differ in optim\.lr too"):
+    with pytest.raises(SettingsError, match=r"also differ in optim\.lr"):
         pair(tmp_path, tga[1:], sws, "quant")
     assert pair(tmp_path, tga[1:], sws, "quant", "optim.lr").first == (tga[1],)
 
@@ -66,7 +66,7 @@ def test_several_runs_that_fit_one_partner_are_refused(tmp_path: Path) -> None:
 
 def test_a_run_is_no_partner_of_itself(tmp_path: Path) -> None:
     runs = make_rule(tmp_path, "tga", {0: 90.0, 1: 91.0})
-    with pytest.raises(SettingsError, match="fulfil both"):
+    with pytest.raises(SettingsError, match="match both"):
         pair(tmp_path, runs, runs, "quant")
 
 

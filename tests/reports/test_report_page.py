@@ -96,7 +96,7 @@ def test_headline_is_chosen_by_validation_and_says_so(tmp_path: Path) -> None:
     assert "+2.50 points degradation" in text
     # Student's t with one degree of freedom: 12.706 times 0.5
     assert "\N{MINUS SIGN}3.85 to +8.85 points" in text
-    assert "validation top-1, of 2 settings" in text
+    assert "validation top-1, among 2 settings" in text
     assert "16.00x smaller" in text
 
 
@@ -232,7 +232,7 @@ def test_where_keeps_the_baselines_of_the_runs(grid: tuple[Path, ReadPage]) -> N
     found = page_of(grid[0], where="quant.threshold.init=0.2 and optim.lr=0.1 and quant=tga")
     kinds = sorted((row["quant"], row["seed"]) for row in found.rows("runs"))
     assert kinds == [("none", 0), ("none", 1), ("tga", 0), ("tga", 1)]
-    assert "With quant.threshold.init=0.2" in found.text
+    assert "Filter: quant.threshold.init=0.2" in found.text
 
 
 def test_a_search_with_many_values_has_parallel_coordinates_and_no_heat_map(tmp_path: Path) -> None:

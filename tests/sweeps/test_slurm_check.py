@@ -96,7 +96,7 @@ def test_what_fits_passes(plan: Plan, cluster: dict[str, Any], tmp_path: Path) -
         ({"partition": "cpu", "gpus_per_node": 1}, ["cluster.gpus_per_node = 1", "more than 0", "another"]),
         ({"cpus_per_task": 65}, ["cluster.cpus_per_task = 65", "more than 64"]),
         ({"mem_gb": 501}, ["cluster.mem_gb = 501", "more than 500"]),
-        ({"nodes": 4}, ["cluster.nodes = 4", "has 3 nodes", "cluster.nodes=3"]),
+        ({"nodes": 4}, ["cluster.nodes = 4", "has only 3 nodes", "cluster.nodes=3"]),
         ({"nodes": 2, "gpus_per_node": 4}, ["cluster.nodes = 2", "has only 1 nodes of this size", "cluster.nodes=1"]),
         ({"time": 2}, ["cluster.signal_seconds = 90", "cluster.signal_seconds=60"]),
     ],

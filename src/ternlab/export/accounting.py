@@ -1,4 +1,4 @@
-"""Sizes of a network: what its parameters take in full precision, and with quantized weights."""
+"""Sizes of a network: the size of its parameters in full precision and with quantized weights."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MOST_BINS = 2**20
 
 @dataclass(frozen=True)
 class CodeSize:
-    """What the codes of one quantized weight take, and what computing with them takes.
+    """The size of the codes of one quantized weight, and the cost of computing with them.
 
     Attributes:
         weights: number of weights.
@@ -35,7 +35,7 @@ class CodeSize:
             weights one by one is shorter; its table is not counted.
         zeros: weights whose code is 0 in every plane.
         nonzeros: codes that are not 0, over all planes.
-        scales: numbers stored beside the codes.
+        scales: numbers stored in addition to the codes.
         scalings: multiplications by a scale for one output: one a plane, two where negative codes have their own.
         multiplying: planes with codes beyond -1, 0 and 1, which take multiplications.
     """
@@ -107,10 +107,10 @@ class LayerSize:
 class Sizes:
     """Sizes of a network's parameters in bytes, and the sparsity of its quantized weights.
 
-    Counted as published: all parameters at 32 bits against quantized weights at the bits of their codes (2 for
-    ternary ones, in each plane) with 32-bit scales, everything else at 32 bits. BatchNorm's running statistics and
-    the parameters of the rules (thresholds, trained scales) are left out of both: inference needs no thresholds, and
-    scales are counted with the codes. What layers share is counted once.
+    Counted as in published tables: all parameters at 32 bits, against quantized weights at the bits of their codes (2
+    for ternary codes, in each plane) with 32-bit scales and everything else at 32 bits. BatchNorm's running statistics
+    and the parameters of the rules (thresholds, trained scales) are excluded from both: inference needs no thresholds,
+    and scales are counted with the codes. Shared parameters are counted once.
 
     Attributes:
         layers: convolutions and linear layers, in the network's order.
@@ -137,12 +137,12 @@ class Sizes:
 
     @property
     def quantized_bytes(self) -> int:
-        """Bytes at whole bits a code; `float_bytes` when nothing is quantized."""
+        """Bytes at whole bits per code; `float_bytes` if nothing is quantized."""
         return self._bytes(layer.whole_bits for layer in self.layers)
 
     @property
     def packed_bytes(self) -> int:
-        """Bytes with five ternary codes in each byte (1.6 bits a weight)."""
+        """Bytes with five ternary codes per byte (1.6 bits per weight)."""
         return self._bytes(layer.packed_bits for layer in self.layers)
 
     @property
@@ -233,9 +233,9 @@ def sizes(model: nn.Module) -> Sizes:
 class _Ledger:
     """Counts every parameter once, and every code once, whatever shares them.
 
-    Layers may share a latent weight and still differ in their codes, when each has thresholds of its own; then both
-    codes have to be stored. A weight that is also used in full precision (an embedding tied to the last layer) has to
-    be stored in full precision beside its codes.
+    Layers can share a latent weight and still differ in their codes, if each has its own thresholds; then both codes
+    must be stored. A weight that is also used in full precision (an embedding tied to the last layer) must be stored
+    in full precision in addition to its codes.
     """
 
     def __init__(self) -> None:

@@ -25,7 +25,7 @@ Arrays = dict[str, NDArray[Any]]
 
 _BLANK = "0" * 64
 _MOST_SHOWN = 80
-# As it stands inside of a JSON text inside of a JSON text; a name that imitates it has more backslashes.
+# As it appears in JSON nested in JSON; a name that imitates it has more backslashes.
 _MARK = rb"\"sha256\":\""
 
 
@@ -36,7 +36,7 @@ class FileFormatError(TernlabError):
 
 
 def write_container(path: Path, arrays: Mapping[str, NDArray[Any]], header: Mapping[str, Any]) -> int:
-    """Write the file beside `path`, rename it, and return its bytes.
+    """Write the file next to `path`, rename it, and return its bytes.
 
     Args:
         path: replaced when it exists.
@@ -101,7 +101,7 @@ def _bytes(path: Path) -> bytes:
 
 
 def _place_of_checksum(data: bytes, path: Path) -> int:
-    """Return where the 64 places of the checksum begin, looking at the header alone."""
+    """Return where the 64 places of the checksum begin, looking only at the header."""
     length = int.from_bytes(data[:8], "little")
     header = data[8 : 8 + length]
     place = header.find(_MARK)

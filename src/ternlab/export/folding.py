@@ -63,7 +63,7 @@ def inference_network(model: nn.Module, *, fold: bool = False) -> Inference:
 
 
 def foldable_pairs(network: nn.Module) -> list[tuple[str, str]]:
-    """Return the names of each convolution and of the BatchNorm that alone takes its output, in evaluation mode.
+    """Return the names of each convolution and of the BatchNorm that is the only user of its output, in eval mode.
 
     Left out is what could not be folded exactly: a layer that is used more than once, whose parameters the network
     also reads itself, or that has hooks or parametrizations.

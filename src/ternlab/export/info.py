@@ -18,7 +18,7 @@ def info(path: Path | str) -> dict[str, Any]:
 
     Returns:
         For a packed network: `format`, `bytes`, the header's entries, `weights` (quantized), `code_bytes`,
-        `bits_per_weight` (of the codes alone), `ratio` (float parameters over the whole file), and for each of `layers`
+        `bits_per_weight` (of the codes only), `ratio` (float parameters over the whole file), and for each of `layers`
         `name`, `shape`, `levels`, `packing`, `bytes`, `bits_per_weight`. For an ONNX file `format`, `bytes`, `opset`,
         `ratio`, what the export wrote, and `layers` without `levels`, one for each array of weights.
 

@@ -1,9 +1,9 @@
 """Eight-bit activations for ONNX files, calibrated on images (ONNX Runtime's static quantization).
 
-Weights become int8 with one scale a filter, from `ternlab.export.weight_range`. For ternary weights this is exact: the
-integers are the codes and the scale is that of the filter; what is lost is the rounding of the activations. So it is
-for rules of up to seven bits. Other weights (full precision, two scales, sums of several planes) are rounded to at
-most 129 levels.
+Weights become int8 with one scale per filter, from `ternlab.export.weight_range`. For ternary weights this is exact:
+the integers are the codes and the scale is that of the filter, so only the activations are rounded. The same holds for
+rules of up to seven bits. Other weights (full precision, two scales, sums of several planes) are rounded to at most 129
+levels.
 """
 
 from __future__ import annotations

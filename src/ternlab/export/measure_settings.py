@@ -11,20 +11,20 @@ from ternlab.settings.root import PathSettings
 
 
 class MeasureSettings(Section):
-    """What is measured, on which images, and how often.
+    """What to measure, on which images, and how often.
 
     Attributes:
         model: a packed file.
-        data: settings of the images (`None`: those of the run that the file names, below `paths.runs`).
-        against: a full-precision run of the same network, whose int8 file is measured beside (`None`: nothing).
-        batches: batch sizes of the latencies.
-        rounds: how often each runtime is timed; they take turns, so that a change of the machine's speed meets all.
-        threads: of every runtime (`None`: their own choice).
-        images: number of training images that int8 is calibrated on.
-        calibration: how the ranges of the activations are taken.
-        limit_test: use only the first N test images for the accuracy (`None`: all).
+        data: settings of the data (`None`: those of the run that the file names, in `paths.runs`).
+        against: a full-precision run of the same network, whose int8 file is measured for comparison (`None`: none).
+        batches: batch sizes at which latency is measured.
+        rounds: how often each runtime is timed; runtimes are interleaved, so changes in machine speed affect all.
+        threads: threads of every runtime (`None`: the runtime's default).
+        images: number of training images for int8 calibration.
+        calibration: how the ranges of the activations are determined.
+        limit_test: use only the first N test images for accuracy (`None`: all).
         plugins: modules to import first; they register networks.
-        json_output: print one JSON object in place of the table (`json` in the configuration).
+        json_output: print one JSON object instead of the table (`json` in the configuration).
     """
 
     model: str = Field(min_length=1)

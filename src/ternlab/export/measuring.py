@@ -51,7 +51,7 @@ class Row:
 
     Attributes:
         runtime: its name and arithmetic.
-        top1: on the test images, percent; `None` for the full-precision network measured beside.
+        top1: on the test images, percent; `None` for the full-precision network measured for comparison.
         difference: largest |logit - reference's logit| over the largest |logit| of the test images.
         latency: by batch size.
     """
@@ -71,7 +71,7 @@ def measure(
         path: a packed file of a network that ternlab builds.
         data: the images, set up.
         wanted: batch sizes, rounds, threads.
-        against: the same network in full precision, whose int8 form is timed beside.
+        against: the same network in full precision, whose int8 form is timed for comparison.
     """
     about = info(path)
     network = load(path)

@@ -1,7 +1,7 @@
-"""ONNX files: ternary weights as int8 integers with their scales, BatchNorm folded, a free batch size.
+"""ONNX files: ternary weights as int8 integers with their scales, BatchNorm folded, a dynamic batch size.
 
-Each weight is an int8 initializer behind a DequantizeLinear with one scale a filter; residual expansion and two scales
-(TTQ) are the sum of several. Runtimes fold these to constants when they load the file.
+Each weight is an int8 initializer followed by a DequantizeLinear with one scale per filter; residual expansion and two
+scales (TTQ) are sums of several. Runtimes fold these into constants when they load the file.
 """
 
 from __future__ import annotations

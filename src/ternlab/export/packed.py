@@ -253,7 +253,7 @@ def _misfit(path: Path, what: str) -> FileFormatError:
 def _kept_state(
     network: nn.Module, quantized: set[nn.Module], left_out: set[nn.Module] | frozenset[nn.Module] = frozenset()
 ) -> dict[str, Tensor]:
-    """Return what the network's state holds beside the quantized weights and BatchNorm's counts of batches."""
+    """Return the network's state without the quantized weights and BatchNorm's batch counts."""
     state = network.state_dict()
     for name, module in network.named_modules(remove_duplicate=False):
         if module in quantized:

@@ -16,16 +16,16 @@ def _listed(value: Any) -> Any:
 
 
 class PredictSettings(Section):
-    """Which network predicts which images, and how.
+    """Which images to classify, with which network, and how.
 
     Attributes:
-        model: a packed file or an ONNX file; its content decides, not its name.
-        images: files, folders, patterns, or `-` for names from standard input, one a line.
-        top: number of the most probable classes that are printed.
-        json_output: print one JSON object a line in place of the table (`json` in the configuration).
-        batch_size: images of one batch; no more are in memory.
+        model: a packed or ONNX file, recognized by its content, not its name.
+        images: files, folders, patterns, or `-` for names from standard input, one per line.
+        top: number of most probable classes to print.
+        json_output: print one JSON object per line instead of the table (`json` in the configuration).
+        batch_size: images per batch; no more are in memory.
         runtime: `torch`, `onnxruntime`, `openvino`, or `auto`.
-        threads: of the runtime (`None`: its own choice).
+        threads: threads of the runtime (`None`: its default).
         plugins: modules to import first; they register networks.
     """
 

@@ -1,4 +1,4 @@
-"""Settings that every export has."""
+"""Settings common to all exports."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from ternlab.settings.root import PathSettings
 
 
 class ExportSettings(Section):
-    """Which run becomes which file.
+    """Which run to export, and to which file.
 
-    A target adds its own options in a subclass (`ternlab.export.targets`); in the configuration all stand side by side.
+    A target adds its own options in a subclass (`ternlab.export.targets`); in the configuration all are on one level.
 
     Attributes:
-        run: id of a run, a unique beginning or ending of it, or its folder; its final weights are exported.
+        run: run ID, a unique prefix or suffix of it, or the run directory; its final weights are exported.
         format: a name registered in `ternlab.export.targets`.
-        out: the file (`None`: in the run's folder).
+        out: the file (`None`: in the run directory).
         plugins: modules to import first; they register targets.
-        default_file: name of the file in the run's folder.
+        default_file: name of the file in the run directory.
     """
 
     default_file: ClassVar[str] = ""
@@ -33,5 +33,5 @@ class ExportSettings(Section):
 
     @property
     def file_name(self) -> str:
-        """Name of the file in the run's folder, with these options."""
+        """Name of the file in the run directory, with these options."""
         return self.default_file

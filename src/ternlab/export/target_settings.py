@@ -9,12 +9,11 @@ from ternlab.export.settings import ExportSettings
 
 
 class PackedSettings(ExportSettings):
-    """Of `packed`: small, for ternlab.
+    """Options of `packed`: small files for ternlab.
 
     Attributes:
-        packing: `trit5` is 1.6 bits a ternary weight, `2bit` whole bits, `entropy` what the frequencies of the codes
-            allow.
-        fold_batchnorm: fold BatchNorm into scale and bias; equal but for rounding.
+        packing: `trit5` takes 1.6 bits per ternary weight, `2bit` whole bits, `entropy` the entropy of the codes.
+        fold_batchnorm: fold BatchNorm into scale and bias; equal except for rounding.
     """
 
     default_file: ClassVar[str] = "packed.safetensors"
@@ -24,12 +23,12 @@ class PackedSettings(ExportSettings):
 
 
 class OnnxSettings(ExportSettings):
-    """Of `onnx`: for runtimes; BatchNorm is always folded.
+    """Options of `onnx`: files for inference runtimes; BatchNorm is always folded.
 
     Attributes:
         activations: `float32`, or `int8` calibrated on training images.
-        calibration: how the ranges of int8 activations are taken: `minmax`, or `percentile` without the outermost.
-        images: number of training images to calibrate on.
+        calibration: how the ranges of int8 activations are determined: `minmax`, or `percentile` without outliers.
+        images: number of training images for calibration.
     """
 
     default_file: ClassVar[str] = "model.onnx"
@@ -40,11 +39,11 @@ class OnnxSettings(ExportSettings):
 
     @property
     def file_name(self) -> str:
-        """Name of the file; the two kinds of activations have one each."""
+        """Name of the file, which depends on the type of activations."""
         return "model.int8.onnx" if self.activations == "int8" else self.default_file
 
 
 class StateDictSettings(ExportSettings):
-    """Of `state_dict`: float weights in safetensors, for any torch network of the same names."""
+    """Options of `state_dict`: float weights in safetensors, for any torch network with the same names."""
 
     default_file: ClassVar[str] = "state_dict.safetensors"

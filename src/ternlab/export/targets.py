@@ -1,4 +1,4 @@
-"""The kinds of files that a run is exported to, by name, with their settings; free of torch."""
+"""The registry of export formats, with their settings; free of torch."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ternlab.export.target_settings import OnnxSettings, PackedSettings, StateDi
 
 @dataclass(frozen=True)
 class TargetEntry:
-    """What the registry knows of an export target.
+    """A registry entry for an export target.
 
     Attributes:
         writer: `"package.module:function"` of `write(directory, trained, settings, path) -> dict[str, float]`: writes
             the file and returns its metrics, each with a name that begins with `export/`.
         settings: the class that checks the options of the export; it names the file.
-        packages: that must be installed.
+        packages: packages that must be installed.
     """
 
     writer: str
@@ -44,10 +44,10 @@ TARGETS: Registry[TargetEntry] = Registry(
 
 
 def register_target(name: str, writer: str, *, settings: type[ExportSettings], packages: tuple[str, ...] = ()) -> None:
-    """Add an export target under `name`; the arguments are those of `TargetEntry`.
+    """Register an export target under `name`; see `TargetEntry` for the arguments.
 
     Raises:
-        ValueError: the name is taken by another target, or `writer` has no colon.
+        ValueError: the name is used by another target, or `writer` has no colon.
     """
     TARGETS.register(name, TargetEntry(checked_reference("writer", writer), settings, packages))
 
@@ -56,6 +56,6 @@ def export_settings(values: Mapping[str, Any]) -> ExportSettings:
     """Check the settings of an export with the class that the target registered (see `checked_by_name`).
 
     Raises:
-        SettingsError: no such format, an option that it does not have, or a value outside its range.
+        SettingsError: the format is unknown, does not have an option, or a value is out of range.
     """
     return checked_by_name(TARGETS, ExportSettings, values, "", by="format")

@@ -1,4 +1,4 @@
-"""Runs in one compressed tar file, read back before anyone relies on it."""
+"""Archives runs in a compressed tar file, and verifies it by reading it back."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ _CHUNK = 1 << 20
 
 
 def check_target(target: Path, directories: Sequence[RunDirectory]) -> None:
-    """Refuse a file that the archive cannot be written to.
+    """Reject a file that the archive cannot be written to.
 
     Raises:
-        SettingsError: it is there already, has another suffix, or its folder is not there or is one of the runs.
+        SettingsError: it exists, has another suffix, or its folder does not exist or is one of the runs.
     """
     rule = ""
     if not target.name.endswith(_SUFFIXES):
         rule = "is not the name of a compressed tar file"
     elif target.exists():
-        rule = "is there already"
+        rule = "already exists"
     elif not target.parent.is_dir():
         rule = f"there is no folder {target.parent}"
     elif any(target.resolve().is_relative_to(directory.path.resolve()) for directory in directories):
-        rule = "lies in a run that goes into it"
+        rule = "is inside a run to be archived"
     if rule:
         raise SettingsError("--to", value=str(target), rule=rule, instead="a new FILE.tar.gz in a folder that exists")
 
 
 def write_archive(target: Path, directories: Sequence[RunDirectory]) -> int:
-    """Write the runs into `target`, each below its id, and compare what was written with the files.
+    """Write the runs to `target`, each under its ID, and compare the archive with the files.
 
     Returns:
         the number of files.
 
     Raises:
-        StorageError: the disk is full, or the archive does not hold what the folders hold.
+        StorageError: the disk is full, or the archive differs from the run directories.
     """
     try:
         with atomic_writer(target) as file, tarfile.open(fileobj=file, mode="w:gz", compresslevel=6) as tar:
@@ -77,7 +77,7 @@ def _verified(target: Path, directories: Sequence[RunDirectory]) -> int:
             for member in tar:
                 path = wanted.pop(member.name, None)
                 if path is None or not _same(tar, member, path):
-                    raise StorageError(f"{target}: {member.name} is not what it was written from; the runs are kept.")
+                    raise StorageError(f"{target}: {member.name} differs from the original file; the runs are kept.")
     except (OSError, tarfile.TarError, EOFError) as error:
         raise StorageError(f"{target}: cannot be read back ({error}); the runs are kept.") from error
     if wanted:

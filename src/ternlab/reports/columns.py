@@ -1,4 +1,4 @@
-"""Columns of the table of runs by name, settings among them."""
+"""Columns of the table of runs, including settings, by name."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def with_columns(frame: pl.DataFrame, names: Iterable[str], option: str = "--col
         option: where the names were typed, for messages.
 
     Raises:
-        SettingsError: a name that nothing has; near matches are named.
+        SettingsError: a name is unknown; the message suggests near matches.
     """
     missing = [name for name in dict.fromkeys(names) if name not in frame.columns or name == SETTINGS]
     if not missing:
@@ -42,7 +42,7 @@ def with_columns(frame: pl.DataFrame, names: Iterable[str], option: str = "--col
 def with_settings(frame: pl.DataFrame, names: Iterable[str], option: str = "--columns") -> pl.DataFrame:
     """Add settings as columns, by dotted names.
 
-    A column holds numbers where every run has a number, else text: values such as `auto` beside numbers, and lists,
+    A column holds numbers where every run has a number, else text: values such as `auto` mixed with numbers, and lists,
     are written as JSON has them.
 
     Args:
@@ -103,7 +103,7 @@ def unknown_name(name: str, known: Iterable[str], option: str) -> SettingsError:
     return SettingsError(
         option,
         value=name,
-        rule="is no column, metric or setting",
+        rule="is not a column, metric or setting",
         instead=f"{hint}(columns: {columns}, ...; metrics: docs/metrics.md; settings: config.yaml of a run)",
     )
 

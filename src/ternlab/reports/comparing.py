@@ -41,7 +41,9 @@ def compared(kind: pl.DataType, name: str, sign: str, value: str, quoted: bool, 
     column = pl.col(name)
     if value == "null" and not quoted:
         if sign != "=":
-            raise _error(option, f"{name}{sign}null", "what is missing has no order", f"{name}=null or {name}!=null")
+            raise _error(
+                option, f"{name}{sign}null", "missing values cannot be ordered", f"{name}=null or {name}!=null"
+            )
         return column.is_null()
     return _compared(kind, name, sign, value, option).fill_null(value=False)
 
@@ -51,7 +53,7 @@ def _compared(kind: pl.DataType, name: str, sign: str, value: str, option: str) 
     if kind.is_numeric():
         number = _number(value)
         if sign == "~" or number is None:
-            rule = f"{name} is a number" if sign == "~" else f"{name} is a number, and {value!r} is none"
+            rule = f"{name} is a number" if sign == "~" else f"{name} is a number, but {value!r} is not"
             raise _error(option, f"{name}{sign}{value}", rule, f"such as {name}<=0.05 or {name}!=null")
         return _sided(column, sign, number)
     if kind == pl.Boolean:

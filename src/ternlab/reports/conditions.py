@@ -1,9 +1,9 @@
-"""Conditions such as `quant=tga and optim.lr<=0.05`: a small grammar of its own, nothing is evaluated.
+"""Conditions such as `quant=tga and optim.lr<=0.05`: a small grammar; no code is evaluated.
 
 condition:  term {or term}
 term:       factor {and factor}
 factor:     not factor | ( condition ) | NAME OPERATOR VALUE
-OPERATOR:   = != < <= > >= ~            (~: contains, whatever the case of letters)
+OPERATOR:   = != < <= > >= ~            (~: contains, case-insensitive)
 VALUE:      a word, 'text' or "text", or null (there is none)
 """
 
@@ -138,7 +138,7 @@ class _Parser:
         while at < end:
             found = _TOKEN.match(self._text, at)
             if not found:
-                raise self._error(f"the quote at character {at + 1 + self._blanks(at)} has no end, or ! stands alone")
+                raise self._error(f"unterminated quote at character {at + 1 + self._blanks(at)}, or a ! without =")
             kind = str(found.lastgroup)
             word = found[kind]
             if kind == "word" and word.lower() in _JOINING:
@@ -175,7 +175,7 @@ class _Parser:
     def _factor(self) -> Comparison | Joined:
         self._depth += 1
         if self._depth > _DEEPEST:
-            raise self._error(f"has more than {_DEEPEST} parentheses or not inside one another")
+            raise self._error(f"has more than {_DEEPEST} nested parentheses or not operators")
         tree = self._inner()
         self._depth -= 1
         return tree
@@ -193,13 +193,13 @@ class _Parser:
     def _comparison(self) -> Comparison:
         name = self._token()
         if not self._took("word"):
-            self._refuse("the name of a column")
+            self._refuse("a column name")
         operator = self._token()
         if not self._took("operator"):
-            self._refuse(f"= != < <= > >= or ~ behind {name.text}")
+            self._refuse(f"= != < <= > >= or ~ after {name.text}")
         value = self._token()
         if not (self._took("word") or self._took("quoted")):
-            self._refuse(f"a value behind {name.text}{operator.text} (quoted where it is no plain word)")
+            self._refuse(f"a value after {name.text}{operator.text} (quoted unless it is a plain word)")
         quoted = value.kind == "quoted"
         typed = value.text[1:-1] if quoted else value.text
         return Comparison(name.text, operator.text.replace("==", "="), typed, quoted)

@@ -20,9 +20,9 @@ class Column:
     """A column as it is shown.
 
     Attributes:
-        head: what stands above it.
+        head: the column header.
         cells: text of each row.
-        number: whether it stands to the right.
+        number: whether it is right-aligned.
         source: the column or the metric that it is of.
     """
 
@@ -64,14 +64,14 @@ def _shortened(cell: str) -> str:
 
 
 def interval_head() -> str:
-    """Return what stands above half widths of intervals."""
+    """Return the column header of the half-widths of intervals."""
     return "±95 %" if draws_unicode() else "+-95 %"
 
 
 def fitting(columns: list[Column], width: int | None, least: int) -> list[Column]:
-    """Return the columns that fit beside one another, from the left; at least the first `least`.
+    """Return the columns that fit side by side, from the left; at least the first `least`.
 
-    A mean is not shown without its deviation and interval.
+    A mean is not shown without its standard deviation and interval.
     """
     used = -2
     for number, column in enumerate(columns):

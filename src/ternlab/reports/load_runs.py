@@ -1,4 +1,4 @@
-"""The runs that a report is about: their settings, numbers and states, from records and from a sweep's plan."""
+"""Loads the runs of a report: their settings, metrics and states, from records and from a sweep's plan."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _FACTS = ("epochs", "seconds", "started", "finished", "starts_from", "host", "cp
 
 @dataclass(frozen=True)
 class Run:
-    """One run as a report shows it.
+    """One run, as shown in a report.
 
     Attributes:
         run_id: of the run.
@@ -42,8 +42,8 @@ class Run:
         metrics: numbers of the record, as they stand there.
         settings: by dotted names; empty where they are not readable.
         recipe: key of the runs that are repeats of one another: the same settings but the seed.
-        baseline: id of the full-precision twin.
-        command: what trains this run alone.
+        baseline: ID of the full-precision baseline.
+        command: the command that trains only this run.
         error: last words of a run that failed.
         path: its folder.
         facts: other columns of the record (epochs, seconds, started, host, cpu).
@@ -68,7 +68,7 @@ class Run:
 
     @property
     def quantized(self) -> bool:
-        """Whether it is no run in full precision."""
+        """Whether it is a quantized run."""
         return self.quant != FULL_PRECISION
 
     @property
@@ -79,7 +79,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Gathered:
-    """What a report is about.
+    """The runs of a report.
 
     Attributes:
         runs: by id.
@@ -123,7 +123,7 @@ def gather(
     keys = recipes(settings, {row["run_id"]: row["baseline_run_id"] for row in rows})
     points = {trial.run_id: trial.point for trial in plan.trials} if plan else {}
     runs = tuple(_run(row, keys[row["run_id"]], folder, points) for row in sorted(rows, key=lambda row: row["run_id"]))
-    source = f"sweep {plan.sweep_id}" if plan else f"all runs below {folder}"
+    source = f"sweep {plan.sweep_id}" if plan else f"all runs in {folder}"
     axes = tuple(dict.fromkeys(name for point in points.values() for name in point if name != "seed"))
     return Gathered(runs, source, axes or differing_names(runs), plan.sweep_id if plan else None, where)
 

@@ -1,4 +1,4 @@
-"""Everything that the folder of one run says of it, finished or not."""
+"""Everything in the directory of one run, finished or not."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TEXT = "layer"
 
 @dataclass(frozen=True)
 class OneRun:
-    """One run as its files show it; what is not there or not readable is empty.
+    """One run, as read from its files; missing or unreadable parts are empty.
 
     Attributes:
         run_id: of the run.
@@ -47,23 +47,23 @@ class OneRun:
 
     @property
     def baseline(self) -> dict[str, float]:
-        """Metrics of the full-precision twin, as they were when this run was finished."""
+        """Metrics of the full-precision baseline at the time this run finished."""
         baseline = self.record.get("baseline")
         return _numbers(baseline.get("metrics")) if isinstance(baseline, dict) else {}
 
     @property
     def changed(self) -> Flat:
-        """Settings that are not at their defaults."""
+        """Settings that differ from their defaults."""
         return differing(self.settings)
 
     def again(self) -> list[str]:
-        """Return the commands that train this run again: as it was typed, and from its frozen settings."""
+        """Return the commands that reproduce this run: as typed, and from its frozen settings."""
         typed = self.record.get("command")
         return [*([typed] if typed else []), RunDirectory(self.path).command()]
 
 
 def one_run(directory: RunDirectory) -> OneRun:
-    """Read the folder of a run.
+    """Read a run directory.
 
     Raises:
         StorageError: its record is not readable.

@@ -1,4 +1,4 @@
-"""Two sets of runs, paired by seed and by every setting in which the sets are not meant to differ."""
+"""Pairs two sets of runs by seed and by all settings in which the sets should not differ."""
 
 from __future__ import annotations
 
@@ -66,13 +66,13 @@ def paired_runs(frame: pl.DataFrame, first: Iterable[str], second: Iterable[str]
             seed among them.
 
     Raises:
-        SettingsError: several runs of a set fit one partner, or no two runs fit; the settings in the way are named.
+        SettingsError: several runs of a set match one partner, or no runs match; the message names the settings.
     """
     first, second = list(first), list(second)
     both_sets = set(first) & set(second)
     if both_sets:
-        rule = f"{len(both_sets)} runs fulfil both conditions, such as {min(both_sets)}"
-        raise SettingsError("compare", rule=rule, instead="conditions that exclude one another")
+        rule = f"{len(both_sets)} runs match both conditions, e.g. {min(both_sets)}"
+        raise SettingsError("compare", rule=rule, instead="mutually exclusive conditions")
     free = _free_of(varied)
     flats = dict(zip(frame["run_id"], flat_settings(frame), strict=True))
     seeds = {} if "seed" in free else dict(frame.select("run_id", "seed").iter_rows())
@@ -108,7 +108,7 @@ def _by_key(side: str, runs: Iterable[str], keys: dict[str, Flat], flats: dict[s
             names = _differences(flats[found[key]], flats[run])
             raise SettingsError(
                 f"compare {side}",
-                rule=f"{found[key]} and {run} fit the same partner: they differ in {_listed(names)}",
+                rule=f"{found[key]} and {run} match the same partner; they differ in {_listed(names)}",
                 instead=f"name one of these settings in {side}",
             )
         found[key] = run
@@ -120,8 +120,8 @@ def _nothing_fits(sides: list[dict[str, str]], keys: dict[str, Flat]) -> Setting
     nearest = min((_differences(keys[one], keys[other]) for one, other in pairs), key=len)
     return SettingsError(
         "compare",
-        rule=f"no run of A has a partner in B; the nearest two differ in {_listed(nearest)} too",
-        instead=f"name {nearest[0]} in both conditions, such as '... and {nearest[0]}=VALUE'",
+        rule=f"no run of A has a partner in B; the closest two also differ in {_listed(nearest)}",
+        instead=f"name {nearest[0]} in both conditions, e.g. '... and {nearest[0]}=VALUE'",
     )
 
 

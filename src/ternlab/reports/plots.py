@@ -1,4 +1,4 @@
-"""Curves in a terminal: one line of blocks, or a panel of braille dots; plain ASCII where there is no more."""
+"""Plots curves in a terminal: as one line of blocks, or a panel of braille dots; plain ASCII as a fallback."""
 
 from __future__ import annotations
 

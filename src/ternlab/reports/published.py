@@ -1,4 +1,4 @@
-"""Numbers of papers, beside our own and never among them: `published.json` has each with its source."""
+"""Published results, shown next to our own but never mixed with them; `published.json` lists them with sources."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Removing runs: what stands in the way, and a removal that leaves no half run behind."""
+"""Removes runs: checks what prevents a removal, and never leaves a partially removed run."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from ternlab.runs.directory import ASIDE, RunDirectory
 from ternlab.runs.record import Status
 from ternlab.sweeps.plan import read_plan
 
-# Readers leave out what is aside; whoever finds one of these knows that its removal was begun.
+# Readers skip moved-aside folders; the existence of one of these means that its removal has started.
 _REMOVED = f"{ASIDE}removed-"
 _NAMED = 5
 
 
 def check_unreferenced(directories: Sequence[RunDirectory], runs: Path) -> None:
-    """Refuse to remove a run that another one needs which is not removed with it: a baseline, or a teacher.
+    """Refuse to remove a run (a baseline, a teacher) that is needed by runs which are not removed with it.
 
     Raises:
-        SettingsError: one is; the runs that need it are named.
+        SettingsError: there is such a run; the message names the runs that need it.
     """
     leaving = {directory.run_id for directory in directories}
     frame = read_runs(runs, settings=True).filter(~pl.col("run_id").is_in(list(leaving)))
@@ -124,7 +124,7 @@ def check_free(directories: Iterable[RunDirectory]) -> None:
         if holder is not None:
             raise RunHeldError(
                 f"The run in {directory.path} is held by process {holder['pid']} on {holder['host']}.\n"
-                "  instead: wait for it, or stop it (its state is saved)"
+                "  instead: wait for it, or stop it (it saves its state)"
             )
 
 

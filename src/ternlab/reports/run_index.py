@@ -1,4 +1,4 @@
-"""All runs below a folder as one table, read again only where a record has changed."""
+"""All runs in a folder as one table; only changed records are read again."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def read_runs(folder: Path, *, settings: bool = False, warn: Warn = warn_on_stde
     """Return a row for each run below `folder`, by id.
 
     Columns are those of `RUN_COLUMNS`, every metric that a record may have (null where it has none), and others
-    that records have. A run that says `running` and that no process holds is `stopped`. An index beside the runs
+    that records have. A run that says `running` and that no process holds is `stopped`. An index next to the runs
     makes the next reading fast; a folder that cannot be written is read without one.
 
     Args:
@@ -76,10 +76,10 @@ def _stamps(folder: Path, warn: Warn) -> pl.DataFrame:
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
-            warn(f"{entry.path}: is left out ({error.strerror})")
+            warn(f"{entry.path}: skipped ({error.strerror})")
             continue
         if encodable(entry.name) != entry.name:
-            warn(f"{entry.path}: is left out (its name is not UTF-8)")
+            warn(f"{entry.path}: skipped (its name is not UTF-8)")
             continue
         rows.append((entry.name, stat.st_mtime_ns, stat.st_size, stat.st_ino))
     return pl.DataFrame(rows, schema=STAMP, orient="row")
@@ -90,7 +90,7 @@ def _read(folder: Path, stamps: Iterable[dict[str, Any]], warn: Warn) -> Iterabl
         try:
             record = read_record(folder / stamp["run_id"] / "record.json")
         except (StorageError, RecursionError) as error:
-            warn(f"{folder / stamp['run_id']}: is left out ({str(error).splitlines()[0]})")
+            warn(f"{folder / stamp['run_id']}: skipped ({str(error).splitlines()[0]})")
             continue
         if record is not None:
             yield {**record_row(stamp["run_id"], record), **stamp}
@@ -108,7 +108,7 @@ def _with_config(folder: Path, index: pl.DataFrame, warn: Warn) -> tuple[pl.Data
     missing = index.filter(pl.col("settings").is_null())["run_id"].to_list()
     read: dict[str, str] = {}
     if len(missing) > _MANY and sys.stderr.isatty():
-        print(f"reading the settings of {len(missing):,} runs; the next time they are in the index", file=sys.stderr)
+        print(f"reading the settings of {len(missing):,} runs (they will be indexed for next time)", file=sys.stderr)
     for run_id in missing:
         try:
             read[run_id] = json.dumps(flat_config(folder / run_id / "config.yaml"), separators=(",", ":"))

@@ -1,4 +1,4 @@
-"""The index of a folder of runs: a file beside them that can be made anew at any time."""
+"""The index of a folder of runs: a file next to them that can be rebuilt at any time."""
 
 from __future__ import annotations
 

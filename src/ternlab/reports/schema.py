@@ -1,4 +1,4 @@
-"""Names and defaults of all settings, and what of a run's settings makes it another run than its repeats."""
+"""Names and defaults of all settings, and the settings that distinguish a run from its repeats."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def setting_names() -> frozenset[str]:
 
 @functools.cache
 def free_settings() -> frozenset[str]:
-    """Return the settings that cannot change a result; whole groups by their names."""
+    """Return the settings that cannot affect a result; whole groups by their names."""
     return frozenset(_free(Settings, ""))
 
 
@@ -77,7 +77,7 @@ def _free(section: type[BaseModel], prefix: str) -> Iterator[str]:
 
 
 def is_free(name: str) -> bool:
-    """Return whether the setting `name` is one that cannot change a result."""
+    """Return whether the setting `name` cannot affect a result."""
     free = free_settings()
     return name in free or name.partition(".")[0] in free
 
@@ -96,7 +96,7 @@ def layer_option(settings: Flat, layer: str, name: str) -> Any:
 
 
 def differing(settings: Flat) -> Flat:
-    """Return the settings of a run that are not at their defaults."""
+    """Return the settings of a run that differ from their defaults."""
     known = defaults_for(settings)
     return {name: value for name, value in settings.items() if name not in known or known[name] != value}
 

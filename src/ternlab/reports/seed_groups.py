@@ -1,4 +1,4 @@
-"""Runs that are repeats of one another but for the seed: their means, the best, the Pareto front, the heat maps."""
+"""Groups of runs that differ only in the seed: their means, the best group, the Pareto front, the heat maps."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PREFERRED = ("quant.threshold.init", "optim.lr")
 
 @dataclass(frozen=True)
 class Group:
-    """Finished quantized runs that differ in the seed alone.
+    """Finished quantized runs that differ only in the seed.
 
     Attributes:
         key: of the recipe.

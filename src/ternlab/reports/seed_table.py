@@ -1,4 +1,4 @@
-"""Repeats of the same settings with other seeds, as one row each: number, mean, deviation, 95 % interval."""
+"""Groups runs that differ only in the seed: count, mean, standard deviation and 95 % confidence interval."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NAMED = ("data.name", "model.name", "quant.name")
 
 
 def over_seeds(frame: pl.DataFrame, metrics: Sequence[str], also: Sequence[str] = ()) -> pl.DataFrame:
-    """Return a row for each group of runs that differ in nothing but the seed.
+    """Return one row per group of runs that differ only in the seed.
 
     Columns: `data`, `model`, `quant`, the settings in which groups of the same three differ, `n` (runs), `seeds`,
     and for each metric its number of values, mean, sample deviation and the ends of the 95 % interval of the mean

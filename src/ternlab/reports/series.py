@@ -1,4 +1,4 @@
-"""Curves over the training: a few runs, thinned out where there are more epochs than a picture can show."""
+"""Training curves of a few runs, thinned out if there are more epochs than a chart can show."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Row = dict[str, Any]
 def best_runs(groups: Sequence[Group], runs: Iterable[Run], most: int) -> list[Run]:
     """Return up to `most` runs to look at closely: the best groups' first seeds, then their second ones, and so on.
 
-    Runs that are still going come after them, so that something is seen of a sweep that has just begun.
+    Unfinished runs follow, so that a sweep that has just started is not empty.
     """
     ranked = sorted(groups, key=lambda group: (-(group.choice.mean or -math.inf), group.degradation.mean))
     longest = max((len(group.runs) for group in ranked), default=0)

@@ -9,16 +9,16 @@ from ternlab.settings.root import PathSettings
 
 
 class ReportSettings(Section):
-    """Which runs are shown, and where the page and the figures go.
+    """Which runs to show, and where to write the page and the figures.
 
     Attributes:
-        sweep: id of a sweep, a unique beginning or ending of it, or its folder; its runs alone are shown (`None`: all
-            runs below `paths.runs`).
-        where: conditions that runs must fulfil, as `ternlab results --where` takes them (`None`: none).
+        sweep: sweep ID, a unique prefix or suffix of it, or its folder; only its runs are shown (`None`: all runs in
+            `paths.runs`).
+        where: a condition that runs must match, as for `ternlab results --where` (`None`: no condition).
         out: the HTML file.
-        figures: folder for SVG and PNG files of the charts (`None`: none are written).
-        weights: how many runs, the best ones, are shown layer by layer and with histograms of their weights.
-        curves: how many runs, the best ones, are shown with their training curves.
+        figures: folder for SVG and PNG files of the charts (`None`: no files).
+        weights: number of best runs shown layer by layer, with histograms of their weights.
+        curves: number of best runs shown with training curves.
     """
 
     sweep: str | None = None

@@ -1,4 +1,4 @@
-"""Mean, deviation and the 95 % interval of the mean over seeds, and of differences of pairs."""
+"""Mean, standard deviation and 95 % confidence interval of the mean, over seeds and for paired differences."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Summary:
-    """What a few repeats say of a quantity.
+    """Summary statistics of a quantity over repeats.
 
     Attributes:
         n: number of values.
         mean: of the values; `None` without values.
         deviation: sample standard deviation (n - 1 in the denominator); `None` for fewer than two values.
-        low, high: ends of the 95 % interval of the mean, by Student's t with n - 1 degrees of freedom; `None`
-            for fewer than two values, from which nothing can be said of the spread.
+        low, high: bounds of the 95 % confidence interval of the mean (Student's t with n - 1 degrees of freedom);
+            `None` for fewer than two values.
     """
 
     n: int
@@ -32,12 +32,12 @@ class Summary:
 
     @property
     def half_width(self) -> float | None:
-        """Half of the interval's width: what is written behind a plus-minus sign."""
+        """Half-width of the interval, as written after a plus-minus sign."""
         return None if self.low is None or self.high is None else (self.high - self.low) / 2
 
 
 def summary(values: Sequence[float]) -> Summary:
-    """Return mean, deviation and interval of finite values."""
+    """Return mean, standard deviation and confidence interval of finite values."""
     n = len(values)
     if not n:
         return Summary(0, None, None, None, None)
@@ -64,7 +64,7 @@ def half_widths(n: np.ndarray[Any, Any], deviation: np.ndarray[Any, Any]) -> np.
         n: (groups,), numbers of values.
         deviation: (groups,), sample standard deviations; NaN where there is none.
     """
-    # Deferred, and scipy.special in place of scipy.stats: the same quantile for half of the import's time.
+    # Deferred, and scipy.special instead of scipy.stats: the same quantile for half of the import's time.
     from scipy.special import stdtrit
 
     several = n > 1

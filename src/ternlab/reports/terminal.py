@@ -1,4 +1,4 @@
-"""Text that is safe in a terminal, and how wide that is."""
+"""Text that is safe to print in a terminal, and the terminal's width."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _written(character: str) -> str:
 
 
 def width() -> int | None:
-    """Return the columns of the terminal, `None` when standard output is none: a pipe has room for everything."""
+    """Return the width of the terminal, `None` if standard output is not a terminal."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 

@@ -47,7 +47,7 @@ class Interval:
             return random.randint(int(self.start), int(self.stop))
         if not self.log:
             return self.rounded(random.uniform(self.start, self.stop))
-        # An integer stands for the numbers that are rounded to it, also at the ends.
+        # An integer represents the numbers that round to it, also at the ends.
         margin = 0.5 if self.whole else 0.0
         return self.rounded(math.exp(random.uniform(math.log(self.start - margin), math.log(self.stop + margin))))
 

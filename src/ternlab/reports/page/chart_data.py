@@ -25,7 +25,7 @@ MOST_ROWS = 24
 # Of the sizes' logarithm: between two settings of one size, and between the first and the last.
 _STEP = 0.05
 _SPREAD = 0.3
-# With more values an axis of numbers has ticks at its ends alone.
+# With more values, a numeric axis has ticks only at its ends.
 _MOST_TICKS = 6
 
 

@@ -60,7 +60,7 @@ def _vega() -> str:
     """Return Vega, Vega-Lite and their embedding as one script."""
     import vl_convert
 
-    # Its types ask for a snippet; without one it is Vega alone.
+    # Its types ask for a snippet; without one it is only Vega.
     convert: Any = vl_convert
     return _closed(str(convert.javascript_bundle(vl_version=vega_lite_version())))
 

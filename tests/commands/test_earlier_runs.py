@@ -176,7 +176,7 @@ def resumed(unpacked: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Ru
         directory = run_of(folder, STOPPED)
         code, _, err = run(folder, *typed_words(directory))
         assert code == ExitCode.DONE, err
-        assert "going on from step 8" in err
+        assert "resuming from step 8" in err
         found.append(directory)
     return found
 

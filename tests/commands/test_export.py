@@ -130,7 +130,7 @@ def test_the_numbers_are_printed_with_the_published_way_of_counting(copied: RunD
     assert f"bytes              {added['export/bytes']:,.0f}\n" in out
     assert f"ratio              {added['export/ratio']:.4f}\n" in out
     assert f"bits_per_weight    {added['export/bits_per_weight']:.4f}\n" in out
-    assert f"shrink {metrics_of(copied)['compression/ratio']:.2f} times" in out
+    assert f"the compression ratio is {metrics_of(copied)['compression/ratio']:.2f}x" in out
 
 
 def test_the_same_run_gives_the_same_bytes(copied: RunDirectory, here: Here, tmp_path: Path) -> None:
@@ -232,15 +232,15 @@ REFUSED: dict[str, tuple[list[str], list[str]]] = {
     "unknown key": (["run=RUN", "formt=onnx"], ["formt", "did you mean format"]),
     "int8 of packed": (
         ["run=RUN", "activations=int8"],
-        ["activations = int8: packed has no such option", "take format=onnx"],
+        ["activations = int8: packed has no such option", "use format=onnx"],
     ),
     "packing of onnx": (
         ["run=RUN", "format=onnx", "packing=2bit"],
-        ["packing = 2bit: onnx has no such option", "take format=packed"],
+        ["packing = 2bit: onnx has no such option", "use format=packed"],
     ),
     "folding of onnx": (
         ["run=RUN", "format=onnx", "fold_batchnorm=true"],
-        ["onnx has no such option", "take format=packed"],
+        ["onnx has no such option", "use format=packed"],
     ),
     "no images": (["run=RUN", "format=onnx", "activations=int8", "images=0"], ["images = 0"]),
     "full precision": (["run=BASELINE"], ["format = packed", "is a full-precision run", "format=state_dict"]),

@@ -96,7 +96,7 @@ def test_the_same_command_again_prints_the_table_and_trains_nothing(finished: Pa
     code, out, err = launch(finished, *SWEEP)
     assert code == ExitCode.DONE, err
     assert "3 of 3 runs already ended" in out
-    assert "best by val/top1" in out
+    assert "best setting by mean val/top1" in out
     assert records(finished) == before
 
 
@@ -117,7 +117,7 @@ def test_status_wait_and_logs_need_no_torch(finished: Path) -> None:
     assert err.strip() == "False"
     code, out, err = ternlab(finished, "sweep", "wait", name[-4:])
     assert code == ExitCode.DONE
-    assert "best by val/top1" in out
+    assert "best setting by mean val/top1" in out
     assert err.strip() == "False"
     trial = the_plan(finished).trials[0].run_id
     code, out, err = ternlab(finished, "sweep", "logs", name, trial, "--lines", "3")
@@ -225,6 +225,7 @@ def test_a_sweep_of_another_folder_is_not_begun_again_here(
     assert cli(["sweep", "status", str(folder)]) == ExitCode.DONE
 
 
+@pytest.mark.slow
 def test_one_diverging_trial_fails_alone_and_is_in_the_table(tmp_path: Path) -> None:
     typed = [word for word in FIXED if not word.startswith("quant.")]
     code, out, err = run(tmp_path, *typed, "optim.lr=0.05,1e30", "quant=none", script=LAUNCH)

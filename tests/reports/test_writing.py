@@ -133,7 +133,7 @@ def test_groups_show_half_widths() -> None:
         ("quant", ("tga", "sws")),
         ("n", ("3", "1")),
         ("test/top1", ("91.00", "90.00")),
-        ("deviation", ("0.50", "")),
+        ("std", ("0.50", "")),
         (columns[4].head, ("1.00", "")),
         # Not every run of the first group has it.
         ("n", ("2", "1")),

@@ -127,7 +127,7 @@ def test_a_registered_metric_is_counted_as_the_mean_over_all_images() -> None:
 def test_sums_of_other_metrics_are_refused(request: pytest.FixtureRequest) -> None:
     before = counted(batches_of([5], 4))
     request.getfixturevalue("registered")
-    with pytest.raises(SettingsError, match=r"(?s)has counted 2 metrics.*there are 4 now.*the plugins that the run"):
+    with pytest.raises(SettingsError, match=r"(?s)counts 2 metrics.*there are 4 now.*the plugins that the run"):
         MetricSums().restore(before.sums)
     sums = MetricSums()
     sums.restore(None)

@@ -57,7 +57,7 @@ _OTHERS: tuple[Metric, ...] = (
     Metric("quant/flip_ratio", "share", "", (EPOCHS,), "quantized weights of which a code changed in the epoch"),
     Metric("export/bytes", "bytes", "lower", (RECORD,), "the packed file, header and all"),
     Metric("export/ratio", "ratio", "higher", (RECORD,), "`size/float_bytes` over `export/bytes`"),
-    Metric("export/bits_per_weight", "bits", "lower", (RECORD,), "the packed codes alone, over the quantized weights"),
+    Metric("export/bits_per_weight", "bits", "lower", (RECORD,), "size of the packed codes over the number of quantized weights"),
     Metric("export/onnx_bytes", "bytes", "lower", (RECORD,), "the file of `format=onnx`"),
     Metric("export/int8_bytes", "bytes", "lower", (RECORD,), "the file of `format=onnx activations=int8`"),
     Metric("export/int8_top1", "percent", "higher", (RECORD,), "`test/top1` of the int8 file in ONNX Runtime"),
@@ -69,9 +69,9 @@ _OTHERS: tuple[Metric, ...] = (
     Metric("layer", "", "", (LAYERS,), "name of the quantized layer"),
     Metric("weights", "count", "", (LAYERS,), "weights of the layer"),
     Metric("threshold", "weight", "", (LAYERS,), "threshold of the layer: as trained, else as the rule computes it"),
-    Metric("d", "", "", (LAYERS,), "TGA: effective threshold, in deviations of the layer's weights"),
+    Metric("d", "", "", (LAYERS,), "TGA: effective threshold, in standard deviations of the layer's weights"),
     Metric("mean", "weight", "", (LAYERS,), "TGA: mean of the layer's latent weights"),
-    Metric("sigma", "weight", "", (LAYERS,), "TGA: deviation of the layer's latent weights"),
+    Metric("sigma", "weight", "", (LAYERS,), "TGA: standard deviation of the layer's latent weights"),
     Metric("scale", "weight", "", (LAYERS,), "scale of the codes, mean over the filters"),
     Metric("negative_scale", "weight", "", (LAYERS,), "TTQ: scale of the negative codes"),
     Metric("sparsity", "share", "", (LAYERS,), "weights of the layer whose code is zero (in every plane)"),
@@ -100,7 +100,7 @@ def _catalog(entries: tuple[tuple[str, MetricEntry], ...]) -> dict[str, Metric]:
         *(_on(name, entry, "train", (EPOCHS,), _in_training(name, entry)) for name, entry in entries),
         *_TERMS,
         *(
-            _on(name, entry, "baseline", (RECORD,), f"`test/{name}` of the full-precision twin of the same seed")
+            _on(name, entry, "baseline", (RECORD,), f"`test/{name}` of the full-precision baseline of the same seed")
             for name, entry in paired
         ),
         *_OTHERS,

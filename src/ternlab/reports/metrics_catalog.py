@@ -57,7 +57,7 @@ _OTHERS: tuple[Metric, ...] = (
     Metric("quant/flip_ratio", "share", "", (EPOCHS,), "quantized weights of which a code changed in the epoch"),
     Metric("export/bytes", "bytes", "lower", (RECORD,), "the packed file, header and all"),
     Metric("export/ratio", "ratio", "higher", (RECORD,), "`size/float_bytes` over `export/bytes`"),
-    Metric("export/bits_per_weight", "bits", "lower", (RECORD,), "the packed codes over the number of quantized weights"),
+    Metric("export/bits_per_weight", "bits", "lower", (RECORD,), "packed codes over the number of quantized weights"),
     Metric("export/onnx_bytes", "bytes", "lower", (RECORD,), "the file of `format=onnx`"),
     Metric("export/int8_bytes", "bytes", "lower", (RECORD,), "the file of `format=onnx activations=int8`"),
     Metric("export/int8_top1", "percent", "higher", (RECORD,), "`test/top1` of the int8 file in ONNX Runtime"),

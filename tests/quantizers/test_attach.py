@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
-from torch.nn.utils import parametrize
+from torch.nn.utils import parametrize, prune
 from torchvision.models import resnet18
 
 from ternlab.core.errors import SettingsError
@@ -185,3 +186,33 @@ def test_a_layer_parametrized_by_something_else_is_not_taken_for_quantized() -> 
     assert names(model) == []
     with pytest.raises(ValueError, match="must be a quantized layer"):
         quantizer_of(model[6])
+
+
+def with_old_weight_norm(layer: nn.Module) -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return nn.utils.weight_norm(layer)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (with_old_weight_norm, "is computed from weight_g, weight_v"),
+        (nn.utils.spectral_norm, "is computed from weight_orig"),
+        (lambda layer: prune.random_unstructured(layer, "weight", amount=0.5), "is computed from weight_orig"),
+        (nn.utils.parametrizations.weight_norm, "already has the parametrization _WeightNorm"),
+        (lambda layer: nn.LazyLinear(4), "has no shape yet"),
+        (lambda layer: nn.Linear(0, 4), "has no weights"),
+    ],
+    ids=["weight_norm", "spectral_norm", "pruned", "new weight_norm", "lazy", "empty"],
+)
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors", "ignore:.*weight_norm. is deprecated")
+def test_a_layer_that_cannot_be_quantized_leaves_the_network_as_it_was(change: Any, message: str) -> None:
+    model = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), change(nn.Linear(4, 4)))
+    before = {name: type(module) for name, module in model.named_modules()}
+    with pytest.raises(SettingsError, match=rf"^2: .*{message}"):
+        quantize(model, "tga")
+    assert {name: type(module) for name, module in model.named_modules()} == before
+    assert not parametrize.is_parametrized(model[0])
+    quantize(model, "tga", exclude=["2"])
+    assert names(model) == ["0"]

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
 from ternlab.core.check import checked
@@ -36,8 +37,9 @@ def quantize(model: nn.Module, rule: str | Mapping[str, Any] = "tga", **options:
         `model`.
 
     Raises:
-        SettingsError: unknown rule or option, a pattern or choice that leaves no layer to quantize, or a layer that is
-            already quantized.
+        SettingsError: unknown rule or option, a pattern or choice that leaves no layer to quantize, or a layer whose
+            weight is already quantized or parametrized, is not a parameter of its own, or is empty. The network is
+            unchanged then.
     """
     values = nested(options)
     chosen = {key: values.pop(key) for key in LayerChoice.model_fields if key in values}
@@ -70,17 +72,46 @@ def attach(model: nn.Module, plan: QuantPlan) -> nn.Module:
     """Quantize the layers of `model` in place as `plan` says; see `quantize`."""
     layers = [(name, layer, plan.get(name)) for name, layer in quantizable_layers(model)]
     chosen = [(name, layer, rule) for name, layer, rule in layers if rule is not None]
-    # Check all layers before changing any: on an error the network is unchanged.
+    # Check and build everything before changing any layer: on an error the network is unchanged.
     for name, layer, _ in chosen:
-        if parametrize.is_parametrized(layer, "weight"):
+        _check_weight(name, layer)
+    quantizers = []
+    for _, layer, rule in chosen:
+        weight: Any = layer.weight
+        quantizers.append(build_quantizer(rule.name, weight.detach(), rule.options))
+    for (_, layer, _), quantizer in zip(chosen, quantizers, strict=True):
+        parametrize.register_parametrization(layer, "weight", quantizer)
+    return model
+
+
+def _check_weight(name: str, layer: nn.Module) -> None:
+    """Refuse a layer whose weight is not a parameter of its own, or has no values yet."""
+    if parametrize.is_parametrized(layer, "weight"):
+        first = _first(layer)
+        if isinstance(first, Quantizer):
             raise SettingsError(
                 name, rule="this layer's weight is already quantized", instead="quantize a fresh copy of the network"
             )
-    for _, layer, rule in chosen:
-        weight: Any = layer.weight
-        quantizer = build_quantizer(rule.name, weight.detach(), rule.options)
-        parametrize.register_parametrization(layer, "weight", quantizer)
-    return model
+        raise SettingsError(
+            name,
+            rule=f"this layer's weight already has the parametrization {type(first).__name__}",
+            instead=f"torch.nn.utils.parametrize.remove_parametrizations(layer, 'weight'), or exclude=['{name}']",
+        )
+    weight = layer._parameters.get("weight")
+    if weight is None:
+        others = ", ".join(other for other in layer._parameters if other.startswith("weight_")) or "other tensors"
+        raise SettingsError(
+            name,
+            rule=f"this layer's weight is computed from {others} (old weight_norm or spectral_norm, or pruning)",
+            instead="torch.nn.utils.remove_weight_norm(layer), remove_spectral_norm(layer) or "
+            f"prune.remove(layer, 'weight'), or exclude=['{name}']",
+        )
+    if is_lazy(weight):
+        raise SettingsError(
+            name, rule="this layer's weight has no shape yet", instead="a forward pass through the network first"
+        )
+    if weight.numel() == 0:
+        raise SettingsError(name, rule="this layer has no weights", instead=f"exclude=['{name}']")
 
 
 def build_quantizer(rule: str, weight: Tensor, options: RuleOptions) -> Quantizer:

@@ -55,6 +55,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made_once(tmp_path_factory, "trained", train_in)
 
 
+def test_the_table_is_printed_where_its_characters_do_not_exist(finished: Path) -> None:
+    # In so few columns the table needs an ellipsis.
+    code, out, err = run_command.run(finished, *QUANTIZED, COLUMNS="24", PYTHONIOENCODING="ascii")
+    assert code == ExitCode.DONE, err
+    assert "?" in out and out.isascii()
+
+
 def test_a_run_leaves_a_whole_record_and_its_baseline(finished: Path) -> None:
     found = records(finished)
     quantized, baseline = found["tga"], found["none"]

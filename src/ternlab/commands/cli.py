@@ -12,12 +12,14 @@ from typing import Any
 from ternlab import __version__
 from ternlab.commands import wandb
 from ternlab.core.errors import ExitCode, InfrastructureError, TernlabError
+from ternlab.core.logs import replace_unprintable
 
 _RUN_HELP = "run ID, a unique prefix or suffix of it, or the run directory"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `ternlab ...` and return the exit code."""
+    replace_unprintable()
     parser = _parser()
     chosen = parser.parse_args(_with_signs(sys.argv[1:] if arguments is None else arguments))
     if chosen.command is None:

@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ternlab.commands.help import asks_for_help, help_text
 from ternlab.commands.hydra_errors import settings_error, with_own_default
 from ternlab.core.errors import ExitCode, SettingsError, TernlabError
-from ternlab.core.logs import log_to_terminal
+from ternlab.core.logs import log_to_terminal, replace_unprintable
 from ternlab.core.wait_policy import set_wait_policy
 
 Command = Callable[[dict[str, Any]], ExitCode]
@@ -48,6 +48,7 @@ def run(config: Path, command: Command, multirun: str | None = None) -> int:
         multirun: name of the configuration, in the same folder, that replaces `config` with `-m`.
     """
     set_wait_policy()
+    replace_unprintable()
     log_to_terminal()
     # Without this, Hydra prints its own error messages and exits with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import sys
 from collections.abc import Iterator
@@ -29,6 +30,16 @@ class _Terminal(logging.Handler):
         with contextlib.suppress(OSError):
             for line in (prefix + self.format(record)).splitlines():
                 print(self._mark + line, file=sys.stderr, flush=True)
+
+
+def replace_unprintable() -> None:
+    """Replace characters that the encoding of standard output or error lacks, instead of failing on them.
+
+    A table needs an ellipsis and a file may have any name; an ASCII terminal or pipe has neither.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def log_to_terminal(mark: str = "") -> None:

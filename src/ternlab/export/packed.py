@@ -23,6 +23,7 @@ from ternlab.export.folding import Inference, foldable_pairs, inference_network,
 from ternlab.export.header import Architecture, LayerHeader, PackedHeader, Packing, PlaneHeader, checked_header
 from ternlab.models.build import build_model
 from ternlab.models.registry import MODELS, model_settings
+from ternlab.models.versions import with_versions
 from ternlab.quantizers.base import TERNARY, Codes, Plane
 
 _FLOATS = (torch.float16, torch.float32, torch.float64)
@@ -131,7 +132,7 @@ def load(path: Path | str, model: nn.Module | None = None) -> nn.Module:
         there = torch.zeros((), dtype=value.dtype) if given is None else given
         state[name] = there if value.is_meta else there.to(value.device)
     # Assigned and not copied: layers that share a parameter may differ in their codes.
-    network.load_state_dict(state, strict=True, assign=True)
+    network.load_state_dict(with_versions(state, network), strict=True, assign=True)
     return network.eval()
 
 

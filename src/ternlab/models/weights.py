@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ternlab.core.errors import SettingsError, near_matches
 from ternlab.core.registry import imported
 from ternlab.models.registry import MODELS
+from ternlab.models.versions import versions_of, with_versions
 from ternlab.models.weights_file import TORCHVISION
 from ternlab.models.weights_read import read_file, read_torchvision
 
@@ -37,27 +38,32 @@ def load_weights(model: nn.Module, source: str, *, name: str, skip: Sequence[str
             not match.
     """
     given = read_torchvision(name) if source == TORCHVISION else read_file(source)
+    versions = versions_of(given)
     wanted = {key: value for key, value in model.state_dict().items() if isinstance(value, Tensor)}
     names = set(given) | set(wanted)
     # Skip before and after: entries outside the network (`criterion.weight`) would hide the shared prefix.
-    given = _without_prefix(_unskipped(given, skip), wanted)
+    given, prefix = _without_prefix(_unskipped(given, skip), wanted)
+    # The name of the network itself has no dot at its end.
+    versions = {f"{module}.".removeprefix(prefix).rstrip("."): version for module, version in versions.items()}
     if name in MODELS and (adapter := MODELS[name].adapter):
         given = imported(adapter)(given, model)
     _check_patterns(skip, names | set(given))
     given, wanted = _unskipped(given, skip), _unskipped(wanted, skip)
     _check_fit(given, wanted, source)
-    model.load_state_dict(given, strict=False)
+    model.load_state_dict(with_versions(given, model, versions), strict=False)
 
 
-def _without_prefix(given: State, wanted: State) -> State:
-    """Remove leading name parts that all entries of the file share and the network does not have."""
+def _without_prefix(given: State, wanted: State) -> tuple[State, str]:
+    """Remove leading name parts that all entries of the file share and the network does not have; return them too."""
+    prefix = ""
     while given:
         heads = {key.partition(".")[0] for key in given}
         shared = heads != {key.partition(".")[0] for key in wanted} and all("." in key for key in given)
         if len(heads) > 1 or not shared:
             break
+        prefix += f"{next(iter(heads))}."
         given = {key.partition(".")[2]: value for key, value in given.items()}
-    return given
+    return given, prefix
 
 
 def _unskipped(state: State, skip: Sequence[str]) -> State:

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ternlab.core.errors import SettingsError
+from ternlab.models.versions import keeping_versions
 from ternlab.models.weights_file import check_torchvision_name, weights_kind, weights_path
 
 _WRAPPERS = ("state_dict", "model", "net")
@@ -88,7 +89,7 @@ def _tensors(content: object, path: Path) -> dict[str, Tensor]:
         inner = next((content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)), content)
         tensors = {name: value for name, value in inner.items() if isinstance(value, Tensor)}
         if tensors and len(tensors) == len(inner):
-            return tensors
+            return keeping_versions(inner, tensors)
         others = [str(name) for name in inner if name not in tensors]
         found = f"its entries {', '.join(others[:10])} are not tensors" if others else "it is empty"
     else:

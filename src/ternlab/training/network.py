@@ -14,6 +14,7 @@ from ternlab.core.errors import SettingsError
 from ternlab.core.files import write_bytes
 from ternlab.core.rng import batch_seed
 from ternlab.models.build import build_model
+from ternlab.models.versions import with_versions
 from ternlab.models.weights import load_weights
 from ternlab.quantizers.attach import attach, plan_of
 from ternlab.settings.root import Settings
@@ -81,7 +82,7 @@ def load_trained(model: nn.Module, path: Path) -> None:
         SettingsError: the file is missing, damaged, or of another network.
     """
     try:
-        model.load_state_dict(load_file(path))
+        model.load_state_dict(with_versions(load_file(path), model))
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise SettingsError(
             "run", value=str(path), rule=f"does not hold the weights of this network ({error})"

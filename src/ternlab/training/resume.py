@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from ternlab.core.errors import CheckpointCorruptError, SettingsError
+from ternlab.models.versions import with_versions
 from ternlab.models.weights import describe_mismatch
 from ternlab.runs.checkpoint_files import manifest_file
 from ternlab.runs.directory import RunDirectory
@@ -136,4 +137,4 @@ def load_checkpoint_weights(model: nn.Module, path: Path) -> None:
             rule=f"is a checkpoint of another network{mismatch}",
             instead="use another file",
         )
-    model.load_state_dict(given)
+    model.load_state_dict(with_versions(given, model))

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 import ternlab.models
 from ternlab.core.errors import ExitCode, SettingsError
 from ternlab.models.settings import ModelSettings
-from ternlab.models.weights_file import check_weights, weights_fingerprint
+from ternlab.models.weights_file import check_weights, weights_fingerprint, weights_path
 
 
 def settings(weights: Path | str | None, name: str = "resnet20", skip: tuple[str, ...] = ()) -> ModelSettings:
@@ -128,3 +128,10 @@ def test_neither_torch_nor_torchvision_is_imported() -> None:
         text=True,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_is_proposed_for_a_file_that_is_not_there_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "net_best").mkdir()
+    (tmp_path / "net_last.pt").touch()
+    with pytest.raises(SettingsError, match=r"no such file\n  instead: model\.weights=\S*net_last\.pt$"):
+        weights_path(str(tmp_path / "net_lost.pt"))

@@ -1,7 +1,7 @@
 """Versions of modules in state dicts: torch keeps them next to the tensors, and a plain dictionary loses them.
 
-A module may read an older state in its own way, or refuse it (torchvision's MNASNet). For torch, a state without versions
-is of the oldest.
+A module may read an older state in its own way, or refuse it (torchvision's MNASNet). Without versions, torch takes it
+for the oldest.
 """
 
 from __future__ import annotations

@@ -314,7 +314,7 @@ def test_edits_of_the_configuration_change_no_planned_trial(finished: Path, tmp_
     launcher = start(tmp_path, *SWEEP, script=script, **SLOW)
     wait_for(tmp_path, ANY_CHECKPOINT)
     for path in (copy / "conf" / "optim").glob("*.yaml"):
-        path.write_text(path.read_text().replace("lr:", "lr: 0.3 #", 1))
+        path.write_text(path.read_text() + "lr: 0.3\n")
     code, out, _ = stop(launcher, signal.SIGINT)
     assert code == ExitCode.INTERRUPTED
     assert "stopped by SIGINT" in out

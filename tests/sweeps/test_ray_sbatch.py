@@ -43,7 +43,7 @@ def test_a_sweep_over_two_nodes_ends_and_leaves_nothing(cluster: Cluster, submit
     output = (tmp_path / f"job-{job}.out").read_text()
     assert found["JobState"] == "COMPLETED", output
     assert [record["status"] for record in records(runs)] == ["finished", "finished"]
-    assert "best by val/top1" in output
+    assert "best setting by mean val/top1" in output
     # A token has 64 digits; it is in no argument and in no log.
     assert any("ray start --head" in words for words in arguments)
     assert sum("ray start --address" in words for words in arguments) > 0

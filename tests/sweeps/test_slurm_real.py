@@ -164,7 +164,7 @@ def test_the_setup_lines_of_a_job_that_never_reached_python_are_kept(cluster: Cl
     [
         ({"partition": "lwo"}, "did you mean low"),
         ({"gpus_per_node": 3}, "no node of partition low has more than 2"),
-        ({"nodes": 3}, "has 2 nodes"),
+        ({"nodes": 3}, "has only 2 nodes"),
         ({"cpus_per_task": 5}, "no node of partition low has more than 4"),
         ({"time": 2000, "partition": "high"}, "allows at most 1440 minutes"),
         ({"constraint": "nothing"}, "cluster.*: SLURM rejects this job"),

@@ -6,6 +6,7 @@ import importlib.util
 import re
 import subprocess
 import sys
+import tomllib
 
 import ternlab
 from tests.commands.run_command import ROOT
@@ -36,6 +37,13 @@ def test_pages_import_public_names_alone() -> None:
     ]
     assert len(imported) > 10
     assert {re.split(r"[ ,]", line)[1] for line in imported} <= {"ternlab", "ternlab.testing"}
+
+
+def test_every_package_has_its_floor() -> None:
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    (layers,) = [one["layers"] for one in tools["importlinter"]["contracts"] if one["type"] == "layers"]
+    named = {module.split(".")[1] for layer in layers for module in re.split(r" [|:] ", layer)}
+    assert {path.parent.name for path in (ROOT / "src" / "ternlab").glob("*/__init__.py")} == named
 
 
 def test_the_floors_are_drawn_as_they_are_checked() -> None:

@@ -38,7 +38,7 @@ class DefaultsSource(ConfigSource):
     def is_config(self, config_path: str) -> bool:
         """Return whether there is such a part."""
         name = config_path.removesuffix(".yaml")
-        if not name.rpartition("/")[2].startswith("_") or name == "_self_":
+        if not name.rpartition("/")[2].startswith("_"):
             return False
         from ternlab.commands.defaults import defaults
 

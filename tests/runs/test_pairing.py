@@ -51,7 +51,7 @@ def test_a_twin_has_the_networks_options_and_may_be_trained_differently(tmp_path
 
 @pytest.mark.parametrize("name", ["paths.runs=/x", "force=true", "plugins=[x]", "ckpt_path=x", "logger.name=wandb"])
 def test_overrides_are_of_the_recipe(name: str, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"baseline\.overrides = .* is no part of a recipe"):
+    with pytest.raises(SettingsError, match=r"baseline\.overrides = .* is not part of the recipe"):
         baseline_of(quantized(tmp_path, {"name": "resnet20"}, name))
 
 
@@ -84,7 +84,7 @@ def test_a_run_on_other_files_is_no_baseline_and_one_whose_files_moved_is(tmp_pa
     directory.write_settings(full)
     write_record(directory.record_file, {"run_id": directory.run_id, "status": "finished", "metrics": {}})
     assert baseline_of(settings("first", "tga", directory.run_id))[1].path == directory.path
-    with pytest.raises(SettingsError, match=r"its files in data\.root=.*first are others than those in .*other"):
+    with pytest.raises(SettingsError, match=r"its files in data\.root=.*first differ from those in .*other"):
         baseline_of(settings("other", "tga", directory.run_id))
     (tmp_path / "first").rename(tmp_path / "moved")
     assert baseline_of(settings("moved", "tga", directory.run_id))[1].path == directory.path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from omegaconf import OmegaConf
 
 from ternlab.algorithms.registry import ALGORITHMS
 from ternlab.commands.hydra_errors import with_own_default
+from ternlab.core.dotted import leaves, put
 from ternlab.core.errors import SettingsError
-from ternlab.data.registry import DATA_SETS
+from ternlab.core.registry import Registry
 from ternlab.models.registry import MODELS, model_settings
 from ternlab.optimizers.registry import OPTIMIZERS, optim_settings
 from ternlab.quantizers.registry import RULES
@@ -40,45 +42,29 @@ def composed(*words: str, command: str = "train") -> dict[str, Any]:
     return {key: value for key, value in values.items() if key not in ("experiment", "debug")}
 
 
-def built_in(registry: dict[str, Any]) -> list[str]:
-    """Return the names that ternlab brings; other tests register parts of their own."""
-    return [name for name in registry if (CONF / GROUPS[id(registry)] / f"{name}.yaml").exists()]
-
-
-GROUPS = {id(RULES): "quant", id(MODELS): "model", id(OPTIMIZERS): "optim", id(ALGORITHMS): "algorithm",
-          id(LAUNCHERS): "cluster", id(DATA_SETS): "data"}  # fmt: skip
-
-
 def test_without_words_a_person_gets_the_defaults_of_the_classes() -> None:
     """But for the batch of the embedded digits, which are few."""
     assert settings_from_config(composed()) == settings_from_config({"data": {"batch_size": 64}})
     assert sweep_settings(composed(command="multirun")) == sweep_settings({})
 
 
-@pytest.mark.parametrize("name", built_in(RULES))
-def test_a_rule_has_the_defaults_of_its_class(name: str) -> None:
-    assert quant_settings(composed(f"quant={name}")["quant"]) == quant_settings({"name": name})
+# By group: the parts that can be chosen, and what checks one. Other tests register parts of their own.
+PARTS: dict[str, tuple[Registry[Any], Callable[[dict[str, Any]], Any]]] = {
+    "quant": (RULES, quant_settings),
+    "model": (MODELS, model_settings),
+    "optim": (OPTIMIZERS, optim_settings),
+    "algorithm": (ALGORITHMS, algorithm_settings),
+    "cluster": (LAUNCHERS, cluster_settings),
+}
+CHOSEN = [
+    (group, name) for group, (parts, _) in PARTS.items() for name in parts if str(parts[name]).startswith("ternlab.")
+]
 
 
-@pytest.mark.parametrize("name", built_in(MODELS))
-def test_a_network_has_the_defaults_of_its_class(name: str) -> None:
-    assert model_settings(composed(f"model={name}")["model"]) == model_settings({"name": name})
-
-
-@pytest.mark.parametrize("name", built_in(OPTIMIZERS))
-def test_an_optimizer_has_the_defaults_of_its_class(name: str) -> None:
-    assert optim_settings(composed(f"optim={name}")["optim"]) == optim_settings({"name": name})
-
-
-@pytest.mark.parametrize("name", built_in(ALGORITHMS))
-def test_an_algorithm_has_the_defaults_of_its_class(name: str) -> None:
-    assert algorithm_settings(composed(f"algorithm={name}")["algorithm"]) == algorithm_settings({"name": name})
-
-
-@pytest.mark.parametrize("name", built_in(LAUNCHERS))
-def test_a_launcher_has_the_defaults_of_its_class(name: str) -> None:
-    found = composed(f"cluster={name}", command="multirun")["cluster"]
-    assert cluster_settings(found) == cluster_settings({"name": name})
+@pytest.mark.parametrize(("group", "name"), CHOSEN)
+def test_a_choice_has_the_defaults_of_its_class(group: str, name: str) -> None:
+    _, checked = PARTS[group]
+    assert checked(composed(f"{group}={name}", command="multirun")[group]) == checked({"name": name})
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}={path.stem}")
@@ -89,18 +75,12 @@ def test_a_choice_holds_nothing_that_it_does_not_change(path: Path) -> None:
         before = OmegaConf.to_container(compose(overrides=[f"+{path.parent.name}={name}" for name in parents]))
     assert isinstance(before, dict)
     repeated = {key for key, value in own.items() if before[path.parent.name][key] == value}
-    assert repeated <= ({"name"} if path.stem in ("digits", "resnet20") else set())
+    assert not repeated
 
 
-def leaves(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return the settings with one word for a value by their dotted names."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            found |= leaves(value, f"{prefix}{key}.")
-        elif value is not None and not isinstance(value, list):
-            found[f"{prefix}{key}"] = value
-    return found
+def words_of(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings whose value is one word, by their dotted names."""
+    return {name: value for name, value in leaves(config) if value is not None and not isinstance(value, list | dict)}
 
 
 CHOICES = [
@@ -115,14 +95,10 @@ CHOICES = [
 def test_a_message_proposes_the_default_that_a_person_gets(words: list[str]) -> None:
     config = composed(*words)
     told = 0
-    for name, value in leaves(config).items():
-        *parents, last = name.split(".")
+    for name, value in words_of(config).items():
         spoiled = copy.deepcopy(config)
-        branch = spoiled
-        for parent in parents:
-            branch = branch[parent]
         # No setting is a list of lists.
-        branch[last] = [["bad"]]
+        put(spoiled, name, [["bad"]])
         with pytest.raises(SettingsError) as error:
             settings_from_config(spoiled)
         found = error.value
@@ -144,15 +120,12 @@ def test_the_page_names_the_defaults_that_a_person_gets() -> None:
     page = (ROOT / "docs" / "interface.md").read_text()
     table = page.partition("## Settings that scripts rely on")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| (`.+?`) \| (.+?) \|", table, re.MULTILINE)
-    config = composed("quant=tga")
+    config = dict(leaves(composed("quant=tga")))
     assert len(rows) > 12
     for names, defaults in rows:
         values = re.findall(r"\{\}|\[\]|[^, ]+", defaults)
         for name, shown in zip(re.findall(r"`(.+?)`", names), values, strict=True):
-            found: Any = config
-            for part in name.split("."):
-                found = found[part]
-            assert yaml.safe_load(shown) == found, name
+            assert yaml.safe_load(shown) == config[name], name
 
 
 def test_settings_are_what_their_configuration_says_at_every_default() -> None:

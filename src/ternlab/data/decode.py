@@ -31,15 +31,15 @@ def open_image(data: bytes) -> Image.Image:
 
 
 def is_grey(image: Image.Image) -> bool:
-    """Return whether the image has a single color channel."""
+    """Return whether the image has a single colour channel."""
     return image.mode in _GREY_MODES
 
 
 def decode(data: bytes, channels: int) -> Image.Image:
-    """Decode an image file to 8-bit grayscale (`channels` 1) or RGB (`channels` 3).
+    """Decode an image file to 8-bit grey (`channels` 1) or RGB (`channels` 3).
 
     Raises:
-        CorruptImage: the file is damaged, or it is a color image in a grayscale data set.
+        CorruptImage: the file is damaged, or it is a colour image in a grey data set.
     """
     image = open_image(data)
     if channels == 1 and not is_grey(image):

@@ -1,4 +1,4 @@
-"""The digits that ship with scikit-learn: 1,797 grayscale images of 8x8 pixels, available without a download."""
+"""The digits that ship with scikit-learn: 1,797 grey images of 8x8 pixels, available without a download."""
 
 from __future__ import annotations
 

@@ -87,12 +87,11 @@ def _check_layout(entry: DataEntry, folder: Path) -> None:
         parquet_parts(folder)
     elif entry.layout == "folders":
         train, test, classes = folder_parts(folder)
-        for part in (train, test):
-            empty = [name for name in classes if not any(True for _ in image_files(part / name))]
-            if len(empty) == len(classes):
-                raise no_images(part)
-            if empty and part == train:
-                raise empty_class(part, empty[0])
+        if not any(True for name in classes for _ in image_files(test / name)):
+            raise no_images(test)
+        empty = [name for name in classes if not any(True for _ in image_files(train / name))]
+        if empty:
+            raise no_images(train) if len(empty) == len(classes) else empty_class(train, empty[0])
     else:
         readable_root(folder)
 

@@ -47,7 +47,9 @@ class FolderImages:
             raise no_images(folder)
         if others:
             listed = ", ".join(f"{count} {suffix or 'without a suffix'}" for suffix, count in others.most_common(5))
-            _log.warning("%s: %d files are left out, since they are no images (%s)", folder, others.total(), listed)
+            _log.warning(
+                "%s: %d files are not images by their suffix and are left out (%s)", folder, others.total(), listed
+            )
         self._paths = np.array([os.fsencode(path) for path, _ in found])
         self.labels = torch.tensor([label for _, label in found], dtype=torch.int64)
 

@@ -12,7 +12,7 @@ from ternlab.core.errors import SettingsError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp"})
 TEST_NAMES = ("test", "val")
-# Of files in several pieces, as the Hugging Face hub numbers them.
+# A file that the Hugging Face hub has split, after the name of its part: 00000-of-00003, sometimes with a digest.
 _SHARD = re.compile(r"(?P<number>\d+)-of-(?P<total>\d+)(-[0-9a-f]+)?")
 
 

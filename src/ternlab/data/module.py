@@ -193,7 +193,7 @@ class ImageDataModule(pl.LightningDataModule):
     def preprocessing(self) -> dict[str, Any]:
         """Return the preprocessing that an image file needs before the network, as plain JSON values.
 
-        Convert to `channels` (1: grayscale, 3: RGB), scale the shorter side to `resize` pixels with `interpolation`,
+        Convert to `channels` (1: grey, 3: RGB), scale the shorter side to `resize` pixels with `interpolation`,
         center-crop to `crop`, divide by 255, subtract `mean` and divide by `std`.
         """
         source = self._source

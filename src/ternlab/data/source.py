@@ -72,7 +72,7 @@ class DataSource:
     """A data set before the validation split; `train` and `test` are either both in memory or both streamed.
 
     Attributes:
-        channels: 1 (grayscale) or 3 (RGB).
+        channels: 1 (grey) or 3 (RGB).
         size: side of the square image given to the network, in pixels.
         mean, std: mean and standard deviation per channel on the scale 0..1; `None`: computed from the training
             images.

@@ -68,7 +68,7 @@ class ImageStream(Dataset[Sample]):
     Args:
         files: the encoded images.
         indices: the rows to use, int64, shape (count,).
-        channels: 1 (grayscale) or 3 (RGB).
+        channels: 1 (grey) or 3 (RGB).
         view: turns a decoded image into the network's input.
         replace: replace a corrupt image with the next readable one.
     """

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from ternlab.core.dotted import put
 from ternlab.core.fields import NonNegativeFloat, PositiveFloat, Section
 
 
@@ -121,11 +122,7 @@ class TernaryOptions(RuleOptions):
     def summand(self, factor: float) -> TernaryOptions:
         """Return the options of the summand for `factor`."""
         values = self.model_dump()
-        *parents, leaf = self.expanded_option.split(".")
-        branch = values
-        for parent in parents:
-            branch = branch[parent]
-        branch[leaf] = factor
+        put(values, self.expanded_option, factor)
         values["rel"] = {}
         return self.model_validate(values)
 

@@ -71,14 +71,16 @@ def _differences(settings: Settings, twin: Settings) -> list[str]:
 
 
 def _other_files(settings: Settings, twin: Settings, twin_id: str) -> list[str]:
-    """Return that a twin was trained on other files of the user's own; names and sizes count, not where they lie."""
+    """Return whether a baseline was trained on other files of the user's own; names and sizes count, not the folder."""
+    if twin.data.root == settings.data.root:
+        return []
     try:
         same = data_fingerprint(twin.data) == data_fingerprint(settings.data)
     except SettingsError:
-        # They are no longer where they were, and the id of the run says which they were.
+        # They have been moved or removed; the run's id depends on their names and sizes.
         moved = twin.data.model_copy(update={"root": settings.data.root})
         same = run_id(twin.model_copy(update={"data": moved})) == twin_id
-    return [] if same else [f"its files in data.root={twin.data.root} are others than those in {settings.data.root}"]
+    return [] if same else [f"its files in data.root={twin.data.root} differ from those in {settings.data.root}"]
 
 
 def _options(settings: Settings, twin: Settings) -> dict[str, tuple[object, object]]:

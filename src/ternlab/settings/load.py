@@ -16,8 +16,8 @@ from ternlab.settings.objectives import objectives_config, objectives_settings
 from ternlab.settings.quant import quant_settings
 from ternlab.settings.root import Settings
 
-# What a baseline takes from its run, whatever its recipe.
-_NOT_OF_A_RECIPE = frozenset({"paths", "force", "plugins", "ckpt_path", "logger", "tags", "baseline", "checkpoint"})
+# Settings that a baseline always shares with its run.
+_NOT_OF_A_RECIPE = frozenset({"paths", "force", "plugins", "ckpt_path", "logger"})
 
 
 def settings_from_config(config: Mapping[str, Any]) -> Settings:
@@ -94,8 +94,8 @@ def _assign(config: dict[str, Any], assignment: str) -> None:
         raise SettingsError(
             "baseline.overrides",
             value=assignment,
-            rule=f"{name} is no part of a recipe; a baseline has that of its run",
-            instead="overrides of model, data, optim or trainer",
+            rule=f"{name} is not part of the recipe; the baseline uses the run's",
+            instead="override settings of model, data, optim or trainer",
         )
     try:
         value = yaml.safe_load(text)

@@ -1,4 +1,4 @@
-"""One training run from settings to results; independent of records, locks and baselines."""
+"""One training from settings to results; does not write records and does not know locks."""
 
 from __future__ import annotations
 

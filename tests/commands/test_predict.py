@@ -21,10 +21,8 @@ from torch import Tensor
 
 import ternlab
 from ternlab.commands.predict import main as predict
-from ternlab.core.errors import ExitCode, SettingsError, TernlabError
+from ternlab.core.errors import ExitCode
 from ternlab.data.digits import load as load_digits
-from ternlab.data.layout import IMAGE_SUFFIXES
-from ternlab.data.listing import listed
 from ternlab.data.module import build_data
 from ternlab.data.settings import DataSettings
 from ternlab.export.header import Architecture
@@ -35,23 +33,18 @@ from ternlab.export.signature import ModelSignature, Preprocessing, read_signatu
 from ternlab.models.build import build_model
 from ternlab.models.settings import ModelSettings
 from ternlab.runs.directory import RunDirectory
-from tests.commands import warm_command
 from tests.commands.conftest import Files, Here
+from tests.commands.predict_helpers import PLUGINS, PREDICT, lines, pictures, stdin
 from tests.commands.run_command import LONG, PATHS, ROOT, run
 from tests.data.made_images import CORRUPT, encoded, write_folder
 
-PREDICT = "file/predict.yaml"
-PLUGINS = "plugins=[tests.tiny]"
+__all__ = ["pictures"]
 
 
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The test images of the digits as PNG files, in the order of the test loader."""
-    folder = tmp_path_factory.mktemp("pictures")
-    images: Any = load_digits(DataSettings(), Path()).test
-    for number, pixels in enumerate(images.images):
-        Image.fromarray(pixels[0].numpy()).save(folder / f"{number:03d}.png")
-    return folder
+def make(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"")
 
 
 def evaluated(data: Any, network: Any) -> Tensor:
@@ -64,13 +57,6 @@ def of_digits(directory: RunDirectory, files: Files) -> Tensor:
     data = build_data(directory.settings().data, data_dir=Path(), seed=0)
     data.setup()
     return evaluated(data, load(files.packed))
-
-
-def lines(out: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in out.splitlines()]
-
-
-# --- the same as the evaluation
 
 
 @pytest.mark.parametrize(
@@ -144,9 +130,6 @@ def test_colour_files_are_predicted_as_they_are_evaluated(
     assert len({line["probability"] for line in lines(out)}) == 18
 
 
-# --- what is printed
-
-
 def test_the_table(files: Files, pictures: Path, here: Here) -> None:
     typed = (f"model={files.packed}", "images=[003.png,007.png]", PLUGINS)
     code, out, err = here(PREDICT, predict, *typed, "top=3", folder=pictures)
@@ -181,9 +164,6 @@ def test_names_cannot_command_the_terminal(files: Files, pictures: Path, tmp_pat
     assert out.count("\n") == 2
     _, out, _ = here(PREDICT, predict, f"model={files.packed}", f"images={tmp_path}", PLUGINS, "json=true")
     assert {Path(line["image"]).name for line in lines(out)} == {name, "\x1b.png"}
-
-
-# --- broken images
 
 
 def test_broken_images_are_named_and_left_out(files: Files, pictures: Path, tmp_path: Path, here: Here) -> None:
@@ -252,37 +232,6 @@ def test_grey_becomes_colour_where_the_network_takes_colour(tmp_path: Path) -> N
     np.testing.assert_allclose(seen[0][0], np.stack([pixels] * 3), atol=1e-6)
 
 
-# --- which images
-
-
-def make(folder: Path, *names: str) -> None:
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(b"")
-
-
-def test_folders_patterns_and_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    make(tmp_path, "x/b.png", "x/a.JPG", "x/sub/c.tif", "x/notes.txt", "x/.hidden.png", "odd.bin", "10.png", "9.png")
-    make(tmp_path, "x/[1].png")
-    assert list(listed(["x"])) == ["x/[1].png", "x/a.JPG", "x/b.png", "x/sub/c.tif"]
-    assert list(listed(["x/"])) == ["x/[1].png", "x/a.JPG", "x/b.png", "x/sub/c.tif"]
-    assert list(listed(["*.png"])) == ["10.png", "9.png"]
-    assert list(listed(["x/**/*.tif", "./odd.bin"])) == ["x/sub/c.tif", "./odd.bin"]
-    assert list(listed([str(tmp_path / "x" / "*.png")])) == [f"{tmp_path}/x/[1].png", f"{tmp_path}/x/b.png"]
-    # A file is taken before a pattern that it looks like.
-    assert list(listed(["x/[1].png"])) == ["x/[1].png"]
-
-
-def test_every_suffix_of_the_data_loader_is_known(tmp_path: Path) -> None:
-    make(tmp_path, *(f"a{suffix}" for suffix in IMAGE_SUFFIXES))
-    assert {Path(name).suffix for name in listed([str(tmp_path)])} == IMAGE_SUFFIXES
-
-
-def stdin(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
-
-
 def test_names_come_from_standard_input(
     files: Files, pictures: Path, here: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -312,9 +261,6 @@ def test_numbers_are_names(files: Files, pictures: Path, tmp_path: Path, here: H
     )
     assert code == ExitCode.DONE, err
     assert [line["image"] for line in lines(out)] == ["2024/a.png"]
-
-
-# --- a million files
 
 
 class Watched:
@@ -376,130 +322,6 @@ def test_each_batch_is_printed_when_it_is_there(files: Files, pictures: Path) ->
     assert process.stdout.read() == ""
     assert process.wait(LONG) == ExitCode.DONE
     alarm.cancel()
-
-
-# --- what is refused
-
-
-REFUSED: dict[str, tuple[list[str], list[str]]] = {
-    "no model": (["images=pictures"], ["model"]),
-    "no images": (["model=PACKED"], ["images"]),
-    "missing file": (["model=nothing.tern", "images=pictures"], ["nothing.tern: cannot be read"]),
-    "no network": (["model=pictures/000.png", "images=pictures"], ["000.png: is not", "python src/export.py"]),
-    "a folder": (["model=pictures", "images=pictures"], ["pictures: "]),
-    "missing image": (["model=PACKED", "images=nothing.png"], ["images = nothing.png: there is no such file"]),
-    "missing among others": (["model=PACKED", "images=[pictures,gone]"], ["images = gone: there is no such file"]),
-    "no fit": (["model=PACKED", "images=pictures/*.gif"], ["no file matches this pattern"]),
-    "empty folder": (["model=PACKED", "images=empty"], ["images = empty: no images found", ".png"]),
-    "no name": (["model=PACKED", "images=[]"], ["images"]),
-    "empty name": (["model=PACKED", "images=''"], ["images"]),
-    "too many classes": (["model=PACKED", "images=pictures", "top=11"], ["top = 11", "10 classes", "top=10"]),
-    "no classes": (["model=PACKED", "images=pictures", "top=0"], ["top = 0"]),
-    "no batch": (["model=PACKED", "images=pictures", "batch_size=0"], ["batch_size = 0"]),
-    "unknown runtime": (["model=PACKED", "images=pictures", "runtime=tensorflow"], ["runtime = tensorflow"]),
-    "onnx in torch": (["model=ONNX", "images=pictures", "runtime=torch"], ["torch cannot run ONNX"]),
-    "unknown key": (["model=PACKED", "image=pictures"], ["image", "did you mean images"]),
-    "unknown plugin": (["model=PACKED", "images=pictures", "plugins=[tests.nothing]"], ["tests.nothing"]),
-}
-
-
-@pytest.mark.parametrize("case", REFUSED)
-def test_what_cannot_be_used_is_refused_with_words_that_help(
-    case: str, files: Files, pictures: Path, tmp_path: Path, here: Here
-) -> None:
-    typed, words = REFUSED[case]
-    (tmp_path / "pictures").symlink_to(pictures)
-    (tmp_path / "empty").mkdir()
-    names = {"model=PACKED": f"model={files.packed}", "model=ONNX": f"model={files.onnx}"}
-    plugins = [] if case == "unknown plugin" else [PLUGINS]
-    code, out, err = here(PREDICT, predict, *(names.get(word, word) for word in typed), *plugins, folder=tmp_path)
-    assert code == ExitCode.BAD_SETTINGS, err
-    assert out == ""
-    assert "Traceback" not in err
-    for word in words:
-        assert word in err, err
-
-
-def test_standard_input_without_names_is_refused(files: Files, here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
-    stdin(monkeypatch, b"\n")
-    code, _, err = here(PREDICT, predict, f"model={files.packed}", "images=-", PLUGINS)
-    assert code == ExitCode.BAD_SETTINGS
-    assert "no names on standard input" in err
-
-
-@pytest.mark.parametrize("missing", ["architecture", "preprocessing"])
-def test_networks_that_do_not_say_their_input_are_refused(missing: str, files: Files, tmp_path: Path) -> None:
-    about: dict[str, Any] = {
-        "architecture": Architecture(model={"name": "tiny"}, channels=1, size=8, classes=("a",)),
-        "preprocessing": ternlab.info(files.packed)["preprocessing"],
-    }
-    network = ternlab.quantize(torch.nn.Linear(4, 2), "tga")
-    save(network, tmp_path / "net", **{**about, missing: None})
-    with pytest.raises(SettingsError, match=f"does not include its {missing}"):
-        read_signature(tmp_path / "net")
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"interpolation": "nearest"},
-        {"channels": 2},
-        {"channels": 3},
-        {"size": 9},
-        {"crop": 4},
-        {"resize": 4},
-        {"std": [0.0]},
-        {"mean": [0.1, 0.2]},
-        {"sharpen": True},
-        {"size": 16, "crop": 16, "resize": 16},
-    ],
-)
-def test_a_preparation_that_is_not_known_is_refused(change: dict[str, Any], files: Files, tmp_path: Path) -> None:
-    found = ternlab.info(files.packed)
-    network = ternlab.quantize(torch.nn.Linear(4, 2), "tga")
-    architecture = Architecture.model_validate(found["architecture"])
-    save(network, tmp_path / "net", architecture=architecture, preprocessing={**found["preprocessing"], **change})
-    with pytest.raises(TernlabError, match=r"its header is invalid|preprocessing does not match") as error:
-        read_signature(tmp_path / "net")
-    assert error.value.exit_code == ExitCode.BAD_SETTINGS
-
-
-@pytest.mark.parametrize(("value", "words"), [(np.nan, "is not finite"), (np.inf, "is not finite")])
-def test_outputs_that_are_not_numbers_stop(value: float, words: str, files: Files, pictures: Path) -> None:
-    runtime = Runtime("broken", lambda images: np.full((len(images), 10), value, np.float32))
-    with pytest.raises(TernlabError, match=words):
-        list(predictions([str(pictures / "000.png")], runtime, read_signature(files.packed), top=1, batch_size=1))
-
-
-def test_a_network_with_other_outputs_than_classes_is_refused(files: Files, pictures: Path) -> None:
-    runtime = Runtime("other", lambda images: np.zeros((len(images), 9), np.float32))
-    with pytest.raises(TernlabError, match="has 10 class names for 9 outputs"):
-        list(predictions([str(pictures / "000.png")], runtime, read_signature(files.packed), top=1, batch_size=1))
-
-
-def test_a_network_of_a_plugin_is_asked_for(files: Files, pictures: Path, tmp_path: Path) -> None:
-    typed = (f"model={files.packed}", f"images={pictures}")
-    # A process in which it was not registered yet.
-    code, out, err = warm_command.run(tmp_path, *typed, script="predict.py")
-    assert (code, out) == (ExitCode.BAD_SETTINGS, "")
-    assert "holds the network tiny, which is not registered\n  instead: plugins=[" in err
-
-
-def test_mistakes_are_answered_before_torch_is_imported(files: Files, tmp_path: Path) -> None:
-    script = (
-        "import sys; from pathlib import Path; from ternlab.commands.entry import run;"
-        "from ternlab.commands.predict import main;"
-        f"code = run(Path({str(ROOT / 'conf' / 'file' / 'predict.yaml')!r}), main);"
-        "assert 'torch' not in sys.modules; sys.exit(code)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script, f"model={files.onnx}", "images=gone"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == ExitCode.BAD_SETTINGS
-    assert "images = gone: there is no such file" in done.stderr
 
 
 def test_help_shows_examples(tmp_path: Path) -> None:

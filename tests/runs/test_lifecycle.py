@@ -1,17 +1,13 @@
-"""The life of a run, with a training that takes no time: what is trained when, and what the record says."""
+"""What is trained when, and what the record says."""
 
 from __future__ import annotations
 
 import json
-import logging
 import os
-import resource
 import signal
 import sys
 from collections.abc import Callable
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -29,103 +25,23 @@ from ternlab.core.errors import (
 )
 from ternlab.core.signals import StopRequest
 from ternlab.runs import lifecycle
-from ternlab.runs.directory import RunDirectory, run_directory
+from ternlab.runs.directory import run_directory
 from ternlab.runs.identity import run_id
 from ternlab.runs.lifecycle import complete
-from ternlab.runs.needs import Inputs
-from ternlab.runs.record import Record, Status, write_record
+from ternlab.runs.record import Record, write_record
 from ternlab.settings.load import twin_of
 from ternlab.settings.root import Settings
 from ternlab.training import train_run
 from tests.commands.run_command import LONG, ROOT
 from tests.fork_server import FORK_SERVER
+from tests.runs.lifecycle_world import FakeTime, FakeTrain, clock, finish, full, hold, record_of
 from tests.settings_for_tests import tiny_settings
+
+__all__ = ["clock"]
+
 
 # A safetensors file without tensors.
 NO_WEIGHTS = (2).to_bytes(8, "little") + b"{}"
-METRICS = {
-    "test/top1": 90.0,
-    "test/top5": 99.0,
-    "size/float_bytes": 100.0,
-    "size/quantized_bytes": 10.0,
-    "compression/ratio": 10.0,
-    "quant/sparsity": 0.5,
-}
-
-
-class FakeTime:
-    """Stands for the module `time`: nothing takes time but sleeping.
-
-    Attributes:
-        now: seconds since the start.
-        asleep: called at each sleep.
-    """
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        self.asleep: Callable[[], None] = lambda: None
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
-        self.asleep()
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> FakeTime:
-    """The time of the runs of a test."""
-    clock = FakeTime()
-    monkeypatch.setattr(lifecycle, "time", clock)
-    return clock
-
-
-class FakeTrain:
-    """Stands for a training: remembers its calls, fails when told to, and leaves final weights.
-
-    Attributes:
-        calls: quantizer, id and start of each call.
-        errors: for `tga` or `none`: errors to raise, one a call.
-        seconds: how long a call takes.
-    """
-
-    def __init__(self, **errors: BaseException) -> None:
-        self.calls: list[tuple[str, str, Path | None]] = []
-        self.errors = errors
-        self.seconds = {"tga": 0.0, "none": 0.0}
-        self.during: Callable[[RunDirectory], None] = lambda directory: None
-
-    def __call__(
-        self, settings: Settings, directory: RunDirectory, inputs: Inputs, stop: Any = None, leader: Any = None
-    ) -> tuple[dict[str, float], dict[str, Any]]:
-        name = settings.quant.name
-        self.calls.append((name, directory.run_id, inputs.get("start")))
-        self.during(directory)
-        lifecycle.time.sleep(self.seconds[name])
-        if name in self.errors:
-            raise self.errors.pop(name)
-        directory.weights_file.write_bytes(b"weights")
-        top1 = 92.5 if name == "none" else 90.0
-        return {**METRICS, "test/top1": top1}, {"arithmetic": {"precision": "32"}}
-
-    @property
-    def trained(self) -> list[str]:
-        return [name for name, _, _ in self.calls]
-
-
-def full(runs: Path, **changes: Any) -> Settings:
-    return tiny_settings(runs, quant={"name": "none"}, **changes)
-
-
-def record_of(settings: Settings) -> Record:
-    record = run_directory(settings.paths.runs, run_id(settings)).record()
-    assert record is not None
-    return record
-
-
-def finish(settings: Settings, train: Any = None) -> Record:
-    return complete(settings, "python src/train.py ...", train or FakeTrain()).record() or {}
 
 
 def test_a_finished_run_has_a_whole_record(tmp_path: Path) -> None:
@@ -406,18 +322,6 @@ def test_overrides_that_make_it_no_twin_are_refused(tmp_path: Path) -> None:
     assert finish(settings, train)["baseline"]["epochs"] == 0
 
 
-def hold(path: Path, talk: Connection, finish_it: bool) -> None:
-    """Hold a run's lock until told to go; leave it finished, or as it is."""
-    directory = RunDirectory(path)
-    directory.create()
-    with directory.lock():
-        talk.send("held")
-        talk.recv()
-        if finish_it:
-            directory.weights_file.write_bytes(b"weights")
-            write_record(directory.record_file, {"status": Status.FINISHED, "metrics": {**METRICS, "test/top1": 91.0}})
-
-
 @pytest.mark.parametrize("finish_it", [True, False])
 def test_a_baseline_that_another_process_trains_is_waited_for(
     tmp_path: Path, finish_it: bool, clock: FakeTime, caplog: pytest.LogCaptureFixture
@@ -482,93 +386,3 @@ def test_a_run_that_another_process_trains_is_refused_and_its_record_left(tmp_pa
     child.join(LONG)
     finish(settings, train)
     assert train.calls == []
-
-
-def command(monkeypatch: pytest.MonkeyPatch, train: FakeTrain, *arguments: str) -> int:
-    """Type a training command whose training is `train`."""
-    monkeypatch.setattr(train_run, "_train", train)
-    monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
-    return run_entry(ROOT / "conf" / "train.yaml", train_command)
-
-
-def test_bad_settings_found_in_training_end_with_2_and_the_record_says_failed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    train = FakeTrain(none=SettingsError("data.root", value="x", rule="has a corrupt image", instead="y"))
-    assert command(monkeypatch, train, "data=digits") == ExitCode.BAD_SETTINGS
-    assert "error: data.root = x: has a corrupt image\n  instead: y" in capsys.readouterr().err
-    (path,) = tmp_path.glob("logs/runs/*/record.json")
-    record = json.loads(path.read_text())
-    assert record["status"] == "failed"
-    assert record["error"] == {"type": "SettingsError", "message": "data.root = x: has a corrupt image\n  instead: y"}
-    assert "Traceback" not in (path.parent / "log.txt").read_text()
-
-
-@pytest.mark.parametrize("arguments", [[], ["quant=tga"]])
-def test_the_traceback_of_an_unexpected_error_is_in_the_log_file_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert command(monkeypatch, FakeTrain(none=ZeroDivisionError("boom")), *arguments) == ExitCode.FAILED
-    out, err = capsys.readouterr()
-    (log,) = tmp_path.glob("logs/runs/*-none-*/log.txt")
-    assert "Traceback" not in out + err and "test_lifecycle.py" not in out + err
-    assert "error: ZeroDivisionError: boom" in err
-    assert f"the traceback is in {log}" in err
-    text = log.read_text()
-    assert "Traceback" in text and "test_lifecycle.py" in text and "ZeroDivisionError: boom" in text
-
-
-@pytest.mark.parametrize(
-    ("error", "code"),
-    [
-        (DivergedError("nan"), ExitCode.DIVERGED),
-        (RunInterrupted("stopped"), ExitCode.INTERRUPTED),
-        (KeyboardInterrupt(), ExitCode.INTERRUPTED),
-        (StorageError("full"), ExitCode.STORAGE),
-        (RuntimeError("boom"), ExitCode.FAILED),
-    ],
-)
-def test_every_end_has_its_exit_code(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: ExitCode
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    try:
-        got = command(monkeypatch, FakeTrain(none=error))
-    except SystemExit as leaving:
-        got = int(str(leaving.code))
-    assert got == code
-
-
-def complete_with_limit(settings: Settings, limit: int, answer: Connection) -> None:
-    """Complete a run in a process that may write `limit` bytes to a file."""
-    logging.raiseExceptions = False
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
-    try:
-        finish(settings)
-    except BaseException as error:
-        answer.send(f"{type(error).__name__}: {error}")
-    else:
-        answer.send("finished")
-
-
-@pytest.mark.parametrize("limit", [0, 10, 500])
-def test_a_disk_that_is_full_from_the_start_is_a_storage_error(tmp_path: Path, limit: int) -> None:
-    mine, theirs = FORK_SERVER.Pipe()
-    child = FORK_SERVER.Process(target=complete_with_limit, args=(full(tmp_path), limit, theirs), daemon=True)
-    child.start()
-    assert mine.recv().startswith("StorageError")
-    child.join(LONG)
-    assert finish(full(tmp_path))["status"] == "finished"
-
-
-def test_a_record_that_cannot_be_read_stops_the_run_and_is_not_overwritten(tmp_path: Path) -> None:
-    settings, train = full(tmp_path), FakeTrain()
-    path = run_directory(tmp_path, run_id(settings)).path
-    path.mkdir(parents=True)
-    (path / "record.json").write_text("{")
-    with pytest.raises(StorageError, match="not a readable record"):
-        finish(settings, train)
-    assert train.calls == []
-    assert (path / "record.json").read_text() == "{"

@@ -24,7 +24,7 @@ from ternlab.runs.needs import Need, needs, ordered, register_needs
 from ternlab.settings.root import Settings
 from tests.fork_server import FORK_SERVER
 from tests.needy import NEEDY
-from tests.runs.test_lifecycle import FakeTrain, finish, full, hold, record_of
+from tests.runs.lifecycle_world import FakeTrain, finish, full, hold, record_of
 from tests.settings_for_tests import tiny_settings
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import settings
 
 from ternlab.core.cpu import this_cpu
@@ -14,8 +17,8 @@ from tests.loggers.server import LoopbackWandb, log_in, log_out, loopback_wandb
 
 # Two test processes share two cores: with one thread each they do not wait for one another.
 os.environ["OMP_NUM_THREADS"] = "1"
-# No example may fail because the machine is slow.
-settings.register_profile("ternlab", deadline=None)
+# No example may fail because the machine is slow, and all machines try the same examples.
+settings.register_profile("ternlab", deadline=None, derandomize=True)
 settings.load_profile("ternlab")
 # No test may reach W&B's servers.
 os.environ.setdefault("WANDB_MODE", "offline")
@@ -24,6 +27,14 @@ os.environ.setdefault("WANDB_MODE", "offline")
 def pytest_report_header() -> str:
     """Say which instructions the CPU has, on which numbers in the last place may depend, and what limits their use."""
     return f"CPU: {this_cpu()}"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Seed every test alike: what it draws must not depend on which tests ran before it in its process."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
 
 
 @pytest.fixture

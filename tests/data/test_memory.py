@@ -107,7 +107,7 @@ def test_augmentation_of_the_same_image_changes_with_the_epoch() -> None:
     assert len(seen) > 5
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 60), st.integers(1, 5), st.sampled_from([1, 2, 3]), st.integers(0, 9))
 def test_union_over_ranks_is_the_batch_of_one_process(count: int, each: int, world: int, seed: int) -> None:
     batch = each * world
@@ -136,7 +136,7 @@ def test_global_generator_is_neither_used_nor_moved(ready: Ready) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 6), st.integers(0, 3), st.booleans(), st.integers(0, 99))
 def test_augmentation_is_a_mirrored_window_of_the_padded_image(count: int, padding: int, flip: bool, seed: int) -> None:
     images = torch.randint(1, 256, (count, 2, 5, 5)).to(torch.uint8)

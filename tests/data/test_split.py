@@ -15,14 +15,14 @@ FRACTION = st.floats(0, 0.9)
 SEED = st.integers(0, 2**40)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(LABELS, FRACTION, SEED)
 def test_every_image_is_in_exactly_one_part(labels: torch.Tensor, fraction: float, seed: int) -> None:
     train, held = split(labels, fraction, seed)
     assert sorted(train.tolist() + held.tolist()) == list(range(len(labels)))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(LABELS, FRACTION, SEED)
 def test_each_class_gives_its_share_within_one_image(labels: torch.Tensor, fraction: float, seed: int) -> None:
     _, held = split(labels, fraction, seed)

@@ -154,7 +154,7 @@ def test_evaluation_batch_without_a_readable_image_is_left_out(streamed: Ready, 
         assert [labels.tolist() for _, labels in data.test_dataloader()] == [[1] * 5]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(1, 300), st.integers(1, 300), st.integers(0, 10**6))
 def test_crop_boxes_lie_inside_the_image_with_the_allowed_shape(height: int, width: int, seed: int) -> None:
     top, left, tall, wide = crop_box(height, width, generator(seed))
@@ -186,7 +186,7 @@ def test_views_mirror_half_of_the_images_and_only_when_asked() -> None:
         assert expected[0] <= mirrored <= expected[1]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 20), st.integers(0, 9))
 def test_centre_crop_is_square_for_any_image(width: int, height: int, size: int, more: int) -> None:
     assert fit_square(Image.new("RGB", (width, height)), size + more, size).size == (size, size)

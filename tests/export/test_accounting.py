@@ -187,7 +187,7 @@ def any_codes(draw: st.DrawFn, most: int = 4) -> Codes:
     return made(*((draw(st.lists(st.sampled_from(each), min_size=count, max_size=count)), each) for each in alphabets))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(any_codes())
 def test_entropy_is_that_of_the_joint_codes(found: Codes) -> None:
     _, counts = np.unique(found.stacked().numpy(), axis=1, return_counts=True)
@@ -201,7 +201,7 @@ def test_entropy_of_more_combinations_than_can_be_numbered() -> None:
     assert entropy(found) == pytest.approx(1.5)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(any_codes())
 def test_sizes_of_codes_by_loops(found: Codes) -> None:
     size, columns = code_size(found), list(zip(*(plane.codes.tolist() for plane in found.planes), strict=True))

@@ -33,7 +33,7 @@ ARRAYS = {
 }
 HEADER: dict[str, Any] = {"format": "x", "version": 1, "names": ["ä", '\\"sha256\\":\\"', 'b"'], "none": None}
 WRITTEN = written(HEADER, ARRAYS)
-quick = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture

@@ -267,7 +267,7 @@ def plain_layer(layer: nn.Module) -> nn.Module:
     return nn.Conv2d(layer.in_channels, layer.out_channels, layer.kernel_size, groups=layer.groups)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(layer=layers(), packing=st.sampled_from(PACKINGS))
 def test_any_layer_comes_back(tmp_path: Path, layer: nn.Module, packing: Packing) -> None:
     save(layer, tmp_path / "net", packing=packing)

@@ -223,7 +223,7 @@ def leaves(value: Any, way: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [each for key, inner in steps for each in [(*way, key), *leaves(inner, (*way, key))]]
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), value=JSON)
 def test_any_entry_of_the_header_may_be_forged(source: Path, tmp_path: Path, data: st.DataObject, value: Any) -> None:
     header, _ = parts(source.read_bytes())
@@ -237,7 +237,7 @@ def test_any_entry_of_the_header_may_be_forged(source: Path, tmp_path: Path, dat
     assert torch.equal(logits(network, 3, 8, 8), logits(load(source), 3, 8, 8))
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), junk=st.binary(max_size=40))
 def test_any_codes_may_be_forged(source: Path, tmp_path: Path, data: st.DataObject, junk: bytes) -> None:
     _, arrays = parts(source.read_bytes())

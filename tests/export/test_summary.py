@@ -123,7 +123,7 @@ def operations_by_loops(layer: nn.Conv2d, height: int, width: int, found: Tensor
     return macs, additions
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(convolutions(), st.sampled_from(["twn", "bwn"]))
 def test_operations_of_a_convolution_by_loops(made: tuple[nn.Conv2d, int, int], rule: str) -> None:
     layer, height, width = made

@@ -14,7 +14,6 @@ from torch import nn
 from ternlab.export.weight_range import filter_scales
 from ternlab.quantizers.attach import codes, quantize
 
-RANDOM = np.random.default_rng(0)
 HIGHEST_INPUT = 255
 
 
@@ -76,21 +75,23 @@ def test_up_to_seven_bits_are_exact(rule: str, bits: int) -> None:
 
 @pytest.mark.parametrize("largest", range(1, 65))
 def test_every_number_of_levels_up_to_64_is_found(largest: int) -> None:
-    codes_of = RANDOM.integers(-largest, largest + 1, (4, 500))
+    random = np.random.default_rng(largest)
+    codes_of = random.integers(-largest, largest + 1, (4, 500))
     codes_of[:, :2] = largest, 1
-    scale = RANDOM.uniform(1e-4, 3, (4, 1))
+    scale = random.uniform(1e-4, 3, (4, 1))
     np.testing.assert_array_equal(integers((codes_of * scale).astype(np.float32)), codes_of)
 
 
 def test_two_scales_and_sums_are_nearer_than_in_the_whole_range() -> None:
-    for first, second in RANDOM.uniform(0.2, 1, (50, 2)):
+    for first, second in np.random.default_rng(0).uniform(0.2, 1, (2000, 2)):
         two_scales = np.array([[first, -second, 0, first]], np.float32)
         planes = np.array([[first + second, first - second, first, 0, -second]], np.float32)
         for weights in (two_scales, planes):
-            scale = np.abs(weights).max() / 64
-            plain = np.abs(np.rint(weights / scale) * scale - weights)
-            errors = np.abs(integers(weights) * filter_scales(weights)[:, None] - weights)
-            assert (errors**2).sum() <= (plain**2).sum() + 1e-12
+            largest = float(np.abs(weights).max())
+            plain = np.rint(weights * (64 / largest)) * (largest / 64) - weights
+            errors = integers(weights) * filter_scales(weights)[:, None] - weights
+            # The weights and scales are float32, so two equally good ranges may differ in the last place.
+            assert np.linalg.norm(errors) <= np.linalg.norm(plain) + 1e-6 * largest
 
 
 def test_a_filter_of_zeros_has_a_scale_that_its_bias_can_use() -> None:

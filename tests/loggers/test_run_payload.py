@@ -34,7 +34,7 @@ def test_a_row_has_the_epoch_and_its_layers(tmp_path: Path) -> None:
     assert len(history[0]) == 5 + 3 * len(LAYERS) + 2
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.lists(st.floats(), min_size=1, max_size=5))
 def test_numbers_are_those_of_the_table_bit_for_bit(values: list[float]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -28,7 +28,7 @@ def test_a_fixed_vector_gives_the_published_formula() -> None:
     np.testing.assert_allclose(build("absmean", weight)(weight), published(weight.numpy()), rtol=1e-14)
 
 
-@settings(deadline=None, derandomize=True, max_examples=80)
+@settings(max_examples=80)
 @given(arrays.arrays(np.float64, st.integers(1, 12), elements=st.floats(-3, 3, width=16)))
 def test_any_weight_gives_the_published_formula(weight: np.ndarray) -> None:
     scale = max(float(np.abs(weight).mean()), 1e-5)

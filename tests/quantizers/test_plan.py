@@ -133,7 +133,7 @@ def test_one_rule_for_all_is_the_same_however_it_is_typed(rule: dict[str, Any]) 
     assert run({**rule, "layers": [{"match": "layer1.*"}]}) == whole
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.permutations(RULES))
 def test_codes_of_each_layer_are_those_of_the_layer_quantized_alone(rules: list[dict[str, Any]]) -> None:
     chosen = dict(zip(("0", "3", "5", "6"), rules, strict=False))

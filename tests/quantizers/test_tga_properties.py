@@ -38,7 +38,7 @@ def weights(draw: st.DrawFn, dtypes: tuple[torch.dtype, ...] = tuple(DTYPES)) ->
 
 THRESHOLDS = st.sampled_from([0.0, 0.05, 0.3, 1.0, 4.0])
 SCALES = st.sampled_from(["tga", "centered"])
-PROPERTY = settings(deadline=None, derandomize=True, max_examples=80)
+PROPERTY = settings(max_examples=80)
 
 
 @PROPERTY

@@ -48,7 +48,7 @@ def test_scale_is_the_minimum_of_the_squared_error_for_its_codes(granularity: st
     torch.testing.assert_close(scale.reshape(closed.shape), closed, rtol=1e-13, atol=0)
 
 
-@settings(deadline=None, derandomize=True, max_examples=60)
+@settings(max_examples=60)
 @given(arrays.arrays(np.float64, st.integers(1, 12), elements=st.floats(-3, 3, width=16)), st.floats(0.1, 2))
 def test_scale_is_the_projection_of_any_weight_on_its_codes(weight: np.ndarray, factor: float) -> None:
     plane = plane_of(build("twn", torch.from_numpy(weight), factor=factor), torch.from_numpy(weight))

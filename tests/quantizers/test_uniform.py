@@ -15,7 +15,7 @@ BITS = range(2, 9)
 WEIGHTS = arrays.arrays(np.float64, st.integers(1, 20), elements=st.floats(-100, 100, allow_subnormal=False))
 
 
-@settings(deadline=None, derandomize=True, max_examples=150)
+@settings(max_examples=150)
 @given(WEIGHTS, st.sampled_from(BITS))
 def test_every_weight_is_within_half_a_step_of_its_level(weight: np.ndarray, bits: int) -> None:
     found = build("uniform", torch.from_numpy(weight), bits=bits)(torch.from_numpy(weight)).numpy()

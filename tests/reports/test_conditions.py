@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ternlab.core.errors import SettingsError
@@ -175,7 +175,6 @@ def numeric(tree: Comparison | Joined) -> bool:
     return tree.name == "quant" or tree.value != "x y"
 
 
-@settings(deadline=None)
 @given(TREES.filter(numeric))
 def test_rows_are_kept_as_python_would(tree: Comparison | Joined) -> None:
     expected = "".join(row["run_id"] for row in FRAME.to_dicts() if holds(tree, row))

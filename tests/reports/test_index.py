@@ -246,7 +246,7 @@ JSON = st.recursive(
 KEYS = ("run_id", "status", "data", "seed", "seconds", "attempts", "tags", "git", "host", "error", "metrics", "command")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(records=st.lists(st.dictionaries(st.sampled_from(KEYS), JSON), max_size=4), again=st.booleans())
 def test_records_of_any_contents_make_a_table(
     tmp_path_factory: pytest.TempPathFactory, records: list[dict[str, Any]], again: bool

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -28,7 +28,6 @@ def test_known_data() -> None:
     )
 
 
-@settings(deadline=None)
 @given(st.lists(VALUES, min_size=2, max_size=30))
 def test_as_scipy_has_it(values: list[float]) -> None:
     found = summary(values)
@@ -39,7 +38,6 @@ def test_as_scipy_has_it(values: list[float]) -> None:
         assert (found.low, found.high) == (pytest.approx(low, abs=1e-8), pytest.approx(high, abs=1e-8))
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(VALUES, VALUES), min_size=2, max_size=20))
 def test_a_paired_difference_is_the_paired_t_test(pairs: list[tuple[float, float]]) -> None:
     first, second = (dict(enumerate(side)) for side in zip(*pairs, strict=True))

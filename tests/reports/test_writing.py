@@ -8,7 +8,7 @@ import json
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ternlab.reports.columns import column_of, sorted_by
@@ -52,7 +52,6 @@ def test_json_has_plain_numbers_and_null() -> None:
     assert rows[0]["dirty"] is True and rows[3]["seed"] == 3
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1))
 def test_numbers_keep_their_precision(values: list[float]) -> None:
     frame = pl.DataFrame({"test/top1": values})

@@ -16,7 +16,7 @@ MIXED = space_of(
 
 
 @given(seed=st.integers(0, 1000), count=st.integers(1, 30))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_more_points_begin_with_the_same_ones_and_none_comes_twice(seed: int, count: int) -> None:
     space = MIXED.searched()
     many = list(itertools.islice(drawn(space, seed), 40))

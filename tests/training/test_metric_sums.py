@@ -43,7 +43,7 @@ def brute_force(batches: list[tuple[Tensor, Tensor]]) -> dict[str, float]:
     }
 
 
-@settings(deadline=None, derandomize=True, max_examples=60)
+@settings(max_examples=60)
 @given(sizes=st.lists(st.integers(1, 40), min_size=1, max_size=6), classes=st.integers(1, 12), seed=st.integers(0, 99))
 def test_uneven_batches_count_as_all_images_at_once(sizes: list[int], classes: int, seed: int) -> None:
     batches = batches_of(sizes, classes, seed)

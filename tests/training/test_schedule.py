@@ -94,7 +94,7 @@ def schedules(draw: st.DrawFn) -> ScheduleSettings:
     )
 
 
-@settings(deadline=None, derandomize=True, max_examples=150)
+@settings(max_examples=150)
 @given(
     found=schedules(),
     steps=st.lists(st.integers(0, 5000), min_size=1, max_size=20),

@@ -106,7 +106,7 @@ def test_groups(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ]
     values = [0.5, 1.5, -0.25]
     assert found[1]["degradation/top1/mean"] == pytest.approx(statistics.fmean(values))
-    assert found[1]["degradation/top1/deviation"] == pytest.approx(statistics.stdev(values))
+    assert found[1]["degradation/top1/std"] == pytest.approx(statistics.stdev(values))
     assert found[0]["degradation/top1/low"] is None
     code, out, _ = typed(capsys, "--runs", runs, "--group", "--columns", "quant,n,degradation/top1", "--sort", "n")
     assert code == 0 and out.splitlines()[0].split()[:7] == [
@@ -121,9 +121,16 @@ def test_groups(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "7 finished runs in 3 groups" in out
 
 
-@pytest.mark.parametrize("key", ["degradation/top1/deviation", "n", "quant", "-seeds"])
+@pytest.mark.parametrize("key", ["degradation/top1/std", "n", "quant", "-seeds"])
 def test_groups_are_sorted_by_their_own_columns(runs: Path, key: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert len(rows(capsys, "--runs", runs, "--group", "--sort", key)) == 3
+
+
+def test_the_old_name_of_a_column_still_sorts(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, old, err = typed(capsys, "--runs", runs, "--group", "--sort", "-degradation/top1/deviation")
+    assert code == 0 and "are called .../std now" in err
+    code, new, err = typed(capsys, "--runs", runs, "--group", "--sort", "-degradation/top1/std")
+    assert (code, new, err) == (0, old, "")
 
 
 def test_states(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

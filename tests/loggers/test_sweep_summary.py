@@ -57,7 +57,7 @@ def test_means_are_over_the_seeds(tmp_path: Path) -> None:
         assert found[words]["n"] == len(degradations)
         assert found[words]["degradation/top1"] == pytest.approx(statistics.fmean(degradations), abs=1e-12)
         if len(degradations) > 1:
-            assert found[words]["degradation/top1 deviation"] == pytest.approx(statistics.stdev(degradations))
+            assert found[words]["degradation/top1/std"] == pytest.approx(statistics.stdev(degradations))
 
 
 def test_the_best_is_chosen_by_validation(tmp_path: Path) -> None:

@@ -27,15 +27,15 @@ def test_a_group_has_mean_deviation_and_interval(tmp_path: Path) -> None:
     assert (row["n"], row["seeds"], row["quant"]) == (3, "0,1,2", "tga")
     assert row["test/top1/n"] == 3
     assert row["test/top1/mean"] == pytest.approx(sum(values) / 3)
-    assert row["test/top1/deviation"] == pytest.approx(stats.tstd(values))
+    assert row["test/top1/std"] == pytest.approx(stats.tstd(values))
     assert (row["test/top1/low"], row["test/top1/high"]) == (pytest.approx(low), pytest.approx(high))
-    assert [row[f"val/top1/{part}"] for part in ("n", "mean", "deviation", "low", "high")] == [0, *[None] * 4]
+    assert [row[f"val/top1/{part}"] for part in ("n", "mean", "std", "low", "high")] == [0, *[None] * 4]
 
 
 def test_one_run_has_no_interval(tmp_path: Path) -> None:
     make_run(tmp_path, {"test/top1": 90.0})
     (row,) = grouped(tmp_path)
-    assert [row[f"test/top1/{part}"] for part in ("n", "mean", "deviation", "low", "high")] == [1, 90.0, *[None] * 3]
+    assert [row[f"test/top1/{part}"] for part in ("n", "mean", "std", "low", "high")] == [1, 90.0, *[None] * 3]
 
 
 @pytest.mark.parametrize(

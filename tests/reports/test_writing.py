@@ -116,13 +116,13 @@ GROUPS = pl.DataFrame(
     {
         "quant": ["tga", "sws"],
         "n": [3, 1],
-        **{f"test/top1/{part}": [value, None] for part, value in (("deviation", 0.5), ("low", 90.0), ("high", 92.0))},
+        **{f"test/top1/{part}": [value, None] for part, value in (("std", 0.5), ("low", 90.0), ("high", 92.0))},
         "test/top1/n": [3, 1],
         "test/top1/mean": [91.0, 90.0],
         "val/top1/n": [2, 1],
         "val/top1/mean": [80.0, 81.0],
     }
-).select("quant", "n", "test/top1/n", "test/top1/mean", "test/top1/deviation", "test/top1/low", "test/top1/high",
+).select("quant", "n", "test/top1/n", "test/top1/mean", "test/top1/std", "test/top1/low", "test/top1/high",
          "val/top1/n", "val/top1/mean")  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from ternlab.core.errors import ExitCode, SettingsError
+from ternlab.core.statistics import Summary
 from ternlab.core.text import aligned
 from ternlab.reports.columns import with_columns
 from ternlab.reports.conditions import Condition, parse_condition
@@ -21,7 +22,6 @@ from ternlab.reports.one_run import OneRun, one_run
 from ternlab.reports.pairs import Pairs, paired_runs
 from ternlab.reports.run_index import read_runs
 from ternlab.reports.schema import defaults_for, is_free
-from ternlab.reports.statistics import Summary
 from ternlab.reports.terminal import visible
 from ternlab.runs.directory import existing_run
 from ternlab.runs.record import Status
@@ -159,7 +159,7 @@ def _pair_rows(metrics: dict[str, tuple[Summary, Summary, Summary]]) -> Iterator
             format_value(name, first.mean),
             format_value(name, second.mean),
             format_value(name, difference.mean, difference=True),
-            format_value(name, difference.deviation).removeprefix("+"),
+            format_value(name, difference.std).removeprefix("+"),
             format_value(name, difference.half_width).removeprefix("+"),
         )
 

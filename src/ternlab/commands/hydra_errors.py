@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from hydra.errors import MissingConfigException
 from omegaconf import OmegaConf
 
 from ternlab.commands.choices import own_folders
-from ternlab.core.dotted import find
+from ternlab.core.dotted import find, names
 from ternlab.core.errors import SettingsError, did_you_mean, near_matches
 
 _NO_KEY = re.compile(r"Key '([^']+)' is not in struct")
@@ -96,7 +95,7 @@ def _known_keys(overrides: list[str], config: Path | None) -> list[str]:
     """Return the dotted names of all settings, with the chosen groups; `overrides` as typed."""
     if config is None:
         return []
-    return sorted({*_dotted(_chosen(overrides, config)), *_groups(config)})
+    return sorted({*names(_chosen(overrides, config)), *_groups(config)})
 
 
 def _groups(config: Path) -> set[str]:
@@ -127,14 +126,6 @@ def with_own_default(error: SettingsError, overrides: list[str], config: Path) -
         return error
     found = find(_chosen(overrides, config), error.what)
     return error if found is None or isinstance(found, dict | list) else error.with_default(found)
-
-
-def _dotted(value: Any, name: str = "") -> Iterator[str]:
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            dotted = f"{name}.{key}" if name else str(key)
-            yield dotted
-            yield from _dotted(inner, dotted)
 
 
 def _chain(error: BaseException | None) -> str:

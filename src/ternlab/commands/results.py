@@ -53,10 +53,12 @@ def results(chosen: argparse.Namespace) -> ExitCode:
         SettingsError: an option is invalid.
     """
     form = _format(chosen)
+    if "/deviation" in (chosen.sort or ""):
+        print("warning: the columns .../deviation are called .../std now", file=sys.stderr)
     found = _found(chosen)
     for_people = form in ("table", "markdown")
     typed = matching(words(chosen.columns), found.columns)
-    sort = words(chosen.sort)
+    sort = _sort_keys(chosen)
     if chosen.group:
         table = _grouped(found, typed, sort, for_people=for_people)
     else:
@@ -71,10 +73,17 @@ def words(text: str | None) -> list[str]:
     return [word.strip() for word in (text or "").split(",") if word.strip()]
 
 
+def _sort_keys(chosen: argparse.Namespace) -> list[str]:
+    """Return the keys of --sort, under the names that columns have today."""
+    return [
+        key.removesuffix("/deviation") + "/std" if key.endswith("/deviation") else key for key in words(chosen.sort)
+    ]
+
+
 def _found(chosen: argparse.Namespace) -> pl.DataFrame:
     """Return the requested runs, with every column that was typed."""
     condition = parse_condition(chosen.where) if chosen.where else None
-    columns, sort = words(chosen.columns), [key.removeprefix("-") for key in words(chosen.sort)]
+    columns, sort = words(chosen.columns), [key.removeprefix("-") for key in _sort_keys(chosen)]
     tested = condition.names() if condition else ()
     kept, keys = ([name for name in names if not _is_later(name, chosen.group)] for names in (columns, sort))
     folder, ids = _folder(chosen)
@@ -158,7 +167,7 @@ def _metrics_of_groups(found: pl.DataFrame, *, for_people: bool) -> list[str]:
 
 
 def _metric(key: str, metrics: Sequence[str]) -> list[str]:
-    """Return the metric of a key: the key itself, or `test/top1` for `test/top1/deviation`."""
+    """Return the metric of a key: the key itself, or `test/top1` for `test/top1/std`."""
     name = key.removeprefix("-")
     return [one for one in (name, name.rpartition("/")[0]) if one in metrics][:1]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ternlab.core.errors import SettingsError
+
 
 def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the dotted name and the value of each nested value.
@@ -16,6 +18,14 @@ def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
             yield from leaves(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
+
+
+def names(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Yield the dotted names of all values, and of the mappings that hold them."""
+    for name, value in values.items():
+        yield f"{prefix}{name}"
+        if isinstance(value, Mapping):
+            yield from names(value, f"{prefix}{name}.")
 
 
 def find(values: Any, name: str) -> Any:
@@ -37,3 +47,34 @@ def put(values: dict[str, Any], name: str, value: Any) -> None:
         if not isinstance(values, dict):
             raise ValueError(parent)
     values[leaf] = value
+
+
+def replaced(values: Mapping[str, Any], name: str, value: Any) -> dict[str, Any]:
+    """Return `values` with the value of a dotted name changed; unchanged parts are shared with the original.
+
+    Raises:
+        KeyError: a mapping along the path does not exist.
+    """
+    head, _, rest = name.partition(".")
+    return {**values, head: replaced(values[head], rest, value) if rest else value}
+
+
+def nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn dotted keys at any depth into nested mappings: `{"a.b": 1}` becomes `{"a": {"b": 1}}`.
+
+    Raises:
+        SettingsError: a name is given twice, or has both a value and values below it.
+    """
+    tree: dict[str, Any] = {}
+    for key, value in values.items():
+        for name, leaf in leaves({key: nested(value) if isinstance(value, Mapping) else value}):
+            found = find(tree, name)
+            if leaf == {} and isinstance(found, dict):
+                continue
+            try:
+                if found is not None:
+                    raise ValueError(name)
+                put(tree, name, leaf)
+            except ValueError:
+                raise SettingsError(key, value=value, rule="is given twice", instead="give it once") from None
+    return tree

@@ -10,12 +10,13 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
 from ternlab.core.check import checked
+from ternlab.core.dotted import nested
 from ternlab.core.errors import SettingsError
 from ternlab.quantizers.base import Codes, Quantizer
 from ternlab.quantizers.entries import entries_of_mapping, layer_entries
 from ternlab.quantizers.options import RuleOptions, TernaryOptions
 from ternlab.quantizers.plan import FULL_PRECISION, LayerChoice, LayerRule, QuantPlan, layer_plan, simplified
-from ternlab.quantizers.registry import nested, rule_class, rule_options
+from ternlab.quantizers.registry import rule_class, rule_options
 from ternlab.quantizers.residual import Residual
 
 QUANTIZABLE = (nn.Conv2d, nn.Linear)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ternlab.core.dotted import nested
 from ternlab.core.errors import SettingsError, did_you_mean
 from ternlab.quantizers.plan import FULL_PRECISION, LayerEntry, LayerRule
-from ternlab.quantizers.registry import RULES, nested, rule_entry, rule_options
+from ternlab.quantizers.registry import RULES, rule_entry, rule_options
 
 _SETTING = "quant.layers"
 _EXAMPLE = "{match: fc, name: uniform, bits: 4}"

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from ternlab.core.dotted import put
+from ternlab.core.dotted import find, put
 from ternlab.core.fields import NonNegativeFloat, PositiveFloat, Section
 
 
@@ -110,10 +110,7 @@ class TernaryOptions(RuleOptions):
         return self
 
     def _expanded(self) -> Any:
-        found: Any = self
-        for name in self.expanded_option.split("."):
-            found = getattr(found, name)
-        return found
+        return find(self.model_dump(), self.expanded_option)
 
     def label(self, name: str) -> str:
         """Return the name, with the number of summands of a residual expansion (`sws-rel2`)."""

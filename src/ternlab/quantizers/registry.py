@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ternlab.core.check import checked
-from ternlab.core.errors import SettingsError
+from ternlab.core.dotted import nested
 from ternlab.core.registry import Registry, checked_reference, imported
 from ternlab.quantizers import rule_options as own
 from ternlab.quantizers.options import RuleOptions
@@ -83,32 +83,6 @@ def rule_options(name: str, options: Mapping[str, Any], prefix: str = "quant") -
         SettingsError: unknown rule, unknown option, or a value outside its range.
     """
     return checked(rule_entry(name).options, nested(options), prefix=prefix)
-
-
-def nested(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn dotted keys into nested mappings: `{"a.b": 1}` becomes `{"a": {"b": 1}}`.
-
-    Raises:
-        SettingsError: a key has both a value and nested options.
-    """
-    tree: dict[str, Any] = {}
-    for key, value in options.items():
-        _insert(tree, key.split("."), nested(value) if isinstance(value, Mapping) else value, key)
-    return tree
-
-
-def _insert(tree: dict[str, Any], path: list[str], value: Any, key: str) -> None:
-    head, *rest = path
-    if rest:
-        value = nested({".".join(rest): value})
-    before = tree.get(head)
-    if isinstance(before, dict) and isinstance(value, dict):
-        for name, inner in value.items():
-            _insert(before, [name], inner, key)
-    elif head in tree:
-        raise SettingsError(key, value=value, rule="is given twice", instead="give it once")
-    else:
-        tree[head] = value
 
 
 def rule_class(name: str) -> type[Any]:

@@ -43,7 +43,7 @@ def _shown_of(frame: pl.DataFrame, name: str) -> Iterator[Column]:
         yield _column(visible(name), name, name, frame[name].to_list(), frame[name].dtype.is_numeric())
     elif part == "mean":
         yield _column(metric, metric, metric, frame[name].to_list())
-    elif part == "deviation":
+    elif part == "std":
         yield _column("std", metric, metric, frame[name].to_list(), unsigned=True)
     elif part == "low":
         half = (frame[f"{metric}/high"] - frame[name]) / 2

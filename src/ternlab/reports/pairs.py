@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import polars as pl
 
 from ternlab.core.errors import SettingsError
+from ternlab.core.statistics import Summary, paired, summary
 from ternlab.reports.columns import flat_settings
 from ternlab.reports.run_rows import Flat
 from ternlab.reports.schema import as_key, recipes
-from ternlab.reports.statistics import Summary, paired, summary
 
 # Naming one of these in a condition, or one setting of the group, sets the whole group free: rules have options of
 # their own, and so have networks and data.

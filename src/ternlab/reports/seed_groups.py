@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ternlab.core.statistics import Summary, summary
 from ternlab.metrics.registry import DEGRADATION, TEST, VAL
 from ternlab.reports.load_runs import Run, value_of
-from ternlab.reports.statistics import Summary, summary
 
 CHOICE = VAL
 SIZE = "size/quantized_bytes"

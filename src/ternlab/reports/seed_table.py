@@ -7,14 +7,14 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import polars as pl
 
+from ternlab.core.statistics import half_widths
 from ternlab.reports.columns import column_of, flat_settings
 from ternlab.reports.run_rows import Flat
 from ternlab.reports.schema import as_key, defaults_for, recipes
-from ternlab.reports.statistics import half_widths
 
 WHAT = ("data", "model", "quant")
 # What a metric becomes in a group, behind its name.
-PARTS = ("n", "mean", "deviation", "low", "high")
+PARTS = ("n", "mean", "std", "low", "high")
 # Said by `data`, `model` and `quant` already.
 _NAMED = ("data.name", "model.name", "quant.name")
 
@@ -23,8 +23,8 @@ def over_seeds(frame: pl.DataFrame, metrics: Sequence[str], also: Sequence[str] 
     """Return one row per group of runs that differ only in the seed.
 
     Columns: `data`, `model`, `quant`, the settings in which groups of the same three differ, `n` (runs), `seeds`,
-    and for each metric its number of values, mean, sample deviation and the ends of the 95 % interval of the mean
-    (Student's t), as `test/top1/mean` and so on.
+    and for each metric its number of values, mean, sample standard deviation and the ends of the 95 % interval of the
+    mean (Student's t), as `test/top1/mean` and so on.
 
     Args:
         frame: of `read_runs(..., settings=True)`.
@@ -71,14 +71,14 @@ def _aggregates(metrics: Iterable[str]) -> Iterable[pl.Expr]:
     for name in metrics:
         yield pl.col(name).count().cast(pl.Int64).alias(f"{name}/n")
         yield pl.col(name).mean().alias(f"{name}/mean")
-        yield pl.col(name).std(ddof=1).alias(f"{name}/deviation")
+        yield pl.col(name).std(ddof=1).alias(f"{name}/std")
 
 
 def _intervals(groups: pl.DataFrame, metrics: Iterable[str]) -> Iterable[pl.Series]:
     for name in metrics:
         mean = groups[f"{name}/mean"].cast(pl.Float64).fill_null(np.nan).to_numpy()
-        deviation = groups[f"{name}/deviation"].cast(pl.Float64).fill_null(np.nan).to_numpy()
-        half = half_widths(groups[f"{name}/n"].to_numpy(), deviation)
+        std = groups[f"{name}/std"].cast(pl.Float64).fill_null(np.nan).to_numpy()
+        half = half_widths(groups[f"{name}/n"].to_numpy(), std)
         yield pl.Series(f"{name}/low", mean - half).fill_nan(None)
         yield pl.Series(f"{name}/high", mean + half).fill_nan(None)
 

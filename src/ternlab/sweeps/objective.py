@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Iterable
 from pathlib import Path
 
 from ternlab.core.errors import StorageError
+from ternlab.core.statistics import summary
 from ternlab.runs.directory import RunDirectory
 from ternlab.runs.metrics import read_table
 
@@ -31,7 +31,7 @@ class Objective:
         """Return the mean over finished runs; `None` if one has no finite value."""
         values = [self._final(run) for run in runs]
         found = [value for value in values if value is not None]
-        return statistics.fmean(found) if found and len(found) == len(values) else None
+        return summary(found).mean if len(found) == len(values) else None
 
     def by_epoch(self, runs: Iterable[str]) -> ByEpoch:
         """Return the mean over runs for each epoch that all of them have finished."""
@@ -59,10 +59,9 @@ class Objective:
 
 def mean_by_epoch(runs: list[ByEpoch]) -> ByEpoch:
     """Return the mean for each epoch that all runs have."""
-    if not runs:
-        return {}
-    shared = sorted(set[int].intersection(*(set(run) for run in runs)))
-    return {epoch: statistics.fmean(run[epoch] for run in runs) for epoch in shared}
+    shared = sorted(set.intersection(*(set(run) for run in runs))) if runs else []
+    means = {epoch: summary([run[epoch] for run in runs]).mean for epoch in shared}
+    return {epoch: mean for epoch, mean in means.items() if mean is not None}
 
 
 def _finite(value: str | float | None) -> float | None:

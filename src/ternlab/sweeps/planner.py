@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ternlab.core.dotted import replaced
 from ternlab.core.errors import SettingsError
 from ternlab.core.roles import BASELINE
 from ternlab.runs import provenance
@@ -120,7 +121,7 @@ class Planner:
         config = self.composed[key].config
         for name, value in point:
             if name not in self._asked_of_hydra:
-                config = _with(config, name.lstrip("+").split("."), value)
+                config = replaced(config, name.lstrip("+"), value)
         return config
 
     def _checked(self, config: Config) -> Settings:
@@ -197,12 +198,6 @@ def _is_plain(axis: Axis, is_group: Callable[[str], bool]) -> bool:
         and not is_group(name)
         and not any(isinstance(value, dict) or "${" in str(value) for value in axis.values)
     )
-
-
-def _with(config: Config, path: list[str], value: Any) -> Config:
-    """Return `config` with one value changed; unchanged parts are shared with the original."""
-    head, *rest = path
-    return {**config, head: _with(config[head], rest, value) if rest else value}
 
 
 def _command(options: Iterable[str], fixed: Iterable[str], words: Iterable[str]) -> str:

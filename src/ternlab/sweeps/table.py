@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from ternlab.core.errors import ExitCode
 from ternlab.core.roles import BASELINE
+from ternlab.core.statistics import Summary, summary
 from ternlab.core.text import aligned
 from ternlab.metrics.registry import DEGRADATION, TEST, VAL, lower_is_better
 from ternlab.sweeps.folder import last_words, output_file
@@ -85,7 +85,8 @@ def result_lines(plan: Plan, runs: Path) -> list[str]:
     for words, members in order:
         row = [words or "(all)", str(len(members))]
         for name in names:
-            row += [_number(_mean(members, name)), _number(_deviation(members, name))]
+            over_seeds = _over_seeds(members, name)
+            row += [_number(over_seeds.mean), _number(over_seeds.std)]
         rows.append(tuple(row))
     left_out = len(settings) - len(groups)
     lines = aligned(rows)
@@ -103,7 +104,7 @@ def _finished(trials: list[Trial], runs: Path) -> Members:
 
 
 def _best_lines(groups: Iterable[Members], metric: str) -> list[str]:
-    known = [members for members in groups if _values(members, metric)]
+    known = [members for members in groups if _over_seeds(members, metric).n]
     if not known:
         return ["no best setting: choosing one needs validation images (data.val_fraction)"]
     way = -1 if lower_is_better(metric) else 1
@@ -153,21 +154,17 @@ def _words(point: dict[str, Any]) -> str:
     return " ".join(f"{name}={value}" for name, value in point.items())
 
 
-def _values(members: Members, name: str) -> list[float]:
-    return [metrics[name] for _, metrics in members if metrics.get(name) is not None]
+def _over_seeds(members: Members, name: str) -> Summary:
+    return summary([metrics[name] for _, metrics in members if metrics.get(name) is not None])
 
 
 def _mean(members: Members, name: str) -> float:
-    values = _values(members, name)
-    return statistics.fmean(values) if values else float("-inf")
-
-
-def _deviation(members: Members, name: str) -> float | None:
-    values = _values(members, name)
-    return statistics.stdev(values) if len(values) > 1 else None
+    """Return the mean to sort by: minus infinity without values."""
+    mean = _over_seeds(members, name).mean
+    return float("-inf") if mean is None else mean
 
 
 def _number(value: Any, *, sign: bool = False) -> str:
-    if value is None or value == "" or value == float("-inf"):
+    if value is None or value == "":
         return ""
     return f"{float(value):+.2f}" if sign else f"{float(value):.2f}"

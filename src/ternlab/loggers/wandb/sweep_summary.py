@@ -148,14 +148,14 @@ def _trials(gathered: Gathered) -> Table:
 def _settings(groups: Sequence[Group]) -> Table:
     head = ["settings", "n"]
     for name in _SHOWN:
-        head += [name, f"{name} deviation"]
+        head += [name, f"{name}/std"]
     rows = [[group.words, len(group.runs), *_means(group)] for group in groups]
     return head, rows
 
 
 def _means(group: Group) -> list[float | None]:
     summaries = (group.choice, group.test, group.degradation)
-    return [value for one in summaries for value in (one.mean, one.deviation)]
+    return [value for one in summaries for value in (one.mean, one.std)]
 
 
 def _best(groups: Iterable[Group]) -> dict[str, Any]:

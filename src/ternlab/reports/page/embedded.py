@@ -89,7 +89,7 @@ def _group(group: Group) -> dict[str, Any]:
         "runs": [run.run_id for run in group.runs],
         "n": found.n,
         "mean": found.mean,
-        "deviation": found.deviation,
+        "std": found.std,
         "low": found.low,
         "high": found.high,
         "val": group.choice.mean,

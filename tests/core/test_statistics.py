@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from ternlab.reports.statistics import half_widths, paired, summary
+from ternlab.core.statistics import half_widths, paired, summary
 
 VALUES = st.floats(-100, 100).map(lambda value: round(value, 6))
 
@@ -20,7 +20,7 @@ def test_known_data() -> None:
     found = summary([91.0, 92.0, 94.0])
     assert found.n == 3
     assert found.mean == pytest.approx(92.33333333333333)
-    assert found.deviation == pytest.approx(1.5275252316519468)
+    assert found.std == pytest.approx(1.5275252316519468)
     assert found.half_width == pytest.approx(4.302653 * 1.5275252316519468 / math.sqrt(3), rel=1e-6)
     assert (found.low, found.high) == (
         pytest.approx(found.mean - found.half_width),
@@ -32,7 +32,7 @@ def test_known_data() -> None:
 def test_as_scipy_has_it(values: list[float]) -> None:
     found = summary(values)
     assert found.mean == pytest.approx(np.mean(values), abs=1e-9)
-    assert found.deviation == pytest.approx(np.std(values, ddof=1), abs=1e-9)
+    assert found.std == pytest.approx(np.std(values, ddof=1), abs=1e-9)
     if np.std(values) > 1e-6:
         low, high = stats.t.interval(0.95, len(values) - 1, loc=np.mean(values), scale=stats.sem(values))
         assert (found.low, found.high) == (pytest.approx(low, abs=1e-8), pytest.approx(high, abs=1e-8))
@@ -52,7 +52,7 @@ def test_a_paired_difference_is_the_paired_t_test(pairs: list[tuple[float, float
 
 def test_one_value_has_no_spread() -> None:
     found = summary([3.5])
-    assert (found.n, found.mean, found.deviation, found.low, found.high, found.half_width) == (1, 3.5, *[None] * 4)
+    assert (found.n, found.mean, found.std, found.low, found.high, found.half_width) == (1, 3.5, *[None] * 4)
 
 
 def test_no_values() -> None:

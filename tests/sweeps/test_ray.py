@@ -88,6 +88,25 @@ class TestContract(LauncherContract):
         return lambda folder, plan: launcher_of(folder, plan, RayCluster(address=with_token))
 
 
+def test_results_are_kept_for_tunes_own_tools(with_token: str, plan: tuple[Plan, Path], tmp_path: Path) -> None:
+    whole, file = plan
+    short = whole.trials[0]
+    for _ in range(2):  # a sweep that is run again adds to the same results
+        launcher = launcher_of(file.parent, whole, RayCluster(address=with_token, results=str(tmp_path / "tune")))
+        launcher.start([Task(short.run_id, file)])
+        assert _end_of(launcher) == [(short.run_id, ExitCode.DONE)]
+        launcher.close()
+    from ray.tune import ExperimentAnalysis
+
+    found = ExperimentAnalysis(str(tmp_path / "tune" / whole.sweep_id)).dataframe().to_dict("records")
+    record = run_directory(tmp_path / "runs", short.run_id).record() or {}
+    for row in found:
+        assert row["config/run"] == short.run_id and row["config/settings/trainer.max_epochs"] == 1
+        assert {name: row[name] for name in record["metrics"]} == record["metrics"]
+    rows = [path.read_text().splitlines() for path in (tmp_path / "tune").glob("*/*/result.json")]
+    assert found and len(rows) == 2 and all(1 <= len(lines) <= 2 for lines in rows)
+
+
 def test_a_plan_that_the_node_does_not_see_is_named(with_token: str, plan: tuple[Plan, Path]) -> None:
     whole, file = plan
     launcher = launcher_of(file.parent, whole, RayCluster(address=with_token))

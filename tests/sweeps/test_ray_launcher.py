@@ -107,6 +107,7 @@ def test_a_task_is_strings_and_numbers(plan: tuple[Plan, Path], monkeypatch: pyt
     [request] = driver.asked
     assert request["start"] == {
         "run": run,
+        "settings": {"seed": 0},
         "plan": str(plan[1]),
         "runs": str(plan[1].parents[1] / "runs"),
         "folder": str(Path.cwd()),

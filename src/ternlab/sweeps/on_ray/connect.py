@@ -26,6 +26,7 @@ class Request:
         cpus: CPUs per trial.
         gpus: GPUs per trial.
         scratch: folder for Ray's and Tune's own files; removed at the end.
+        results: folder for Tune's results, which is kept (`None`: Tune writes to `scratch`).
     """
 
     address: str | None
@@ -33,6 +34,7 @@ class Request:
     cpus: int
     gpus: int
     scratch: str
+    results: str | None = None
 
 
 def environment(before: Mapping[str, str], address: str | None) -> dict[str, str]:
@@ -46,7 +48,7 @@ def environment(before: Mapping[str, str], address: str | None) -> dict[str, str
         **before,
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_AIR_NEW_OUTPUT": "0",
-        # Tune's own files: no result files per trial, and its state only at the start and the end.
+        # Tune's own files: a result file per trial only if asked for, and its state only at the start and the end.
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
         "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
         "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",

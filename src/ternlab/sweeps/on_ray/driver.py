@@ -96,7 +96,7 @@ class Driver:
         from ternlab.sweeps.on_ray.tuner import tuner_of
 
         try:
-            tuner_of(self._feed, Path(self._request.scratch)).fit()
+            tuner_of(self._feed, Path(self._request.scratch), self._request.results).fit()
         except Exception as error:  # noqa: BLE001 - whatever it is, trials can no longer run
             self._lose(str(error))
 

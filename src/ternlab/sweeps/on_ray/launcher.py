@@ -38,6 +38,7 @@ class RayLauncher:
     def __init__(self, folder: Path, plan: Plan, cluster: RayCluster) -> None:
         self._folder = folder.absolute()
         self._plan, self._cluster = plan, cluster
+        self._points = {trial.run_id: trial.point for trial in plan.trials}
         self._driver: DriverProcess | None = None
         self._slots = 0
         self._running: set[str] = set()
@@ -64,7 +65,8 @@ class RayLauncher:
         if self._driver is not None:
             return
         cluster = self._cluster
-        driver = DriverProcess(cluster.address, self._cores(), cluster.cpus_per_trial, cluster.gpus_per_trial)
+        results = cluster.results and f"{_absolute(cluster.results)}/{self._plan.sweep_id}"
+        driver = DriverProcess(cluster.address, self._cores(), cluster.cpus_per_trial, cluster.gpus_per_trial, results)
         try:
             self._slots = self._slots_of(driver)
         except BaseException:
@@ -112,6 +114,7 @@ class RayLauncher:
         gpus = self._cluster.gpus_per_trial
         return {
             "run": task.run_id,
+            "settings": self._points.get(task.run_id, {}),
             "plan": str(task.plan.absolute()),
             "runs": str(self._plan.runs),
             "folder": str(Path.cwd()),
@@ -194,6 +197,11 @@ class RayLauncher:
         """Return the CPUs of its own cluster; if there are more workers than CPUs, they share them."""
         workers = self._cluster.workers
         return workers * self._cluster.cpus_per_trial if workers else cores()
+
+
+def _absolute(folder: str) -> str:
+    """Return the folder as the driver sees it; Tune also takes addresses such as `s3://bucket/folder`."""
+    return folder.rstrip("/") if "://" in folder else str(Path(folder).absolute())
 
 
 def launcher_of(folder: Path, plan: Plan, cluster: ClusterSettings) -> RayLauncher:

@@ -35,9 +35,10 @@ class DriverProcess:
         cores: CPUs of its own cluster.
         cpus: CPUs per trial.
         gpus: GPUs per trial.
+        results: folder for Tune's results (`None`: they are not kept).
     """
 
-    def __init__(self, address: str | None, cores: int, cpus: int, gpus: int) -> None:
+    def __init__(self, address: str | None, cores: int, cpus: int, gpus: int, results: str | None = None) -> None:
         self._scratch = _scratch()
         self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as this object
         self._process = subprocess.Popen(
@@ -52,7 +53,7 @@ class DriverProcess:
         )
         self._news: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
         threading.Thread(target=self._read, daemon=True).start()
-        self.send(asdict(Request(address, cores, cpus, gpus, str(self._scratch))))
+        self.send(asdict(Request(address, cores, cpus, gpus, str(self._scratch), results)))
 
     def _read(self) -> None:
         assert self._process.stdout is not None

@@ -14,6 +14,7 @@ class RayCluster(ClusterSettings):
         workers: number of concurrent trials (`None`: as many as the resources allow).
         cpus_per_trial: cores per trial.
         gpus_per_trial: GPUs per trial, with one process per GPU.
+        results: folder for Ray Tune's results, a folder per sweep, for its own tools (`None`: they are not kept).
     """
 
     name: str = "ray"
@@ -21,3 +22,4 @@ class RayCluster(ClusterSettings):
     workers: PositiveInt | None = None
     cpus_per_trial: PositiveInt = 1
     gpus_per_trial: NonNegativeInt = 0
+    results: str | None = None

@@ -27,8 +27,9 @@ _STEP_SECONDS = 1.0
 class RunInActor(Trainable):  # type: ignore[misc]
     """Executes runs one after another, each in its own process, so that a crash is just an exit code here.
 
-    Its configuration is plain values: `plan` (file), `run`, `runs` (folder of the runs), `folder` (where the sweep
-    was started), `sweep` (folder), `cpus` and `gpus` of each run, `threads`, and `arguments` of `run_trial`.
+    Its configuration is plain values: `plan` (file), `run`, its `settings` (for Tune's results), `runs` (folder of the
+    runs), `folder` (where the sweep was started), `sweep` (folder), `cpus` and `gpus` of each run, `threads`, and
+    `arguments` of `run_trial`.
     """
 
     @classmethod
@@ -87,7 +88,7 @@ class RunInActor(Trainable):  # type: ignore[misc]
         until = time.monotonic() + _STEP_SECONDS
         while time.monotonic() < until:
             for _, code in self._launcher.ended():
-                return {**self._values(), **_end(code)}
+                return {**self._values(), **self._final(), **_end(code)}
             time.sleep(_POLL_SECONDS)
         return self._values()
 
@@ -109,6 +110,11 @@ class RunInActor(Trainable):  # type: ignore[misc]
         found = standing(self._runs, self._task.run_id)
         accuracy = found.last.get(VAL)
         return {"epoch": found.epoch, **({VAL: float(accuracy)} if accuracy else {})}
+
+    def _final(self) -> dict[str, Any]:
+        """Return the metrics of a finished run."""
+        record = standing(self._runs, self._task.run_id).record if self._runs is not None else None
+        return dict((record or {}).get("metrics") or {})
 
     def cleanup(self) -> None:
         """Let a run that is still active save and exit; the actor ends."""

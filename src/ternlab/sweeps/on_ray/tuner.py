@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ray.tune import Callback, CheckpointConfig, RunConfig, TuneConfig, Tuner
+from ray.tune.logger import JsonLoggerCallback
 from ray.tune.search import Searcher
 
 from ternlab.core.errors import ExitCode
@@ -63,22 +64,54 @@ class _Tell(Callback):  # type: ignore[misc]
         self._feed.ended(trial.config["run"], KILLED, str(trial.get_error() or ""))
 
 
-def tuner_of(feed: Feed, folder: Path) -> Tuner:
+class _Results(JsonLoggerCallback):  # type: ignore[misc]
+    """Writes a row per epoch of a trial, and one at its end, where Tune would write one per step of the actor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._epochs: dict[str, int] = {}
+
+    def log_trial_result(self, iteration: int, trial: Any, result: dict[str, Any]) -> None:
+        """Write the result if it is news."""
+        epoch = result.get("epoch", 0)
+        if result.get("done") or epoch != self._epochs.get(trial.trial_id, 0):
+            self._epochs[trial.trial_id] = epoch
+            super().log_trial_result(iteration, trial, result)
+
+
+def tuner_of(feed: Feed, scratch: Path, results: str | None = None) -> Tuner:
     """Return a Tuner that ends when the feed is closed.
 
     Args:
         feed: the feed of tasks.
-        folder: folder for Tune's files, which are not used.
+        scratch: folder for Tune's files if its results are not kept.
+        results: folder for Tune's results; trials are named after their runs.
     """
+    folder, _, name = (results or f"{scratch}/tune").rpartition("/")
     return Tuner(
         RunInActor,
-        tune_config=TuneConfig(search_alg=_Suggest(feed), num_samples=-1, reuse_actors=True),
+        tune_config=TuneConfig(
+            search_alg=_Suggest(feed),
+            num_samples=-1,
+            reuse_actors=True,
+            trial_name_creator=_run_of,
+            trial_dirname_creator=_folder_of,
+        ),
         run_config=RunConfig(
-            name="tune",
-            storage_path=str(folder),
-            callbacks=[_Tell(feed)],
+            name=name,
+            storage_path=folder,
+            callbacks=[_Tell(feed), *([_Results()] if results else [])],
             # Class trainables are asked for a checkpoint at their end; runs have their own checkpoints.
             checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
             verbose=0,
         ),
     )
+
+
+def _run_of(trial: Any) -> str:
+    return str(trial.config["run"])
+
+
+def _folder_of(trial: Any) -> str:
+    # A run may be tried more than once.
+    return f"{trial.config['run']}_{trial.trial_id}"

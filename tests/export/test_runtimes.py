@@ -6,6 +6,7 @@ import functools
 import logging
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -182,20 +183,33 @@ def test_few_images_are_not_worth_a_conversion(
     assert "longer than it saves" in why
 
 
-def test_many_images_are(files: dict[str, ModelSignature], caplog: pytest.LogCaptureFixture) -> None:
-    # 9 weights on 64 places, 8 * 9 on 16, and a linear layer, for each of 8 channels.
-    macs = 9 * 8 * 64 + 9 * 8 * 8 * 16 + 32 * 10
-    few = runtime_selection.CONVERSION_MACS // macs
+def test_many_images_are(
+    files: dict[str, ModelSignature], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime_selection, "seconds_per_image", lambda *_: 0.1)
+    few = round(runtime_selection.CONVERSION_SECONDS / 0.1)
     assert chosen(files["packed"], caplog, images=few)[0] == "torch float32"
     name, why = chosen(files["packed"], caplog, images=few + 1)
     assert name == "openvino"
     assert f"{few:,}" in why
 
 
+def test_the_time_of_an_image_is_that_of_the_network() -> None:
+    calls: list[int] = []
+
+    def slow(images: runtimes.Images) -> runtimes.Images:
+        calls.append(len(images))
+        time.sleep(0.05)
+        return images
+
+    found = runtime_selection.seconds_per_image(runtimes.Runtime("slow", slow), (3, 8, 8))
+    assert found >= 0.05 / calls[-1]
+
+
 def test_without_openvino_it_is_onnx_runtime(
     files: dict[str, ModelSignature], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtime_selection, "CONVERSION_MACS", 0)
+    monkeypatch.setattr(runtime_selection, "CONVERSION_SECONDS", 0)
     hide(monkeypatch, "openvino")
     assert chosen(files["packed"], caplog)[0] == "onnxruntime"
     name, why = chosen(files["onnx"], caplog)
@@ -210,7 +224,7 @@ def test_torch_needs_nothing_else(
     monkeypatch: pytest.MonkeyPatch,
     packages: tuple[str, ...],
 ) -> None:
-    monkeypatch.setattr(runtime_selection, "CONVERSION_MACS", 0)
+    monkeypatch.setattr(runtime_selection, "CONVERSION_SECONDS", 0)
     hide(monkeypatch, *packages)
     assert chosen(files["packed"], caplog)[0] == "torch float32"
 
@@ -218,7 +232,7 @@ def test_torch_needs_nothing_else(
 def test_a_runtime_that_disagrees_is_not_taken(
     files: dict[str, ModelSignature], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtime_selection, "CONVERSION_MACS", 0)
+    monkeypatch.setattr(runtime_selection, "CONVERSION_SECONDS", 0)
     real = runtimes.openvino_runtime
 
     def wrong(*given: Any, **named: Any) -> Any:
@@ -234,7 +248,7 @@ def test_a_runtime_that_disagrees_is_not_taken(
 def test_a_network_that_cannot_be_converted_stays_in_torch(
     files: dict[str, ModelSignature], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtime_selection, "CONVERSION_MACS", 0)
+    monkeypatch.setattr(runtime_selection, "CONVERSION_SECONDS", 0)
 
     def refuse(*_: Any, **__: Any) -> None:
         raise SettingsError("format", value="onnx", rule="torch cannot export this network")
@@ -248,7 +262,7 @@ def test_a_network_that_cannot_be_converted_stays_in_torch(
 def test_an_unknown_number_of_images_does_not_wait(
     files: dict[str, ModelSignature], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtime_selection, "CONVERSION_MACS", 0)
+    monkeypatch.setattr(runtime_selection, "CONVERSION_SECONDS", 0)
     name, why = chosen(files["packed"], caplog, images=None)
     assert name == "torch float32"
     assert "unknown" in why

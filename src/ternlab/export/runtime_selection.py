@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import logging
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from ternlab.core.errors import SettingsError
 from ternlab.export.packed import load
 from ternlab.export.runtimes import Images, Runtime, installed, need, onnx_runtime, openvino_runtime, torch_runtime
 from ternlab.export.signature import ModelSignature
-from ternlab.export.summary import summary
 
 log = logging.getLogger(__name__)
 
-CONVERSION_MACS = 250_000_000_000
-"""Multiply-accumulates for each thread from which converting a packed network pays.
+CONVERSION_SECONDS = 12.0
+"""Time that torch needs for all images from which converting a packed network pays.
 
-Measured on one core of a CPU with AVX-512: converting takes 4 to 8 s, in which torch computes about 1e11
-multiply-accumulates (ResNet-18 at 224 pixels: 24 a nanosecond); converted, the network takes 0.49 (ResNet-18), 0.56
-(ResNet-20 at 32 pixels) and 0.3 (at 8 pixels) of torch's time. So it pays from about 6 s / (1 - 0.5) = 12 s of torch.
+Converting takes 4 to 8 s on one core, and the converted network takes 0.3 to 0.56 of torch's time (ResNet-18 at 224
+pixels, ResNet-20 at 8 and 32): it pays from about 6 s / (1 - 0.5). A slower CPU needs longer for both.
 """
+_TIMED_IMAGES = 4
 AGREEMENT = 1e-4
 """Largest difference between a runtime's logits and torch's that `auto` accepts, over the largest logit."""
 _RUNTIMES = ("openvino", "onnxruntime")
@@ -84,7 +83,7 @@ def _of_packed(
     name = next((name for name in _RUNTIMES if installed(name)), None)
     if name is None or not installed("onnx") or not installed("onnxscript"):
         return _said(plain, "the only installed runtime for a packed file")
-    few = CONVERSION_MACS * torch.get_num_threads() // max(1, summary(network, about.shape).macs or 0)
+    few = int(CONVERSION_SECONDS / seconds_per_image(plain, about.shape))
     count = images(few + 1)
     if count is None:
         return _said(plain, f"the number of images is unknown (runtime={name} is faster from about {few:,} images)")
@@ -126,6 +125,15 @@ def _opened(path: Path, name: str, threads: int | None) -> Runtime:
     open_file: Any = openvino_runtime if name == "openvino" else onnx_runtime
     runtime: Runtime = open_file(path, "", threads=threads)
     return Runtime(name, runtime.logits)
+
+
+def seconds_per_image(runtime: Runtime, shape: tuple[int, int, int]) -> float:
+    """Return the time of one image in a small batch, after a first one that is not timed."""
+    images: Images = np.zeros((_TIMED_IMAGES, *shape), dtype=np.float32)
+    runtime.logits(images)
+    began = time.perf_counter()
+    runtime.logits(images)
+    return (time.perf_counter() - began) / _TIMED_IMAGES
 
 
 def _difference(plain: Runtime, other: Runtime, shape: tuple[int, int, int]) -> float:

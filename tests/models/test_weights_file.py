@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -74,10 +77,29 @@ def test_places_that_are_no_files(tmp_path: Path) -> None:
     assert f"relative paths start at {Path.cwd()}" in message
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every file")
-def test_unreadable_file(files: dict[str, Path]) -> None:
-    files["zip"].chmod(0)
-    assert "cannot be read (Permission denied)" in refusal(settings(files["zip"]))
+@pytest.fixture
+def nobody() -> Iterator[None]:
+    """Root reads every file, so it becomes a user without rights for the test."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65534)
+    yield
+    os.seteuid(before)
+
+
+@pytest.fixture
+def unreadable(files: dict[str, Path]) -> Iterator[Path]:
+    """Return a file without permissions, in a folder that every user may enter; pytest's own are closed."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        path = Path(folder) / "weights.pt"
+        shutil.copyfile(files["zip"], path)
+        path.chmod(0)
+        yield path
+
+
+def test_unreadable_file(unreadable: Path, nobody: None) -> None:
+    assert "cannot be read (Permission denied)" in refusal(settings(unreadable))
 
 
 def test_failing_disk(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:

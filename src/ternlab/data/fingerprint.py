@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ternlab.core.errors import SettingsError
-from ternlab.data.layout import empty_class, folder_parts, image_files, no_images, parquet_parts, readable_root, walk
+from ternlab.data.folder_parts import empty_class, folder_parts
+from ternlab.data.layout import image_files, no_images, readable_root, walk
+from ternlab.data.parquet_parts import parquet_parts
 from ternlab.data.registry import DATA_SETS, DataEntry
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from ternlab.data.encoded import assemble
-from ternlab.data.layout import folder_parts, image_files, no_images
+from ternlab.data.folder_parts import folder_parts
+from ternlab.data.layout import image_files, no_images
 from ternlab.data.source import DataSource
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def load(settings: DataSettings, folder: Path) -> DataSource:
     """Return the images under `folder`.
 
     Raises:
-        SettingsError: as `ternlab.data.layout.folder_parts` and `ternlab.data.encoded.assemble`.
+        SettingsError: as `ternlab.data.folder_parts.folder_parts` and `ternlab.data.encoded.assemble`.
     """
     train, test, classes = folder_parts(folder)
     return assemble(settings, FolderImages(train, classes), FolderImages(test, classes), tuple(classes))

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ternlab.core.errors import SettingsError, did_you_mean
 from ternlab.data.encoded import assemble
-from ternlab.data.layout import parquet_parts
+from ternlab.data.parquet_parts import parquet_parts
 from ternlab.data.source import DataSource
 
 if TYPE_CHECKING:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ternlab.core.errors import SettingsError
-from ternlab.data.folder_parts import empty_class, folder_parts
+from ternlab.data.folder_parts import FolderParts, empty_class, folder_parts
 from ternlab.data.layout import image_files, no_images, readable_root, walk
 from ternlab.data.parquet_parts import parquet_parts
-from ternlab.data.registry import DATA_SETS, DataEntry
+from ternlab.data.part_choice import AUTO
+from ternlab.data.registry import DATA_SETS
 
 if TYPE_CHECKING:
     from ternlab.data.settings import DataSettings
@@ -79,23 +80,28 @@ def check_data(settings: DataSettings, data_dir: Path) -> None:
     check_pairs(settings, entry.storage if settings.storage == "auto" else settings.storage)
     folder = data_folder(settings, data_dir)
     if entry.needs_root:
-        _check_layout(entry, folder)
+        _check_layout(settings, folder)
     elif not settings.download:
         check_fetched(settings, folder)
 
 
-def _check_layout(entry: DataEntry, folder: Path) -> None:
-    if entry.layout == "parquet":
-        parquet_parts(folder)
-    elif entry.layout == "folders":
-        train, test, classes = folder_parts(folder)
-        if not any(True for name in classes for _ in image_files(test / name)):
-            raise no_images(test)
-        empty = [name for name in classes if not any(True for _ in image_files(train / name))]
-        if empty:
-            raise no_images(train) if len(empty) == len(classes) else empty_class(train, empty[0])
+def _check_layout(settings: DataSettings, folder: Path) -> None:
+    layout = DATA_SETS[settings.name].layout
+    if layout == "parquet":
+        parquet_parts(folder, settings.test_part)
+    elif layout == "folders":
+        _check_folders(folder_parts(folder, settings.test_part))
     else:
         readable_root(folder)
+
+
+def _check_folders(parts: FolderParts) -> None:
+    folders = [parts.test] if parts.annotations else [parts.test / name for name in parts.classes]
+    if not any(True for folder in folders for _ in image_files(folder)):
+        raise no_images(parts.test)
+    empty = [name for name in parts.classes if not any(True for _ in image_files(parts.train / name))]
+    if empty:
+        raise no_images(parts.train) if len(empty) == len(parts.classes) else empty_class(parts.train, empty[0])
 
 
 def missing_files(settings: DataSettings, folder: Path) -> list[str]:
@@ -114,6 +120,9 @@ def check_fetched(settings: DataSettings, folder: Path, cause: str = "data.downl
 
 def check_pairs(settings: DataSettings, storage: str | None) -> None:
     """Raise SettingsError for settings that contradict each other; `storage` is `None` while undecided."""
+    if settings.test_part != AUTO and not DATA_SETS[settings.name].needs_root:
+        rule = f"data={settings.name} has only one test part"
+        raise SettingsError("data.test_part", value=settings.test_part, rule=rule, instead="data.test_part=auto")
     if DATA_SETS[settings.name].storage == "memory" and storage == "stream":
         rule = f"data={settings.name} is always kept in memory"
         raise SettingsError("data.storage", value="stream", rule=rule, instead="data.storage=auto")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from ternlab.data.split import split
 from ternlab.data.statistics import channel_statistics
 from ternlab.data.stream import ImageStream, Reading, Skips, StreamEvalLoader, StreamTrainLoader
 from ternlab.data.transforms import CentreView, TrainView
+
+_log = logging.getLogger(__name__)
 
 EvalLoader = MemoryEvalLoader | StreamEvalLoader
 
@@ -102,6 +105,8 @@ class ImageDataModule(pl.LightningDataModule):
         train, self._val_rows = split(source.train.labels, self.settings.val_fraction, self.settings.split_seed)
         self._train_rows = train[: self.settings.limit_train]
         self._check_counts()
+        if source.about_test and self._share.rank == 0:
+            _log.info("%s", source.about_test)
         self.channels, self.size, self.classes = source.channels, source.size, source.classes
         self.train_count, self.val_count = len(self._train_rows), len(self._val_rows)
         self.test_count = len(source.test.labels)

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from ternlab.core.fields import Fraction, NonNegativeInt, PositiveInt, Section, free
+from ternlab.data.part_choice import AUTO
 from ternlab.data.registry import DATA_SETS
 
 
@@ -16,6 +17,9 @@ class DataSettings(Section):
     Attributes:
         name: a name registered in `ternlab.data.registry`.
         root: folder of the data; `None` uses `paths.data` for data sets that can be downloaded.
+        test_part: for `data.root`: the part (folder or Parquet files) that the test images come from. `auto`: the first
+            one with labels of test, val, validation and valid; one printed line says which. Validation images are never
+            read from a part: `val_fraction` holds them out from train.
         download: download missing files of public data sets.
         batch_size: images per batch, over all devices together.
         eval_batch_size: images per evaluation batch on one device.
@@ -36,6 +40,7 @@ class DataSettings(Section):
 
     name: str = "digits"
     root: str | None = free(None)
+    test_part: str = Field(AUTO, pattern=r"^[^/]+$")
     download: bool = free(True)
     batch_size: PositiveInt = 128
     eval_batch_size: PositiveInt = free(256)
@@ -58,6 +63,13 @@ class DataSettings(Section):
     def _known(cls, name: str) -> str:
         DATA_SETS.entry(name)
         return name
+
+    @field_validator("test_part")
+    @classmethod
+    def _not_trained_on(cls, part: str) -> str:
+        if part == "train":
+            raise ValueError("a network is not tested on its training images")
+        return part
 
     @model_validator(mode="after")
     def _root_given(self) -> DataSettings:

@@ -18,6 +18,7 @@ from ternlab.settings.root import Settings
 # Settings that decide which images there are, how they are split, and how the test images are prepared.
 _OF_THE_IMAGES = (
     "name",
+    "test_part",
     "val_fraction",
     "split_seed",
     "limit_train",

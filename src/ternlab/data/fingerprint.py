@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from ternlab.core.errors import SettingsError
 from ternlab.data.folder_parts import FolderParts, empty_class, folder_parts
 from ternlab.data.layout import image_files, no_images, readable_root, walk
+from ternlab.data.naming import ONE_FOR_EACH
+from ternlab.data.normalization import check_normalization
 from ternlab.data.parquet_parts import parquet_parts
 from ternlab.data.part_choice import AUTO
 from ternlab.data.registry import DATA_SETS
@@ -123,6 +125,7 @@ def check_pairs(settings: DataSettings, storage: str | None) -> None:
     if settings.test_part != AUTO and not DATA_SETS[settings.name].needs_root:
         rule = f"data={settings.name} has only one test part"
         raise SettingsError("data.test_part", value=settings.test_part, rule=rule, instead="data.test_part=auto")
+    _check_known(settings)
     if DATA_SETS[settings.name].storage == "memory" and storage == "stream":
         rule = f"data={settings.name} is always kept in memory"
         raise SettingsError("data.storage", value="stream", rule=rule, instead="data.storage=auto")
@@ -141,3 +144,13 @@ def check_pairs(settings: DataSettings, storage: str | None) -> None:
     if settings.resize is not None and settings.image_size is not None and settings.resize < settings.image_size:
         rule = f"must be at least data.image_size = {settings.image_size}, which is cropped from it"
         raise SettingsError("data.resize", value=settings.resize, rule=rule)
+
+
+def _check_known(settings: DataSettings) -> None:
+    """Check what depends on channels and classes, where they are known without the files."""
+    shape = DATA_SETS[settings.name].shape
+    check_normalization(settings, shape[0] if shape else None)
+    known = known_shape(settings)
+    if known is not None and settings.class_names is not None and len(settings.class_names) != known[2]:
+        rule = f"has {len(settings.class_names)} names, but {settings.name} has {known[2]} classes"
+        raise SettingsError("data.class_names", rule=rule, instead=ONE_FOR_EACH)

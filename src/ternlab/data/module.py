@@ -15,6 +15,8 @@ from ternlab.core.errors import SettingsError
 from ternlab.data.augment import Normalise
 from ternlab.data.fingerprint import check_data, data_folder
 from ternlab.data.loaders import MemoryEvalLoader, MemoryTrainLoader, Share, TrainLoader
+from ternlab.data.naming import named
+from ternlab.data.normalization import check_normalization
 from ternlab.data.registry import DATA_SETS
 from ternlab.data.settings import DataSettings
 from ternlab.data.source import DataSource, MemoryPart, StreamPart
@@ -107,7 +109,8 @@ class ImageDataModule(pl.LightningDataModule):
         self._check_counts()
         if source.about_test and self._share.rank == 0:
             _log.info("%s", source.about_test)
-        self.channels, self.size, self.classes = source.channels, source.size, source.classes
+        self.channels, self.size = source.channels, source.size
+        self.classes = named(source.classes, self.settings.class_names)
         self.train_count, self.val_count = len(self._train_rows), len(self._val_rows)
         self.test_count = len(source.test.labels)
         self.mean, self.std = self._statistics(source)
@@ -128,6 +131,9 @@ class ImageDataModule(pl.LightningDataModule):
             raise SettingsError("data", value=self.settings.name, rule="there are no training images")
 
     def _statistics(self, source: DataSource) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        check_normalization(self.settings, source.channels)
+        if self.settings.mean is not None and self.settings.std is not None:
+            return self.settings.mean, self.settings.std
         if source.mean is not None and source.std is not None:
             return source.mean, source.std
         assert isinstance(source.train, MemoryPart), "a loader of streamed images gives mean and std itself"

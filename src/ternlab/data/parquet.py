@@ -90,8 +90,8 @@ class ParquetImages:
 def load(settings: DataSettings, folder: Path) -> DataSource:
     """Return the images of `folder`'s training files and of the files of its test part.
 
-    Class names come from the schema's Hugging Face metadata; without it they are numbers starting at 0. Files may list
-    the classes in different orders.
+    Class names come from the schema's Hugging Face metadata, or else from `data.class_names`; without either they are
+    numbers starting at 0. Files may list the classes in different orders.
 
     Raises:
         SettingsError: as for `ParquetImages` and `ternlab.data.encoded.assemble`, or a label is out of range.
@@ -106,8 +106,11 @@ def load(settings: DataSettings, folder: Path) -> DataSource:
     assert choice is not None, "parquet_parts returns at least one part"
     train = ParquetImages(of_train, settings)
     test = ParquetImages(part_files(folder, choice.name), settings, train.class_names)
-    classes = train.class_names or tuple(str(label) for label in range(int(train.labels.max()) + 1))
+    numbers = tuple(str(label) for label in range(int(train.labels.max()) + 1))
+    classes = train.class_names or settings.class_names or numbers
     source = "named in the file" if train.class_names else "of the training part"
+    if classes is settings.class_names:
+        source = "in data.class_names"
     for part in (train, test):
         _check_labels(part, f"0..{len(classes) - 1}, the classes {source}", settings, len(classes))
     return replace(assemble(settings, train, test, classes), about_test=choice.reason)

@@ -24,6 +24,8 @@ _OF_THE_IMAGES = (
     "limit_train",
     "image_size",
     "resize",
+    "mean",
+    "std",
     "on_error",
     "image_column",
     "label_column",

@@ -62,6 +62,7 @@ def test_overrides_are_of_the_recipe(name: str, tmp_path: Path) -> None:
         "data.on_error=skip",
         "data.split_seed=1",
         "data.test_part=val",
+        "data.channels=3",
         "data.mean=[0.5,0.5,0.5]",
         "data.std=[0.5,0.5,0.5]",
     ],

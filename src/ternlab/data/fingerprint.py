@@ -35,7 +35,7 @@ def known_shape(settings: DataSettings) -> tuple[int, int, int] | None:
     if entry.shape is None or (entry.needs_root and settings.root is not None):
         return None
     channels, side, classes = entry.shape
-    return channels, settings.image_size or side, classes
+    return settings.channels or channels, settings.image_size or side, classes
 
 
 def data_fingerprint(settings: DataSettings) -> str | None:
@@ -149,7 +149,7 @@ def check_pairs(settings: DataSettings, storage: str | None) -> None:
 def _check_known(settings: DataSettings) -> None:
     """Check what depends on channels and classes, where they are known without the files."""
     shape = DATA_SETS[settings.name].shape
-    check_normalization(settings, shape[0] if shape else None)
+    check_normalization(settings, settings.channels or (shape[0] if shape else None))
     known = known_shape(settings)
     if known is not None and settings.class_names is not None and len(settings.class_names) != known[2]:
         rule = f"has {len(settings.class_names)} names, but {settings.name} has {known[2]} classes"

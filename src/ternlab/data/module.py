@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ternlab.core.errors import SettingsError
 from ternlab.data.augment import Normalise
+from ternlab.data.colour import with_channels
 from ternlab.data.fingerprint import check_data, data_folder
 from ternlab.data.loaders import MemoryEvalLoader, MemoryTrainLoader, Share, TrainLoader
 from ternlab.data.naming import named
@@ -23,7 +24,7 @@ from ternlab.data.source import DataSource, MemoryPart, StreamPart
 from ternlab.data.split import split
 from ternlab.data.statistics import channel_statistics
 from ternlab.data.stream import ImageStream, Reading, Skips, StreamEvalLoader, StreamTrainLoader
-from ternlab.data.transforms import CentreView, TrainView
+from ternlab.data.transforms import CentreView, TrainView, View
 
 _log = logging.getLogger(__name__)
 
@@ -101,9 +102,8 @@ class ImageDataModule(pl.LightningDataModule):
         """
         if self._loaded is not None:
             return
-        source: DataSource = _function(DATA_SETS[self.settings.name].loader)(
-            self.settings, data_folder(self.settings, self.data_dir)
-        )
+        load = _function(DATA_SETS[self.settings.name].loader)
+        source = with_channels(load(self.settings, data_folder(self.settings, self.data_dir)), self.settings.channels)
         train, self._val_rows = split(source.train.labels, self.settings.val_fraction, self.settings.split_seed)
         self._train_rows = train[: self.settings.limit_train]
         self._check_counts()
@@ -145,7 +145,7 @@ class ImageDataModule(pl.LightningDataModule):
             augmentation = settings.flip, settings.crop_padding
             return MemoryTrainLoader(part, self._train_rows, self._share, self.seed, self._normalise, *augmentation)
         view = TrainView(part.resize, source.size, self.seed, settings.random_resized_crop, settings.flip)
-        stream = ImageStream(part.files, self._train_rows, source.channels, view, replace=self._skips.allowed)
+        stream = self._stream(part, self._train_rows, view, replace=self._skips.allowed)
         return StreamTrainLoader(
             Reading(stream, settings.workers, self._normalise, self._skips), self._share, self.seed
         )
@@ -157,8 +157,12 @@ class ImageDataModule(pl.LightningDataModule):
         if isinstance(part, MemoryPart):
             return MemoryEvalLoader(part, own, size, self._normalise)
         view = CentreView(part.resize, source.size)
-        stream = ImageStream(part.files, own, source.channels, view, replace=False)
+        stream = self._stream(part, own, view, replace=False)
         return StreamEvalLoader(Reading(stream, self.settings.workers, self._normalise, self._skips), size)
+
+    def _stream(self, part: StreamPart, rows: Tensor, view: View, *, replace: bool) -> ImageStream:
+        convert = self.settings.channels is not None
+        return ImageStream(part.files, rows, self.channels, view, replace=replace, convert=convert)
 
     @property
     def _source(self) -> DataSource:

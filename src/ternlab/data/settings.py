@@ -36,6 +36,8 @@ class DataSettings(Section):
         storage: `memory` (decoded once, augmented in batches), `stream` (worker processes) or `auto`.
         workers: loader processes of streamed data sets.
         on_error: what to do with a corrupt image: `fail` stops and names it, `skip` skips and counts it.
+        channels: 1 (grey) or 3 (RGB): all images are converted. `None`: as the images are; image files that are all
+            grey, by a sample of the training images, are read as grey, and a colour image among them is refused.
         mean, std: mean and standard deviation of each channel on the scale 0..1, both or neither: a network gets
             `(pixel / 255 - mean) / std`. `None`: the published ones of a public data set, ImageNet's for streamed
             images, and otherwise those of the training images.
@@ -61,6 +63,7 @@ class DataSettings(Section):
     storage: Literal["auto", "memory", "stream"] = "auto"
     workers: NonNegativeInt = free(2)
     on_error: Literal["fail", "skip"] = "fail"
+    channels: Literal[1, 3] | None = None
     mean: tuple[NonNegativeFloat, ...] | None = None
     std: tuple[PositiveFloat, ...] | None = None
     class_names: tuple[str, ...] | None = None

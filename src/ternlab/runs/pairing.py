@@ -24,6 +24,7 @@ _OF_THE_IMAGES = (
     "limit_train",
     "image_size",
     "resize",
+    "channels",
     "mean",
     "std",
     "on_error",

@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 
 from ternlab.core.errors import SettingsError
-from ternlab.data.layout import parquet_parts
 from ternlab.data.module import ImageDataModule
+from ternlab.data.parquet_parts import parquet_parts
 from tests.data.made_images import CORRUPT, encoded, write_parquet
 
 Ready = Callable[..., ImageDataModule]

@@ -55,7 +55,18 @@ def test_overrides_are_of_the_recipe(name: str, tmp_path: Path) -> None:
         baseline_of(quantized(tmp_path, {"name": "resnet20"}, name))
 
 
-@pytest.mark.parametrize("override", ["data.resize=20", "data.on_error=skip", "data.split_seed=1"])
+@pytest.mark.parametrize(
+    "override",
+    [
+        "data.resize=20",
+        "data.on_error=skip",
+        "data.split_seed=1",
+        "data.test_part=val",
+        "data.channels=3",
+        "data.mean=[0.5,0.5,0.5]",
+        "data.std=[0.5,0.5,0.5]",
+    ],
+)
 def test_a_twin_is_tested_on_the_same_images(override: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="cannot be the baseline of this run: its data"):
         baseline_of(quantized(tmp_path, {"name": "resnet20"}, override, "data.image_size=8"))

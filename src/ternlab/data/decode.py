@@ -35,27 +35,43 @@ def is_grey(image: Image.Image) -> bool:
     return image.mode in _GREY_MODES
 
 
-def decode(data: bytes, channels: int) -> Image.Image:
+def decode(data: bytes, channels: int, *, convert: bool = False) -> Image.Image:
     """Decode an image file to 8-bit grey (`channels` 1) or RGB (`channels` 3).
+
+    The first frame counts; transparency and the orientation in the metadata are ignored, as by torchvision.
+
+    Args:
+        data: the file.
+        channels: 1 or 3.
+        convert: make colour images grey if `channels` is 1, instead of refusing them.
 
     Raises:
         CorruptImage: the file is damaged, or it is a colour image in a grey data set.
     """
     image = open_image(data)
-    if channels == 1 and not is_grey(image):
-        raise CorruptImage(f"its mode is {image.mode}, but the other images are grey")
+    to_grey = channels == 1 and not is_grey(image)
+    if to_grey and not convert:
+        raise CorruptImage(
+            f"its mode is {image.mode}, but the other images are grey; data.channels=3 reads all of them as colour, "
+            "data.channels=1 as grey"
+        )
     try:
         if image.mode.startswith("I"):
             image = _high_byte(image)
         if image.mode == "F":
             raise CorruptImage("its pixels are floating-point numbers, so it is not known which value is white")
-        mode = "L" if channels == 1 else "RGB"
         image.load()
-        return image if image.mode == mode else image.convert(mode)
+        if channels == 3 or to_grey:
+            image = _converted(image, "RGB")
+        return image if channels == 3 else _converted(image, "L")
     except (MemoryError, CorruptImage):
         raise
     except Exception as error:
         raise CorruptImage(_reason(error)) from error
+
+
+def _converted(image: Image.Image, mode: str) -> Image.Image:
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _high_byte(image: Image.Image) -> Image.Image:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from ternlab.core.errors import SettingsError
+from ternlab.data.colour import Statistics, grey_statistics
 from ternlab.data.decode import CorruptImage, decode, fit_square, is_grey, open_image
 from ternlab.data.fingerprint import check_pairs
 from ternlab.data.registry import DATA_SETS
@@ -39,7 +40,7 @@ def assemble(
     classes: tuple[str, ...],
     *,
     size: int | None = None,
-    statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
+    statistics: Statistics | None = None,
 ) -> DataSource:
     """Decide how the images are stored, and decode them if they are kept in memory.
 
@@ -47,8 +48,8 @@ def assemble(
         train, test: the encoded images.
         classes: the class names.
         size: side of the network's input if `data.image_size` is not given; `None`: the images' own size.
-        statistics: mean and standard deviation of each channel; `None`: compute them, or use ImageNet's for streamed
-            images.
+        statistics: mean and standard deviation of each channel of colour images; `None`: compute them, or use
+            ImageNet's for streamed images.
 
     Raises:
         SettingsError: the images differ in size and no size is given, an image is corrupt, or settings contradict each
@@ -66,7 +67,7 @@ def assemble(
     parts = [_decoded(settings, files, shape, skipped) for files in (train, test)]
     if skipped:
         warn_skipped(skipped)
-    mean, std = statistics or (None, None)
+    mean, std = statistics if statistics is not None and len(statistics[0]) == shape.channels else (None, None)
     return DataSource(parts[0], parts[1], classes, shape.channels, shape.size, mean, std, tuple(skipped))
 
 
@@ -76,10 +77,11 @@ def _streamed(
     test: Encoded,
     classes: tuple[str, ...],
     shape: Shape,
-    statistics: tuple[tuple[float, ...], tuple[float, ...]] | None,
+    statistics: Statistics | None,
 ) -> DataSource:
-    grey = tuple((sum(values) / 3,) for values in (IMAGENET_MEAN, IMAGENET_STD))
-    mean, std = statistics or ((IMAGENET_MEAN, IMAGENET_STD) if shape.channels == 3 else (grey[0], grey[1]))
+    mean, std = statistics or (IMAGENET_MEAN, IMAGENET_STD)
+    if len(mean) > shape.channels:
+        mean, std = grey_statistics(mean, std)
     resize = settings.resize or _default_resize(settings, shape.size)
     parts = [StreamPart(files, resize) for files in (train, test)]
     return DataSource(parts[0], parts[1], classes, shape.channels, shape.size, mean, std)
@@ -105,8 +107,8 @@ def _shape(settings: DataSettings, files: Encoded, size: int | None) -> Shape:
     if not grey:
         rule = "none of the training images that were tried can be read"
         raise SettingsError("data", value=files.name(0), rule=rule, instead="data.root=PATH with image files")
-    channels = 1 if all(grey) and DATA_SETS[settings.name].storage != "stream" else 3
-    return Shape(channels, settings.image_size or size or _common_side(sides))
+    found = 1 if all(grey) and DATA_SETS[settings.name].storage != "stream" else 3
+    return Shape(settings.channels or found, settings.image_size or size or _common_side(sides))
 
 
 def _common_side(sides: set[tuple[int, int]]) -> int:
@@ -133,7 +135,7 @@ def _decoded(settings: DataSettings, files: Encoded, shape: Shape, skipped: list
 
     def one(row: int) -> str:
         try:
-            image = decode(files.read(row), shape.channels)
+            image = decode(files.read(row), shape.channels, convert=settings.channels is not None)
         except CorruptImage as error:
             return str(error)
         except OSError as error:

@@ -9,8 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ternlab.core.errors import SettingsError
-from ternlab.data.layout import empty_class, folder_parts, image_files, no_images, parquet_parts, readable_root, walk
-from ternlab.data.registry import DATA_SETS, DataEntry
+from ternlab.data.folder_parts import FolderParts, empty_class, folder_parts
+from ternlab.data.layout import image_files, no_images, readable_root, walk
+from ternlab.data.naming import ONE_FOR_EACH
+from ternlab.data.normalization import check_normalization
+from ternlab.data.parquet_parts import parquet_parts
+from ternlab.data.part_choice import AUTO
+from ternlab.data.registry import DATA_SETS
 
 if TYPE_CHECKING:
     from ternlab.data.settings import DataSettings
@@ -30,7 +35,7 @@ def known_shape(settings: DataSettings) -> tuple[int, int, int] | None:
     if entry.shape is None or (entry.needs_root and settings.root is not None):
         return None
     channels, side, classes = entry.shape
-    return channels, settings.image_size or side, classes
+    return settings.channels or channels, settings.image_size or side, classes
 
 
 def data_fingerprint(settings: DataSettings) -> str | None:
@@ -77,23 +82,28 @@ def check_data(settings: DataSettings, data_dir: Path) -> None:
     check_pairs(settings, entry.storage if settings.storage == "auto" else settings.storage)
     folder = data_folder(settings, data_dir)
     if entry.needs_root:
-        _check_layout(entry, folder)
+        _check_layout(settings, folder)
     elif not settings.download:
         check_fetched(settings, folder)
 
 
-def _check_layout(entry: DataEntry, folder: Path) -> None:
-    if entry.layout == "parquet":
-        parquet_parts(folder)
-    elif entry.layout == "folders":
-        train, test, classes = folder_parts(folder)
-        if not any(True for name in classes for _ in image_files(test / name)):
-            raise no_images(test)
-        empty = [name for name in classes if not any(True for _ in image_files(train / name))]
-        if empty:
-            raise no_images(train) if len(empty) == len(classes) else empty_class(train, empty[0])
+def _check_layout(settings: DataSettings, folder: Path) -> None:
+    layout = DATA_SETS[settings.name].layout
+    if layout == "parquet":
+        parquet_parts(folder, settings.test_part)
+    elif layout == "folders":
+        _check_folders(folder_parts(folder, settings.test_part))
     else:
         readable_root(folder)
+
+
+def _check_folders(parts: FolderParts) -> None:
+    folders = [parts.test] if parts.annotations else [parts.test / name for name in parts.classes]
+    if not any(True for folder in folders for _ in image_files(folder)):
+        raise no_images(parts.test)
+    empty = [name for name in parts.classes if not any(True for _ in image_files(parts.train / name))]
+    if empty:
+        raise no_images(parts.train) if len(empty) == len(parts.classes) else empty_class(parts.train, empty[0])
 
 
 def missing_files(settings: DataSettings, folder: Path) -> list[str]:
@@ -112,6 +122,10 @@ def check_fetched(settings: DataSettings, folder: Path, cause: str = "data.downl
 
 def check_pairs(settings: DataSettings, storage: str | None) -> None:
     """Raise SettingsError for settings that contradict each other; `storage` is `None` while undecided."""
+    if settings.test_part != AUTO and not DATA_SETS[settings.name].needs_root:
+        rule = f"data={settings.name} has only one test part"
+        raise SettingsError("data.test_part", value=settings.test_part, rule=rule, instead="data.test_part=auto")
+    _check_known(settings)
     if DATA_SETS[settings.name].storage == "memory" and storage == "stream":
         rule = f"data={settings.name} is always kept in memory"
         raise SettingsError("data.storage", value="stream", rule=rule, instead="data.storage=auto")
@@ -130,3 +144,13 @@ def check_pairs(settings: DataSettings, storage: str | None) -> None:
     if settings.resize is not None and settings.image_size is not None and settings.resize < settings.image_size:
         rule = f"must be at least data.image_size = {settings.image_size}, which is cropped from it"
         raise SettingsError("data.resize", value=settings.resize, rule=rule)
+
+
+def _check_known(settings: DataSettings) -> None:
+    """Check what depends on channels and classes, where they are known without the files."""
+    shape = DATA_SETS[settings.name].shape
+    check_normalization(settings, settings.channels or (shape[0] if shape else None))
+    known = known_shape(settings)
+    if known is not None and settings.class_names is not None and len(settings.class_names) != known[2]:
+        rule = f"has {len(settings.class_names)} names, but {settings.name} has {known[2]} classes"
+        raise SettingsError("data.class_names", rule=rule, instead=ONE_FOR_EACH)

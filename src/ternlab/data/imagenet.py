@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ternlab.data.encoded import assemble
-from ternlab.data.image_folder import FolderImages
-from ternlab.data.layout import folder_parts
+from ternlab.data.image_folder import folder_images
 from ternlab.data.source import IMAGENET_MEAN, IMAGENET_STD, DataSource
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ def load(settings: DataSettings, folder: Path) -> DataSource:
     """Return the images under `folder`; the official validation images are the test set.
 
     Raises:
-        SettingsError: as `ternlab.data.layout.folder_parts` and `ternlab.data.encoded.assemble`.
+        SettingsError: as `ternlab.data.image_folder.folder_images` and `ternlab.data.encoded.assemble`.
     """
-    train, test, classes = folder_parts(folder)
-    parts = FolderImages(train, classes), FolderImages(test, classes)
-    return assemble(settings, *parts, tuple(classes), size=SIZE, statistics=(IMAGENET_MEAN, IMAGENET_STD))
+    train, test, classes, about_test = folder_images(settings, folder)
+    source = assemble(settings, train, test, classes, size=SIZE, statistics=(IMAGENET_MEAN, IMAGENET_STD))
+    return replace(source, about_test=about_test)

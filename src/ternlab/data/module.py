@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,20 @@ from torch import Tensor
 
 from ternlab.core.errors import SettingsError
 from ternlab.data.augment import Normalise
+from ternlab.data.colour import with_channels
 from ternlab.data.fingerprint import check_data, data_folder
 from ternlab.data.loaders import MemoryEvalLoader, MemoryTrainLoader, Share, TrainLoader
+from ternlab.data.naming import named
+from ternlab.data.normalization import check_normalization
 from ternlab.data.registry import DATA_SETS
 from ternlab.data.settings import DataSettings
 from ternlab.data.source import DataSource, MemoryPart, StreamPart
 from ternlab.data.split import split
 from ternlab.data.statistics import channel_statistics
 from ternlab.data.stream import ImageStream, Reading, Skips, StreamEvalLoader, StreamTrainLoader
-from ternlab.data.transforms import CentreView, TrainView
+from ternlab.data.transforms import CentreView, TrainView, View
+
+_log = logging.getLogger(__name__)
 
 EvalLoader = MemoryEvalLoader | StreamEvalLoader
 
@@ -96,13 +102,15 @@ class ImageDataModule(pl.LightningDataModule):
         """
         if self._loaded is not None:
             return
-        source: DataSource = _function(DATA_SETS[self.settings.name].loader)(
-            self.settings, data_folder(self.settings, self.data_dir)
-        )
+        load = _function(DATA_SETS[self.settings.name].loader)
+        source = with_channels(load(self.settings, data_folder(self.settings, self.data_dir)), self.settings.channels)
         train, self._val_rows = split(source.train.labels, self.settings.val_fraction, self.settings.split_seed)
         self._train_rows = train[: self.settings.limit_train]
         self._check_counts()
-        self.channels, self.size, self.classes = source.channels, source.size, source.classes
+        if source.about_test and self._share.rank == 0:
+            _log.info("%s", source.about_test)
+        self.channels, self.size = source.channels, source.size
+        self.classes = named(source.classes, self.settings.class_names)
         self.train_count, self.val_count = len(self._train_rows), len(self._val_rows)
         self.test_count = len(source.test.labels)
         self.mean, self.std = self._statistics(source)
@@ -123,6 +131,9 @@ class ImageDataModule(pl.LightningDataModule):
             raise SettingsError("data", value=self.settings.name, rule="there are no training images")
 
     def _statistics(self, source: DataSource) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        check_normalization(self.settings, source.channels)
+        if self.settings.mean is not None and self.settings.std is not None:
+            return self.settings.mean, self.settings.std
         if source.mean is not None and source.std is not None:
             return source.mean, source.std
         assert isinstance(source.train, MemoryPart), "a loader of streamed images gives mean and std itself"
@@ -134,7 +145,7 @@ class ImageDataModule(pl.LightningDataModule):
             augmentation = settings.flip, settings.crop_padding
             return MemoryTrainLoader(part, self._train_rows, self._share, self.seed, self._normalise, *augmentation)
         view = TrainView(part.resize, source.size, self.seed, settings.random_resized_crop, settings.flip)
-        stream = ImageStream(part.files, self._train_rows, source.channels, view, replace=self._skips.allowed)
+        stream = self._stream(part, self._train_rows, view, replace=self._skips.allowed)
         return StreamTrainLoader(
             Reading(stream, settings.workers, self._normalise, self._skips), self._share, self.seed
         )
@@ -146,8 +157,12 @@ class ImageDataModule(pl.LightningDataModule):
         if isinstance(part, MemoryPart):
             return MemoryEvalLoader(part, own, size, self._normalise)
         view = CentreView(part.resize, source.size)
-        stream = ImageStream(part.files, own, source.channels, view, replace=False)
+        stream = self._stream(part, own, view, replace=False)
         return StreamEvalLoader(Reading(stream, self.settings.workers, self._normalise, self._skips), size)
+
+    def _stream(self, part: StreamPart, rows: Tensor, view: View, *, replace: bool) -> ImageStream:
+        convert = self.settings.channels is not None
+        return ImageStream(part.files, rows, self.channels, view, replace=replace, convert=convert)
 
     @property
     def _source(self) -> DataSource:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,9 @@ from torch import Tensor
 
 from ternlab.core.errors import SettingsError, did_you_mean
 from ternlab.data.encoded import assemble
-from ternlab.data.layout import parquet_parts
+from ternlab.data.parquet_labels import class_names, open_parquet, placed, places, unlabelled
+from ternlab.data.parquet_parts import parquet_parts, part_files
+from ternlab.data.part_choice import choose_part
 from ternlab.data.source import DataSource
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ class ParquetImages:
     Args:
         files: the files of the split; rows are numbered consecutively across them.
         settings: the names of the columns.
-        class_names: the classes, in the order of the labels. Files that list the same names in a different order are
+        classes: their names, in the order of the labels. Files that list the same names in a different order are
             remapped. Default: the names in the first file that has any.
 
     Raises:
@@ -42,13 +44,13 @@ class ParquetImages:
             has an unknown class.
     """
 
-    def __init__(self, files: Sequence[Path], settings: DataSettings, class_names: tuple[str, ...] = ()) -> None:
+    def __init__(self, files: Sequence[Path], settings: DataSettings, classes: tuple[str, ...] = ()) -> None:
         self._files = list(files)
-        opened = [_open(path) for path in files]
+        opened = [open_parquet(path) for path in files]
         for path, file in zip(files, opened, strict=True):
             _check_columns(path, file.schema_arrow, settings)
-        self._names = [_class_names(file.schema_arrow, settings.label_column) for file in opened]
-        self.class_names = class_names or next(filter(None, self._names), ())
+        self._names = [class_names(file.schema_arrow, settings.label_column) for file in opened]
+        self.class_names = classes or next(filter(None, self._names), ())
         _check_memory(files)
         counts = [file.metadata.num_rows for file in opened]
         self._firsts = np.cumsum([0, *counts]).tolist()
@@ -58,11 +60,11 @@ class ParquetImages:
         columns = [settings.image_column, settings.label_column]
         labels, blocks, lengths = [], [], []
         for path, file, names in zip(self._files, opened, self._names, strict=True):
-            places = _places(path, names, self.class_names, settings.label_column)
+            where = places(path, names, self.class_names, settings.label_column)
             try:
                 for batch in file.iter_batches(columns=columns):
                     numbers = _without_nulls(path, batch.column(columns[1]), columns[1]).cast(pa.int64()).to_numpy()
-                    labels.append(_placed(numbers, places))
+                    labels.append(placed(numbers, where))
                     block, sizes = _bytes_of(_without_nulls(path, _encoded(batch.column(columns[0])), columns[0]))
                     blocks.append(block)
                     lengths.append(sizes)
@@ -86,34 +88,44 @@ class ParquetImages:
 
 
 def load(settings: DataSettings, folder: Path) -> DataSource:
-    """Return the images of `folder`'s train and test (or validation) files.
+    """Return the images of `folder`'s training files and of the files of its test part.
 
-    Class names come from the schema's Hugging Face metadata; without it they are numbers starting at 0. Files may list
-    the classes in different orders.
+    Class names come from the schema's Hugging Face metadata, or else from `data.class_names`; without either they are
+    numbers starting at 0. Files may list the classes in different orders.
 
     Raises:
         SettingsError: as for `ParquetImages` and `ternlab.data.encoded.assemble`, or a label is out of range.
     """
-    of_train, of_test = parquet_parts(folder)
+    of_train, found = parquet_parts(folder, settings.test_part)
+    choice = choose_part(
+        settings.test_part,
+        found,
+        lambda part: unlabelled(part_files(folder, part), settings.label_column),
+        shown="{}*.parquet",
+    )
+    assert choice is not None, "parquet_parts returns at least one part"
     train = ParquetImages(of_train, settings)
-    test = ParquetImages(of_test, settings, train.class_names)
-    classes = train.class_names or tuple(str(label) for label in range(int(train.labels.max()) + 1))
+    test = ParquetImages(part_files(folder, choice.name), settings, train.class_names)
+    numbers = tuple(str(label) for label in range(int(train.labels.max()) + 1))
+    classes = train.class_names or settings.class_names or numbers
+    source = "named in the file" if train.class_names else "of the training part"
+    if classes is settings.class_names:
+        source = "in data.class_names"
     for part in (train, test):
-        wrong = ((part.labels < 0) | (part.labels >= len(classes))).nonzero().flatten()
-        if len(wrong):
-            row = int(wrong[0])
-            source = "named in the file" if train.class_names else "of the training part"
-            rule = f"label {int(part.labels[row])} is out of range 0..{len(classes) - 1}, the classes {source}"
-            raise SettingsError(f"data.label_column in {part.name(row)}", value=settings.label_column, rule=rule)
-    return assemble(settings, train, test, classes)
+        _check_labels(part, f"0..{len(classes) - 1}, the classes {source}", settings, len(classes))
+    return replace(assemble(settings, train, test, classes), about_test=choice.reason)
 
 
-def _open(path: Path) -> pq.ParquetFile:
-    try:
-        return pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise SettingsError("data.root", value=str(path), rule=f"is not a readable Parquet file ({reason})") from error
+def _check_labels(part: ParquetImages, expected: str, settings: DataSettings, classes: int) -> None:
+    wrong = ((part.labels < 0) | (part.labels >= classes)).nonzero().flatten()
+    if not len(wrong):
+        return
+    row = int(wrong[0])
+    rule = f"label {int(part.labels[row])} is out of range {expected} ({len(wrong)} of {len(part.labels)} rows are)"
+    instead = "another data.label_column, or data.test_part=PART with the name of a part that has labels"
+    raise SettingsError(
+        f"data.label_column in {part.name(row)}", value=settings.label_column, rule=rule, instead=instead
+    )
 
 
 def _check_columns(path: Path, schema: pa.Schema, settings: DataSettings) -> None:
@@ -160,39 +172,3 @@ def _check_memory(files: Sequence[Path]) -> None:
         rule = f"{needed / 2**30:.1f} GiB of encoded images do not fit in half of this machine's memory"
         instead = "extract them and use data=image_folder"
         raise SettingsError("data.root", value=str(files[0].parent), rule=rule, instead=instead)
-
-
-def _class_names(schema: pa.Schema, column: str) -> tuple[str, ...]:
-    """Return the names of the `ClassLabel` feature of a Hugging Face schema, or none."""
-    try:
-        features: Any = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        return tuple(str(name) for name in features[column]["names"])
-    except (KeyError, TypeError, ValueError):
-        return ()
-
-
-def _places(path: Path, names: tuple[str, ...], classes: tuple[str, ...], column: str) -> np.ndarray | None:
-    """Return the place of each name of a file among the classes; `None` where the numbers are right as they are.
-
-    Raises:
-        SettingsError: a name is not among the classes.
-    """
-    if not names or names == classes[: len(names)]:
-        return None
-    strange = [name for name in names if name not in classes]
-    if strange:
-        raise SettingsError(
-            f"data.label_column in {path}",
-            value=column,
-            rule=f"names the class {strange[0]!r}, which is not among the {len(classes)} classes of the training part",
-            instead="files that name the same classes",
-        )
-    return np.array([classes.index(name) for name in names], dtype=np.int64)
-
-
-def _placed(labels: np.ndarray, places: np.ndarray | None) -> np.ndarray:
-    """Return the labels as places among the classes; those out of range become -1, which is refused."""
-    if places is None:
-        return labels
-    inside = (labels >= 0) & (labels < len(places))
-    return np.where(inside, places[np.where(inside, labels, 0)], -1)

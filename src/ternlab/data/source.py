@@ -77,6 +77,8 @@ class DataSource:
         mean, std: mean and standard deviation per channel on the scale 0..1; `None`: computed from the training
             images.
         skipped: names of the corrupt images that were skipped (`on_error=skip`).
+        about_test: one line for the user about which files the test images come from, and why; empty if there is
+            only one way to read the data set.
     """
 
     train: MemoryPart | StreamPart
@@ -87,3 +89,4 @@ class DataSource:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     skipped: tuple[str, ...] = field(default=())
+    about_test: str = ""

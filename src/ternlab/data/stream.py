@@ -71,14 +71,18 @@ class ImageStream(Dataset[Sample]):
         channels: 1 (grey) or 3 (RGB).
         view: turns a decoded image into the network's input.
         replace: replace a corrupt image with the next readable one.
+        convert: make colour images grey if `channels` is 1, instead of refusing them.
     """
 
-    def __init__(self, files: Encoded, indices: Tensor, channels: int, view: View, replace: bool) -> None:
+    def __init__(
+        self, files: Encoded, indices: Tensor, channels: int, view: View, *, replace: bool, convert: bool
+    ) -> None:
         self.files = files
         self.indices = indices
         self.channels = channels
         self.view = view
         self.replace = replace
+        self.convert = convert
 
     def __getitem__(self, key: Key) -> Sample:
         """Return pixels (uint8 or `None`), label, and the corrupt images that were found."""
@@ -87,7 +91,7 @@ class ImageStream(Dataset[Sample]):
         for step in range(len(self.indices) if self.replace else 1):
             row = int(self.indices[(place + step) % len(self.indices)])
             try:
-                image = decode(self.files.read(row), self.channels)
+                image = decode(self.files.read(row), self.channels, convert=self.convert)
             except CorruptImage as error:
                 found[row] = str(error)
             except OSError as error:

@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from ternlab.core.errors import TernlabError
 from ternlab.data.augment import Normalise
-from ternlab.data.decode import CorruptImage, decode, fit_square, is_grey, open_image, to_tensor
+from ternlab.data.decode import CorruptImage, decode, fit_square, to_tensor
 from ternlab.export.container import FileFormatError
 from ternlab.export.runtimes import Runtime
 from ternlab.export.signature import ModelSignature, Preprocessing
@@ -74,23 +73,13 @@ def _read(name: str, wanted: Preprocessing) -> Tensor | str:
     """Return the network's input pixels, or the reason why there are none."""
     try:
         with open(name, "rb") as file:
-            image = _decoded(file.read(), wanted.channels)
+            # Unlike in a data set, a colour file is no mistake here: scanners store grey images in colour.
+            image = decode(file.read(), wanted.channels, convert=True)
         return to_tensor(fit_square(image, wanted.resize, wanted.crop))
     except CorruptImage as error:
         return str(error)
     except (OSError, ValueError, MemoryError) as error:
         return getattr(error, "strerror", None) or str(error) or type(error).__name__
-
-
-def _decoded(data: bytes, channels: int) -> Image.Image:
-    """Decode as the data sets do, but convert colour to grey if the network takes grey images.
-
-    A colour image in a grey data set is probably a mistake, so loading the data set rejects it. Here the user passes
-    single images, and scanners and screenshots store grey images in colour.
-    """
-    if channels == 1 and not is_grey(open_image(data)):
-        return decode(data, 3).convert("L")
-    return decode(data, channels)
 
 
 def _probabilities(runtime: Runtime, images: Tensor, about: ModelSignature) -> NDArray[np.float64]:

@@ -18,11 +18,15 @@ from ternlab.settings.root import Settings
 # Settings that decide which images there are, how they are split, and how the test images are prepared.
 _OF_THE_IMAGES = (
     "name",
+    "test_part",
     "val_fraction",
     "split_seed",
     "limit_train",
     "image_size",
     "resize",
+    "channels",
+    "mean",
+    "std",
     "on_error",
     "image_column",
     "label_column",

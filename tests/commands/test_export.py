@@ -17,17 +17,20 @@ from torch import Tensor, nn
 
 from ternlab.commands.export import main as export
 from ternlab.core.cpu import this_cpu
-from ternlab.core.errors import ExitCode
+from ternlab.core.errors import ExitCode, SettingsError
 from ternlab.data.module import build_data
 from ternlab.export.info import info
 from ternlab.export.packed import load, read_codes
 from ternlab.export.runtimes import onnx_runtime
+from ternlab.export.target_settings import PackedSettings
 from ternlab.models.build import build_model
 from ternlab.models.settings import ModelSettings
-from ternlab.quantizers.attach import codes, quantized_layers
+from ternlab.quantizers.attach import codes, quantize, quantized_layers
 from ternlab.quantizers.base import Codes
 from ternlab.runs.directory import RunDirectory
-from ternlab.trained.network import trained_network
+from ternlab.trained.exporting import write_packed
+from ternlab.trained.network import Trained, trained_network
+from ternlab.training.network import Shape
 from tests.commands.conftest import Here
 from tests.commands.run_command import run
 
@@ -123,6 +126,27 @@ def test_batch_norm_can_be_folded(copied: RunDirectory, here: Here) -> None:
     found = logits(load(path), images)
     assert not torch.equal(found, expected)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
+
+
+class Untraceable(nn.Module):
+    """Looks at the values that it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(64, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits."""
+        return self.layer(images.flatten(1)) if images.sum() > 0 else self.layer(-images.flatten(1))
+
+
+def test_what_cannot_be_folded_is_refused_with_the_setting_to_type(digits_run: RunDirectory, tmp_path: Path) -> None:
+    one = Trained(digits_run.settings(), Shape(1, 8, 10), quantize(Untraceable(), "tga"))
+    with pytest.raises(SettingsError, match=r"(?s)^fold_batchnorm = True: .*instead: fold_batchnorm=false$"):
+        write_packed(digits_run, one, PackedSettings(run="one", fold_batchnorm=True), tmp_path / "packed")
+    assert write_packed(digits_run, one, PackedSettings(run="one", fold_batchnorm=False), tmp_path / "packed")[
+        "export/bytes"
+    ]
 
 
 def test_the_numbers_are_printed_with_the_published_way_of_counting(copied: RunDirectory, here: Here) -> None:

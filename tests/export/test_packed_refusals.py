@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 import os
+import pickle
 import subprocess
 import sys
 import tracemalloc
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from ternlab.core.errors import SettingsError, TernlabError
-from ternlab.export.container import FileFormatError
+from ternlab.export.container import FileFormatError, read_container, write_container
 from ternlab.export.packed import load, read_codes, save
 from ternlab.models.entry import ModelEntry
 from ternlab.models.registry import MODELS
@@ -335,21 +336,39 @@ def test_another_network_is_refused_and_left_alone(tmp_path: Path) -> None:
 class Extra(nn.Linear):
     """Has a state that is no tensor."""
 
-    def get_extra_state(self) -> dict[str, int]:
-        return {"a": 1}
+    def __init__(self, inputs: int, outputs: int, value: object = None) -> None:
+        super().__init__(inputs, outputs)
+        self.value = value
 
-    def set_extra_state(self, state: object) -> None:
-        raise AssertionError(state)
+    def get_extra_state(self) -> dict[str, object]:
+        return {"a": self.value}
+
+    def set_extra_state(self, state: dict[str, object]) -> None:
+        self.value = state["a"]
 
 
-def test_a_state_that_is_no_tensor_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(SettingsError, match="_extra_state = dict"):
-        save(quantize(Extra(3, 2), "tga"), tmp_path / "net")
+def test_an_extra_state_belongs_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(quantize(Extra(3, 2, [1, "b", None]), "tga"), tmp_path / "net")
+    assert cast(Extra, load(tmp_path / "net", model=Extra(3, 2))).value == [1, "b", None]
+    with pytest.raises(FileFormatError, match="has 'extra/_extra_state', unlike the network"):
+        load(tmp_path / "net", model=nn.Linear(3, 2))
     save(quantize(nn.Linear(3, 2), "tga"), tmp_path / "net", architecture=tiny_facts(model={"name": "extra"}))
     monkeypatch.setitem(MODELS, "extra", ModelEntry(f"{__name__}:build_extra", ModelSettings))
     for model in (None, Extra(3, 2)):
-        with pytest.raises(FileFormatError, match="has no 'state/_extra_state'"):
+        with pytest.raises(FileFormatError, match="has no 'extra/_extra_state'"):
             load(tmp_path / "net", model=model)
+
+
+def test_an_extra_state_that_needs_code_is_neither_written_nor_read(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"_extra_state = dict: .*cannot be saved and read back"):
+        save(quantize(Extra(3, 2, Extra), "tga"), tmp_path / "net")
+    save(quantize(Extra(3, 2, 5), "tga"), tmp_path / "net")
+    header, arrays = read_container(tmp_path / "net")
+    for forged in (b"", b"not a pickle", pickle.dumps(Extra, 2), pickle.dumps({"a": 1}, 2)):
+        arrays["extra/_extra_state"] = np.frombuffer(forged, np.uint8)
+        write_container(tmp_path / "net", arrays, header)
+        with pytest.raises(FileFormatError, match="'extra/_extra_state' cannot be read"):
+            load(tmp_path / "net", model=Extra(3, 2))
 
 
 def build_extra(settings: ModelSettings, channels: int, size: int, classes: int) -> nn.Module:

@@ -23,6 +23,21 @@ from ternlab.quantizers.attach import codes, quantized_layers
 from ternlab.quantizers.base import Codes, Plane
 
 
+class NotTraceableError(SettingsError):
+    """BatchNorm cannot be folded, because the network's path of computation depends on its input.
+
+    Args:
+        error: what torch.fx raised.
+
+    Attributes:
+        reason: the rule, without the setting.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        self.reason = f"the network cannot be traced ({error})"
+        super().__init__("fold", value=True, rule=self.reason, instead="fold=false")
+
+
 @dataclass(frozen=True)
 class Inference:
     """A network for inference, and the codes of its quantized layers.
@@ -47,8 +62,8 @@ def inference_network(model: nn.Module, *, fold: bool = False) -> Inference:
         fold: fold BatchNorm into the convolutions before it.
 
     Raises:
-        SettingsError: a layer computes with another weight than its codes give (NaN, or a second parametrization);
-            or `fold` and the network's path of computation cannot be traced.
+        SettingsError: a layer computes with another weight than its codes give (NaN, or a second parametrization).
+        NotTraceableError: `fold`, and the network's path of computation cannot be traced.
     """
     network = copy.deepcopy(model).eval()
     found = {name: _checked_codes(name, layer) for name, layer in quantized_layers(network)}
@@ -69,7 +84,7 @@ def foldable_pairs(network: nn.Module) -> list[tuple[str, str]]:
     also reads itself, or that has hooks or parametrizations.
 
     Raises:
-        SettingsError: the network's path of computation cannot be traced.
+        NotTraceableError: the network's path of computation cannot be traced.
     """
     graph = _traced(network)
     first = {module: name for name, module in network.named_modules()}
@@ -208,9 +223,7 @@ def _traced(network: nn.Module) -> Graph:
     try:
         return _Tracer().trace(network)
     except Exception as error:  # torch.fx raises what the traced code raises
-        raise SettingsError(
-            "fold", value=True, rule=f"the network cannot be traced ({error})", instead="fold=false"
-        ) from error
+        raise NotTraceableError(error) from error
     finally:
         for module in training:
             module.training = True

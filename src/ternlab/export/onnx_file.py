@@ -1,29 +1,26 @@
-"""ONNX files: ternary weights as int8 integers with their scales, BatchNorm folded, a dynamic batch size.
-
-Each weight is an int8 initializer followed by a DequantizeLinear with one scale per filter; residual expansion and two
-scales (TTQ) are sums of several. Runtimes fold these into constants when they load the file.
-"""
+"""ONNX files: weights as int8 integers (see `onnx_weights`) or in float32, BatchNorm folded, a dynamic batch size."""
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import torch
-from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
-from torch import Tensor, nn
+from onnx import ModelProto, helper
+from torch import nn
 
 from ternlab.core.errors import SettingsError
 from ternlab.core.files import write_bytes
-from ternlab.export.folding import inference_network
+from ternlab.export.folding import Inference, NotTraceableError, inference_network
+from ternlab.export.onnx_weights import replace_weights
 from ternlab.export.runtimes import INPUT, OUTPUT
-from ternlab.quantizers.base import Codes, Plane
+
+_log = logging.getLogger(__name__)
 
 
 def onnx_model(model: nn.Module, shape: tuple[int, int, int], *, integers: bool) -> ModelProto:
@@ -37,11 +34,14 @@ def onnx_model(model: nn.Module, shape: tuple[int, int, int], *, integers: bool)
     Raises:
         SettingsError: torch's exporter cannot trace the network.
     """
-    inference = inference_network(model, fold=True)
+    inference = _folded_if_possible(model)
     proto = _exported(inference.network, shape)
-    if integers:
-        for name, found in inference.codes.items():
-            _replace_weight(proto, f"{name}.weight" if name else "weight", found)
+    if integers and (missing := replace_weights(proto.graph, inference.codes)):
+        _log.warning(
+            "Not stored as integers in the ONNX file, because inference does not use them or torch's exporter changed "
+            "them: the weights of %s",
+            ", ".join(missing),
+        )
     onnx.checker.check_model(proto, full_check=True)
     return proto
 
@@ -52,6 +52,14 @@ def write_onnx(proto: ModelProto, path: Path, header: Mapping[str, Any]) -> int:
     data = proto.SerializeToString()
     write_bytes(path, data)
     return len(data)
+
+
+def _folded_if_possible(model: nn.Module) -> Inference:
+    try:
+        return inference_network(model, fold=True)
+    except NotTraceableError as error:
+        _log.info("BatchNorm is not folded: %s", error.reason)
+        return inference_network(model)
 
 
 def _exported(network: nn.Module, shape: tuple[int, int, int]) -> ModelProto:
@@ -79,51 +87,3 @@ def _exported(network: nn.Module, shape: tuple[int, int, int]) -> ModelProto:
         del node.metadata_props[:]
         node.doc_string = ""
     return proto
-
-
-def _replace_weight(proto: ModelProto, name: str, found: Codes) -> None:
-    """Put integers and scales in the place of the initializer `name`."""
-    graph = proto.graph
-    kept = [initializer for initializer in graph.initializer if initializer.name != name]
-    if len(kept) != len(graph.initializer) - 1:
-        raise SettingsError(
-            "format", value="onnx", rule=f"torch's exporter renamed the weight {name}", instead="format=packed"
-        )
-    nodes: list[NodeProto] = []
-    terms: list[str] = []
-    for number, (integers, scale) in enumerate(_terms(found)):
-        stem = f"{name}.{number}"
-        kept += [_initializer(f"{stem}.codes", integers), _initializer(f"{stem}.scale", scale)]
-        terms.append(f"{stem}.effective")
-        nodes.append(
-            helper.make_node("DequantizeLinear", [f"{stem}.codes", f"{stem}.scale"], [terms[-1]], stem, axis=0)
-        )
-    if len(terms) == 1:
-        nodes[0].output[0] = name
-    else:
-        nodes.append(helper.make_node("Sum", terms, [name], f"{name}.sum"))
-    del graph.initializer[:]
-    graph.initializer.extend(kept)
-    for node in reversed(nodes):
-        graph.node.insert(0, node)
-
-
-def _terms(found: Codes) -> Iterator[tuple[NDArray[np.int8], NDArray[np.float32]]]:
-    """Yield (codes, scale of each filter) whose products add up to the weight."""
-    for plane in found.planes:
-        codes = plane.codes.cpu()
-        if plane.negative_scale is None:
-            yield codes.numpy(), _of_filters(plane.scale, plane)
-        else:
-            yield codes.clamp(min=0).numpy(), _of_filters(plane.scale, plane)
-            yield codes.clamp(max=0).numpy(), _of_filters(plane.negative_scale, plane)
-
-
-def _of_filters(scale: Tensor, plane: Plane) -> NDArray[np.float32]:
-    filters = plane.codes.shape[0]
-    values: NDArray[np.float32] = scale.float().cpu().reshape(-1).expand(filters).contiguous().numpy()
-    return values
-
-
-def _initializer(name: str, values: NDArray[Any]) -> TensorProto:
-    return numpy_helper.from_array(np.ascontiguousarray(values), name)

@@ -22,6 +22,7 @@ from ternlab.export.container import Arrays, FileFormatError, as_array, read_con
 from ternlab.export.folding import Inference, foldable_pairs, inference_network, replace_by_identity
 from ternlab.export.header import Architecture, LayerHeader, PackedHeader, Packing, PlaneHeader, checked_header
 from ternlab.models.build import build_model
+from ternlab.models.extra_state import decoded, encoded, extra_states
 from ternlab.models.registry import MODELS, model_settings
 from ternlab.models.versions import with_versions
 from ternlab.quantizers.base import TERNARY, Codes, Plane
@@ -91,7 +92,9 @@ def _written(inference: Inference, packing: Packing) -> tuple[Arrays, list[dict[
     """Return the arrays of the file, and the entries of its header on the quantized layers."""
     quantized = {inference.network.get_submodule(name) for name in inference.codes}
     kept = _kept_state(inference.network, quantized)
-    arrays: Arrays = {f"state/{name}": _numpy(name, value) for name, value in kept.items()}
+    extra = extra_states(kept)
+    arrays: Arrays = {f"extra/{name}": encoded(name, value).numpy() for name, value in extra.items()}
+    arrays |= {f"state/{name}": _numpy(name, value) for name, value in kept.items() if name not in extra}
     layers: list[dict[str, Any]] = []
     for name, found in inference.codes.items():
         planes = [_write_plane(arrays, f"{name}/{number}", plane, packing) for number, plane in enumerate(found.planes)]
@@ -127,6 +130,8 @@ def load(path: Path | str, model: nn.Module | None = None) -> nn.Module:
         replace_by_identity(network, norm)
     own = network.state_dict()
     for name, value in own.items():
+        if not isinstance(value, Tensor):
+            continue
         given = state.get(name)
         # What is left is BatchNorm's count of batches, which has no meaning in inference.
         there = torch.zeros((), dtype=value.dtype) if given is None else given
@@ -172,17 +177,28 @@ class _Opened:
                     "  instead: export it again"
                 ) from None
 
-    def state(self) -> dict[str, Tensor]:
+    def state(self) -> dict[str, Any]:
         """Return what the file holds as the entries of the network's state."""
-        state = {
+        state: dict[str, Any] = {
             name.removeprefix("state/"): torch.from_numpy(value.copy())
             for name, value in self.arrays.items()
             if name.startswith("state/")
         }
+        for name, value in self.arrays.items():
+            if name.startswith("extra/"):
+                state[name.removeprefix("extra/")] = self._extra_state(name, value)
         for layer, found in self.codes():
             weight = found.effective()
             state |= dict.fromkeys(self.names[layer], weight)
         return state
+
+    def _extra_state(self, name: str, value: NDArray[Any]) -> Any:
+        try:
+            return decoded(torch.from_numpy(value.copy()))
+        except Exception as error:  # damaged bytes fail in any way
+            raise FileFormatError(
+                f"{self.path}: {shown(name)} cannot be read ({type(error).__name__})\n  instead: export it again"
+            ) from error
 
 
 def _opened(path: Path, model: nn.Module | None) -> _Opened:
@@ -210,11 +226,11 @@ def _expected(header: PackedHeader, network: nn.Module) -> dict[str, tuple[tuple
     quantized = {network.get_submodule(layer.name) for layer in header.layers}
     norms = {network.get_submodule(norm) for _, norm in header.folded}
     convolutions = {network.get_submodule(convolution) for convolution, _ in header.folded}
+    kept = _kept_state(network, quantized, norms)
     expected: dict[str, tuple[tuple[int, ...], torch.dtype] | None] = {
-        # What is no tensor (a module's extra state) is in no file, and so found missing.
-        f"state/{name}": (tuple(value.shape), value.dtype) if isinstance(value, Tensor) else None
-        for name, value in _kept_state(network, quantized, norms).items()
+        f"state/{name}": (tuple(value.shape), value.dtype) for name, value in kept.items() if isinstance(value, Tensor)
     }
+    expected |= dict.fromkeys((f"extra/{name}" for name in extra_states(kept)), None)
     for name, module in network.named_modules(remove_duplicate=False):
         if module in convolutions:
             like: Any = module
@@ -253,7 +269,7 @@ def _misfit(path: Path, what: str) -> FileFormatError:
 
 def _kept_state(
     network: nn.Module, quantized: set[nn.Module], left_out: set[nn.Module] | frozenset[nn.Module] = frozenset()
-) -> dict[str, Tensor]:
+) -> dict[str, Any]:
     """Return the network's state without the quantized weights and BatchNorm's batch counts."""
     state = network.state_dict()
     for name, module in network.named_modules(remove_duplicate=False):

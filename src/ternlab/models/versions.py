@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 Versions = dict[str, dict[str, Any]]
 
@@ -21,7 +21,7 @@ def versions_of(state: Mapping[str, Any]) -> Versions:
     return dict(found) if isinstance(found, Mapping) else {}
 
 
-def keeping_versions(source: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> OrderedDict[str, Tensor]:
+def keeping_versions(source: Mapping[str, Any], tensors: Mapping[str, Any]) -> OrderedDict[str, Any]:
     """Return entries of a state dict with the versions that it has, if it has any."""
     found = OrderedDict(tensors)
     if versions := versions_of(source):
@@ -30,8 +30,8 @@ def keeping_versions(source: Mapping[str, Any], tensors: Mapping[str, Tensor]) -
 
 
 def with_versions(
-    state: Mapping[str, Tensor], model: nn.Module, versions: Versions | None = None
-) -> OrderedDict[str, Tensor]:
+    state: Mapping[str, Any], model: nn.Module, versions: Versions | None = None
+) -> OrderedDict[str, Any]:
     """Return `state` with versions, ready for `model.load_state_dict`.
 
     Args:
@@ -46,6 +46,6 @@ def with_versions(
     return found
 
 
-def _set(state: OrderedDict[str, Tensor], versions: Versions) -> None:
+def _set(state: OrderedDict[str, Any], versions: Versions) -> None:
     # An attribute that only torch knows.
     vars(state)["_metadata"] = OrderedDict(versions)

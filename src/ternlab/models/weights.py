@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from typing import Any
 
 from torch import Tensor, nn
 
 from ternlab.core.errors import SettingsError, near_matches
 from ternlab.core.registry import imported
+from ternlab.models.extra_state import extra_states, is_extra_state
 from ternlab.models.registry import MODELS
 from ternlab.models.versions import versions_of, with_versions
 from ternlab.models.weights_file import TORCHVISION
@@ -17,7 +19,7 @@ from ternlab.models.weights_read import read_file, read_torchvision
 _MOST_LISTED = 10
 _MOST_SKIPS = 4
 
-State = dict[str, Tensor]
+State = dict[str, Any]
 
 
 def load_weights(model: nn.Module, source: str, *, name: str, skip: Sequence[str] = ()) -> None:
@@ -39,14 +41,15 @@ def load_weights(model: nn.Module, source: str, *, name: str, skip: Sequence[str
     """
     given = read_torchvision(name) if source == TORCHVISION else read_file(source)
     versions = versions_of(given)
-    wanted = {key: value for key, value in model.state_dict().items() if isinstance(value, Tensor)}
+    wanted = dict(model.state_dict())
     names = set(given) | set(wanted)
     # Skip before and after: entries outside the network (`criterion.weight`) would hide the shared prefix.
     given, prefix = _without_prefix(_unskipped(given, skip), wanted)
     # The name of the network itself has no dot at its end.
     versions = {f"{module}.".removeprefix(prefix).rstrip("."): version for module, version in versions.items()}
     if name in MODELS and (adapter := MODELS[name].adapter):
-        given = imported(adapter)(given, model)
+        extra = extra_states(given)
+        given = imported(adapter)({key: value for key, value in given.items() if key not in extra}, model) | extra
     _check_patterns(skip, names | set(given))
     given, wanted = _unskipped(given, skip), _unskipped(wanted, skip)
     _check_fit(given, wanted, source)
@@ -104,17 +107,22 @@ def _check_fit(given: State, wanted: State, source: str) -> None:
         raise SettingsError("model.weights_skip", rule=rule, instead="model.weights=null")
 
 
-def describe_mismatch(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> tuple[list[str], str]:
+def describe_mismatch(given: Mapping[str, Any], wanted: Mapping[str, Any]) -> tuple[list[str], str]:
     """Return the names in which two states differ, and a description of the differences; both empty if there are none.
 
     Args:
-        given: names and tensors of the file.
-        wanted: names and tensors of the network.
+        given: names and tensors of the file; a module's extra state may be any plain value.
+        wanted: the same of the network; a file may lack its extra states that are no tensors.
     """
+    optional = extra_states(wanted)
     # Files written before torch 0.4.1 have no batch counter, and nothing is computed from it.
-    missing = [key for key in wanted if key not in given and not key.endswith(".num_batches_tracked")]
+    missing = [
+        key for key in wanted if key not in given and key not in optional and not key.endswith(".num_batches_tracked")
+    ]
     unexpected = [key for key in given if key not in wanted]
-    shapes = [key for key in wanted if key in given and given[key].shape != wanted[key].shape]
+    shapes = [
+        key for key in wanted if key in given and not is_extra_state(key) and given[key].shape != wanted[key].shape
+    ]
     lines = (
         _listed("missing from the file", missing),
         _listed("unexpected in the file", unexpected),

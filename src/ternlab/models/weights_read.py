@@ -9,12 +9,14 @@ import sys
 from collections.abc import Iterator, Mapping
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from ternlab.core.errors import SettingsError
+from ternlab.models.extra_state import is_extra_state
+from ternlab.models.state_file import read_state
 from ternlab.models.versions import keeping_versions
 from ternlab.models.weights_file import check_torchvision_name, weights_kind, weights_path
 
@@ -22,8 +24,10 @@ _WRAPPERS = ("state_dict", "model", "net")
 _SECONDS_WITHOUT_ANSWER = 30.0
 
 
-def read_file(source: str) -> dict[str, Tensor]:
+def read_file(source: str) -> dict[str, Any]:
     """Return the entries of a state dict, Lightning checkpoint or safetensors file, on the CPU.
+
+    All are tensors, except for extra states of modules.
 
     Raises:
         SettingsError: the file is missing or damaged, or contains other Python objects or no tensors.
@@ -32,13 +36,12 @@ def read_file(source: str) -> dict[str, Tensor]:
     if weights_kind(path) == "torch":
         return _tensors(_load_torch(path), path)
     try:
-        tensors: dict[str, Tensor] = load_file(path)
-        return tensors
+        return read_state(path)
     except Exception as error:  # a damaged file can fail in any way; every failure means the same
         raise _damaged(path, error) from error
 
 
-def read_torchvision(name: str) -> dict[str, Tensor]:
+def read_torchvision(name: str) -> dict[str, Any]:
     """Return torchvision's ImageNet weights of network `name` (V1, those of the published accuracies).
 
     They are kept in torch's cache (`$TORCH_HOME/hub/checkpoints`); the download is verified against its hash.
@@ -83,11 +86,15 @@ def _load_torch(path: Path) -> object:
         raise _damaged(path, error) from error
 
 
-def _tensors(content: object, path: Path) -> dict[str, Tensor]:
-    """Extract the state dict from a checkpoint and make sure that it contains only tensors."""
+def _tensors(content: object, path: Path) -> dict[str, Any]:
+    """Extract the state dict from a checkpoint and make sure that it contains only tensors and extra states."""
     if isinstance(content, Mapping):
         inner = next((content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)), content)
-        tensors = {name: value for name, value in inner.items() if isinstance(value, Tensor)}
+        tensors = {
+            name: value
+            for name, value in inner.items()
+            if isinstance(value, Tensor) or (isinstance(name, str) and is_extra_state(name))
+        }
         if tensors and len(tensors) == len(inner):
             return keeping_versions(inner, tensors)
         others = [str(name) for name in inner if name not in tensors]

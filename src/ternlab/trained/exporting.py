@@ -9,7 +9,7 @@ from typing import Any
 from ternlab.core.cpu import this_cpu
 from ternlab.core.errors import SettingsError
 from ternlab.core.registry import imported
-from ternlab.export.folding import inference_network
+from ternlab.export.folding import NotTraceableError, inference_network
 from ternlab.export.header import Architecture, Packing
 from ternlab.export.info import info
 from ternlab.export.integer_loss import warning
@@ -84,21 +84,24 @@ def write_packed(directory: RunDirectory, trained: Trained, wanted: PackedSettin
     """Write a packed file, and return its bytes, its ratio and its bits per weight.
 
     Raises:
-        SettingsError: the run is in full precision.
+        SettingsError: the run is in full precision, or its network cannot be folded.
     """
     _refuse_full_precision(trained, directory)
     header = _header(directory, trained)
-    save(
-        trained.model,
-        path,
-        packing=_PACKINGS[wanted.packing],
-        fold=wanted.fold_batchnorm,
-        rule=header["rule"],
-        architecture=Architecture.model_validate(header["architecture"]),
-        preprocessing=header["preprocessing"],
-        run_id=header["run_id"],
-        metrics=header["metrics"],
-    )
+    try:
+        save(
+            trained.model,
+            path,
+            packing=_PACKINGS[wanted.packing],
+            fold=wanted.fold_batchnorm,
+            rule=header["rule"],
+            architecture=Architecture.model_validate(header["architecture"]),
+            preprocessing=header["preprocessing"],
+            run_id=header["run_id"],
+            metrics=header["metrics"],
+        )
+    except NotTraceableError as error:
+        raise SettingsError("fold_batchnorm", value=True, rule=error.reason, instead="fold_batchnorm=false") from error
     found = info(path)
     return {
         "export/bytes": float(found["bytes"]),

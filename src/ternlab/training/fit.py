@@ -35,6 +35,7 @@ from ternlab.training.module import Classifier
 from ternlab.training.network import save_weights
 from ternlab.training.optimizers import threshold_parameters
 from ternlab.training.processes import Place
+from ternlab.training.rehearsal import rehearse_saving
 from ternlab.training.resume import starting_checkpoint
 from ternlab.training.setup import Setup
 
@@ -95,6 +96,7 @@ def fit(
     data.setup()
     setup = Setup(settings, data, inputs, choice.channels_last)
     module: Classifier = algorithm_builder(settings.algorithm.name)(setup)
+    rehearse_saving(module.model)
     checkpoint = starting_checkpoint(settings, directory, module)
     # A precision set by the user is kept; an automatic choice yields to the precision of the checkpoint.
     if checkpoint is not None and settings.trainer.precision == "auto":

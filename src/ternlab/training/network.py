@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import nn
 
 from ternlab.core.errors import SettingsError
 from ternlab.core.files import write_bytes
 from ternlab.core.rng import batch_seed
 from ternlab.models.build import build_model
+from ternlab.models.state_file import read_state, state_bytes
 from ternlab.models.versions import with_versions
 from ternlab.models.weights import load_weights
 from ternlab.quantizers.attach import attach, plan_of
@@ -71,8 +72,12 @@ def check_layers(settings: Settings) -> None:
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
-    """Write the state of `model` (latent weights and thresholds included) to a safetensors file."""
-    write_bytes(path, save({name: value.contiguous() for name, value in model.state_dict().items()}))
+    """Write the state of `model` (latent weights and thresholds included) to a safetensors file.
+
+    Raises:
+        SettingsError: an extra state of the network cannot be stored.
+    """
+    write_bytes(path, state_bytes(model.state_dict()))
 
 
 def load_trained(model: nn.Module, path: Path) -> None:
@@ -82,8 +87,8 @@ def load_trained(model: nn.Module, path: Path) -> None:
         SettingsError: the file is missing, damaged, or of another network.
     """
     try:
-        model.load_state_dict(with_versions(load_file(path), model))
-    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        model.load_state_dict(with_versions(read_state(path), model))
+    except (OSError, RuntimeError, ValueError, SafetensorError, UnpicklingError) as error:
         raise SettingsError(
             "run", value=str(path), rule=f"does not hold the weights of this network ({error})"
         ) from error

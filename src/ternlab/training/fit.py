@@ -17,6 +17,7 @@ from ternlab.algorithms.registry import algorithm_builder, metrics_of
 from ternlab.core.signals import StopRequest
 from ternlab.data.module import ImageDataModule, build_data
 from ternlab.export.accounting import sizes
+from ternlab.optimizers.groups import threshold_parameters
 from ternlab.runs.directory import RunDirectory
 from ternlab.runs.metrics import MetricsTable
 from ternlab.runs.needs import NO_INPUTS, Inputs
@@ -33,7 +34,6 @@ from ternlab.training.inputs import described_inputs
 from ternlab.training.mirrors import build_mirrors
 from ternlab.training.module import Classifier
 from ternlab.training.network import save_weights
-from ternlab.training.optimizers import threshold_parameters
 from ternlab.training.processes import Place
 from ternlab.training.resume import starting_checkpoint
 from ternlab.training.setup import Setup

@@ -103,15 +103,19 @@ def fit(
     _announce(settings, data, choice, threads, place)
     with contextlib.nullcontext(stop) if stop else StopRequest() as stop:
         stop.leave_if_asked()
-        callbacks, metrics = _callbacks(settings, directory, stop, mirrors, place)
+        callbacks, metrics, layers = _callbacks(settings, directory, stop, mirrors, place)
         trainer = build_trainer(settings, directory, choice, callbacks, place, validate=data.val_count > 0)
         if checkpoint is not None:
             _log.info("resuming from step %d (%s)", checkpoint.step, checkpoint.path.name)
             data.train_dataloader().start_at(checkpoint.batch)
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint.path if checkpoint else None, weights_only=True)
         outcome = _finish(trainer, module, data, metrics, directory, choice, threads)
-    described = described_inputs(settings, inputs)
-    return replace(outcome, facts={**outcome.facts, "inputs": described}) if described else outcome
+    facts = {
+        **outcome.facts,
+        **({"inputs": described} if (described := described_inputs(settings, inputs)) else {}),
+        **({"layer_faults": layers.faults} if layers else {}),
+    }
+    return replace(outcome, facts=facts)
 
 
 def lightning_precision(choice: Choice) -> Literal["bf16-mixed", "32-true"]:
@@ -165,8 +169,8 @@ def build_trainer(
 
 def _callbacks(
     settings: Settings, directory: RunDirectory, stop: StopRequest, mirrors: tuple[Callback, ...], place: Place
-) -> tuple[list[Callback], EpochMetrics]:
-    """Return the callbacks in order, and the one that computes the metrics."""
+) -> tuple[list[Callback], EpochMetrics, LayerStats | None]:
+    """Return the callbacks in order, the one that computes the metrics, and the one that examines quantized layers."""
     first = place.rank == 0
     layers = LayerStats(MetricsTable(directory.layers_file) if first else None) if settings.quant.active else None
     metrics = EpochMetrics(
@@ -179,7 +183,7 @@ def _callbacks(
         callbacks.append(layers)
     if first:
         callbacks += [*mirrors, *progress_callbacks(settings.trainer)]
-    return in_order(callbacks), metrics
+    return in_order(callbacks), metrics, layers
 
 
 def _finish(

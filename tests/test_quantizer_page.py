@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from torch import nn
 
 from ternlab.settings.load import settings_from_config
 from ternlab.settings.quant import quant_settings
@@ -58,3 +60,15 @@ def test_the_python_of_a_plan_runs_and_names_the_rules(capsys: pytest.CaptureFix
     rules = {line.split()[0]: line.split()[1] for line in capsys.readouterr().out.splitlines()[1:22]}
     assert (rules["conv1"], rules["layer3.0.conv1"], rules["layer4.1.conv2"]) == ("-", "twn", "tga")
     assert rules["fc"] == "uniform4"
+
+
+def test_the_loop_of_the_page_trains_and_saves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 4))
+    labels = torch.arange(32) % 4
+    images = torch.randn(4, 1, 4, 4)[labels]
+    (block,) = [block for block in BLOCKS if "param_groups" in block]
+    exec(compile(block, "quantizers.md", "exec"), {"network": network, "batches": [(images, labels)] * 100})
+    assert float(nn.functional.cross_entropy(network(images), labels).detach()) < 0.1
+    assert (tmp_path / "network.tern").stat().st_size > 0

@@ -29,10 +29,11 @@ if TYPE_CHECKING:
     from ternlab.models.settings import ModelSettings
     from ternlab.objectives.base import ForwardPass, Loss, Term
     from ternlab.objectives.registry import TermOptions, register_objective
+    from ternlab.optimizers.groups import param_groups
     from ternlab.optimizers.registry import Groups, register_optimizer
     from ternlab.optimizers.settings import OptimSettings
     from ternlab.quantizers.attach import codes, latent_weight, quantize, quantized_layers
-    from ternlab.quantizers.base import Assignment, Codes, Quantizer
+    from ternlab.quantizers.base import Assignment, Codes, Fault, Quantizer
     from ternlab.quantizers.options import RuleOptions, TernaryOptions, TrainedThresholdOptions
     from ternlab.quantizers.registry import register_rule
     from ternlab.quantizers.statistics import mean, mean_where, widened
@@ -96,6 +97,7 @@ _NAMES = {
         "TermOptions",
         "register_objective",
     ),
+    "ternlab.optimizers.groups": ("param_groups",),
     "ternlab.optimizers.registry": (
         "Groups",
         "register_optimizer",
@@ -110,6 +112,7 @@ _NAMES = {
     "ternlab.quantizers.base": (
         "Assignment",
         "Codes",
+        "Fault",
         "Quantizer",
     ),
     "ternlab.quantizers.options": (
@@ -150,6 +153,7 @@ __all__ = [
     "DataSettings",
     "DataSource",
     "ExportSettings",
+    "Fault",
     "ForwardPass",
     "Fraction",
     "Groups",
@@ -184,6 +188,7 @@ __all__ = [
     "mean",
     "mean_where",
     "objective",
+    "param_groups",
     "positive",
     "quantize",
     "quantized_layers",

@@ -54,6 +54,13 @@ def test_layers_of_the_last_epoch(finished: RunDirectory, capsys: pytest.Capture
     assert sum(line[:1] == ["conv1"] for line in lines) == 1
 
 
+def test_layers_that_could_not_learn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fault = {"layer": "fc\x1b", "epoch": 1, "step": 64, "fault": "all of its codes are 0"}
+    directory = make_run(tmp_path, record__facts={"layer_faults": [fault, "odd"]})
+    assert "layer fc\\x1b: all of its codes are 0 (at step 64)" in show(capsys, directory).splitlines()
+    assert json.loads(show(capsys, directory, "--json"))["facts"]["layer_faults"][0] == fault
+
+
 def test_curves(finished: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
     out = show(capsys, finished, "--curves")
     assert "train/top1 (percent)" in out and "val/loss (nats)" in out and "epochs 1 to 2" in out

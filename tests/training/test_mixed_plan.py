@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ternlab.core.errors import SettingsError
 from ternlab.export.accounting import sizes
+from ternlab.optimizers.groups import threshold_parameters
 from ternlab.optimizers.settings import OptimSettings
 from ternlab.quantizers.attach import quantize, quantized_layers, quantizer_of
 from ternlab.runs.directory import run_directory
@@ -21,7 +22,7 @@ from ternlab.settings.quant import quant_settings
 from ternlab.trained.network import trained_network
 from ternlab.training.fit import fit
 from ternlab.training.network import check_layers
-from ternlab.training.optimizers import build_optimizer, threshold_parameters
+from ternlab.training.optimizers import build_optimizer
 from ternlab.training.resume import recipe_of
 from ternlab.training.update_rule import TernaryOptimizer
 from tests.settings_for_tests import tiny_settings

@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import nn
 
+from ternlab.optimizers.groups import threshold_parameters
 from ternlab.optimizers.registry import optim_settings
 from ternlab.quantizers.attach import quantize, quantized_layers, quantizer_of
 from ternlab.settings.quant import quant_settings
-from ternlab.training.optimizers import build_optimizer, threshold_parameters
+from ternlab.training.optimizers import build_optimizer
 from ternlab.training.update_rule import TernaryOptimizer
 
 

@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from ternlab.optimizers.groups import threshold_parameters
 from ternlab.optimizers.registry import optim_settings
 from ternlab.optimizers.settings import OptimSettings
 from ternlab.quantizers.attach import codes, latent_weight, quantize, quantizer_of
 from ternlab.settings.quant import QuantSettings, quant_settings
-from ternlab.training.optimizers import build_optimizer, threshold_parameters
+from ternlab.training.optimizers import build_optimizer
 from ternlab.training.update_rule import TernaryOptimizer
 
 VECTORS = Path(__file__).parents[1] / "quantizers" / "tga_vectors.json"

@@ -69,6 +69,8 @@ def _head(found: OneRun) -> Iterator[str]:
     error = record.get("error")
     if isinstance(error, dict):
         yield from (visible(line) for line in f"{error.get('type')}: {error.get('message')}".splitlines())
+    for one in found.layer_faults:
+        yield visible(f"layer {one.get('layer')}: {one.get('fault')} (at step {one.get('step')})")
 
 
 def _settings(found: OneRun) -> list[str]:

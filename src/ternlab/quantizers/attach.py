@@ -14,6 +14,7 @@ from ternlab.core.dotted import nested
 from ternlab.core.errors import SettingsError
 from ternlab.quantizers.base import Codes, Quantizer
 from ternlab.quantizers.entries import entries_of_mapping, layer_entries
+from ternlab.quantizers.guard import guard
 from ternlab.quantizers.options import RuleOptions, TernaryOptions
 from ternlab.quantizers.plan import FULL_PRECISION, LayerChoice, LayerRule, QuantPlan, layer_plan, simplified
 from ternlab.quantizers.registry import rule_class, rule_options
@@ -24,6 +25,10 @@ QUANTIZABLE = (nn.Conv2d, nn.Linear)
 
 def quantize(model: nn.Module, rule: str | Mapping[str, Any] = "tga", **options: Any) -> nn.Module:
     """Quantize the convolutions and linear layers of `model` in place.
+
+    Any loop may train it: the gradients of thresholds are clamped before an optimizer steps, and a layer that cannot
+    learn is reported by a warning (see `ternlab.quantizers.guard`). `ternlab.param_groups` returns the groups for an
+    optimizer.
 
     Args:
         model: any network; its other modules are not changed. Thresholds are initialized from its current weights.
@@ -57,7 +62,10 @@ def quantize(model: nn.Module, rule: str | Mapping[str, Any] = "tga", **options:
         network_rule = LayerRule(name=rule, options=rule_options(rule, values))
     choice = checked(LayerChoice, {**chosen, "layers": layer_entries(typed, network_rule)}, prefix="quant")
     network_rule, entries = simplified(network_rule, choice)
-    return attach(model, plan_of(model, network_rule, choice.model_copy(update={"layers": entries})))
+    attach(model, plan_of(model, network_rule, choice.model_copy(update={"layers": entries})))
+    for name, layer in quantized_layers(model):
+        guard(name or type(layer).__name__.removeprefix("Parametrized"), quantizer_of(layer))
+    return model
 
 
 def plan_of(model: nn.Module, rule: LayerRule, choice: LayerChoice) -> QuantPlan:

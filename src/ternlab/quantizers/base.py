@@ -16,6 +16,9 @@ from ternlab.quantizers.surrogates import gradient_factor
 TERNARY = range(-1, 2)
 BINARY = range(-1, 2, 2)
 
+# That this many codes are all the same and not 0 is no coincidence.
+_MANY = 32
+
 
 @dataclass(frozen=True)
 class Plane:
@@ -91,6 +94,19 @@ class Assignment:
     slope: Tensor | None = None
 
 
+@dataclass(frozen=True)
+class Fault:
+    """Why a layer cannot learn.
+
+    Attributes:
+        what: follows the layer's name in a message ("all of its codes are 0").
+        instead: what to do about it; names of options are in braces (`a smaller {factor}`).
+    """
+
+    what: str
+    instead: str
+
+
 class Quantizer(nn.Module):
     """Base class of the rules: maps a latent weight to its effective weight.
 
@@ -105,9 +121,12 @@ class Quantizer(nn.Module):
 
     Attributes:
         alphabet: the possible codes.
+        guarded: whether any loop may train the layer, rather than a run (see `ternlab.quantizers.guard`); a rule may
+            then keep the layer alive where its published form would not. `ternlab.quantize` sets it.
     """
 
     alphabet: range = TERNARY
+    guarded: bool = False
 
     def __init__(self, weight: Tensor, options: RuleOptions) -> None:
         super().__init__()
@@ -171,6 +190,34 @@ class Quantizer(nn.Module):
         if plane.thresholds is not None:
             rows["threshold"] = float((plane.thresholds[1] - plane.thresholds[0]).mean() / 2)
         return rows
+
+    @torch.no_grad()
+    def fault(self, weight: Tensor) -> Fault | None:
+        """Return why the layer cannot learn, as far as the rule can tell from `weight`; `None` if it can.
+
+        It reads values, which on a GPU waits for the device. Weights that are not finite are left to the loss.
+        """
+        if not bool(weight.isfinite().all()):
+            return None
+        if not bool(weight.any()):
+            return Fault("all of its weights are 0", "other initial weights, or full precision for this layer")
+        planes = self.codes(weight).stacked().flatten(1)
+        first = planes[:, 0]
+        if bool((planes == first[:, None]).all()) and (not bool(first.any()) or weight.numel() >= _MANY):
+            values = ", ".join(str(code) for code in dict.fromkeys(first.tolist()))
+            return Fault(f"all of its codes are {values}", self._smaller())
+        surrogate = self.options.surrogate
+        if surrogate.kind == "clipped" and surrogate.bound is not None:
+            share = float((weight.abs() >= surrogate.bound).float().mean())
+            if share > 0.5:
+                what = f"{share:.0%} of its weights get no gradient: |w| >= surrogate.bound = {surrogate.bound:g}"
+                return Fault(what, "a larger {surrogate.bound}")
+        return None
+
+    def _smaller(self) -> str:
+        factor = "a smaller {factor}" if hasattr(self.options, "factor") else "another rule for this layer"
+        trained = next(self.parameters(), None) is not None
+        return f"a smaller learning rate, or {factor}" if trained else factor
 
     def _surrogate(self, weight: Tensor, found: Assignment) -> Tensor | None:
         return gradient_factor(self.options.surrogate, weight, found.inside, lambda: self.position(weight, found))

@@ -89,3 +89,9 @@ def rule_class(name: str) -> type[Any]:
     """Import and return the parametrization class of the rule `name`."""
     rule: type[Any] = imported(rule_entry(name).module)
     return rule
+
+
+def rule_name(cls: type[Any]) -> str:
+    """Return the name under which the parametrization class `cls` is registered, else the name of the class."""
+    module = f"{cls.__module__}:{cls.__qualname__}"
+    return next((name for name, entry in RULES.items() if entry.module == module), cls.__name__)

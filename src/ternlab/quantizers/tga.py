@@ -19,6 +19,12 @@ Backward, where g = dL/d(S t) and c = sum(g t):
 With `gradient_correction=False` the direct part g becomes S g; a surrogate only multiplies the direct part. The
 paper's text was not available; where details are open, the rule follows the first author's published code.
 
+A guarded rule (attached by `ternlab.quantize`, to be trained by any loop) keeps the layer alive if Delta leaves its
+range, that is, if |Delta| >= 3 sigma or all codes would be 0:
+
+    Dc = 0.612 sigma                           the L2 optimum of a Gaussian; some weight always lies beyond it
+    dL/dDelta = |dL/dDc| sign(Delta)           a step back, at the pace at which Delta left
+
 Differences from the paper: the scale is kept above `SMALLEST_SCALE` standard deviations (the published formula can
 reach 0 or less if the mean is far below zero), and constant or one-element weights give codes 0 instead of NaN.
 """
@@ -27,17 +33,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ternlab.quantizers.base import Assignment, Quantizer
+from ternlab.quantizers.base import Assignment, Fault, Quantizer
 from ternlab.quantizers.gaussian import tail_mean
 from ternlab.quantizers.options import ThresholdOptions
 from ternlab.quantizers.rule_options import TGAOptions
 from ternlab.quantizers.statistics import largest, moments, widened
 
 LARGEST_D = 3.0
+# lambda(d) = 2 d: the threshold with the smallest squared error of a Gaussian. At least one of n weights that are not
+# all equal is sqrt((n - 1) / n) >= 0.707 standard deviations from their mean.
+OPTIMAL_D = 0.612003
 SMALLEST_SCALE = 1e-3
 
 _log = logging.getLogger(__name__)
@@ -62,7 +72,7 @@ class TGA(Quantizer):
     def assign(self, weight: Tensor) -> Assignment:
         """Return the codes and the closed-form scale."""
         mean, deviation = moments(weight)
-        bound = self._bounded(deviation)
+        bound = self._bounded(weight, mean, deviation)
         with torch.no_grad():
             wide = widened(weight)
             low, high = mean - bound, mean + bound
@@ -82,7 +92,7 @@ class TGA(Quantizer):
     def statistics(self, weight: Tensor) -> dict[str, float]:
         """Return the trained threshold, d = effective threshold / sigma, mean, sigma and scale of the layer."""
         mean, deviation = moments(weight)
-        bound = self._bounded(deviation)
+        bound = self._bounded(weight, mean, deviation)
         if float(tail_mean(self._mean_of_scale(mean), deviation, bound)) <= 0 and not self._warned:
             self._warned = True
             _log.warning(
@@ -96,9 +106,32 @@ class TGA(Quantizer):
             "sigma": float(deviation),
         }
 
-    def _bounded(self, deviation: Tensor) -> Tensor:
+    @torch.no_grad()
+    def fault(self, weight: Tensor) -> Fault | None:
+        """Return why the layer cannot learn; also a threshold outside of its range."""
+        mean, deviation = moments(weight)
+        threshold, bound = float(self.threshold.abs()), LARGEST_D * float(deviation)
+        largest = float((widened(weight) - mean).abs().max())
+        what = None
+        if threshold >= bound and largest > 0:
+            what = f"its threshold {threshold:.3g} is beyond 3 sigma = {bound:.3g}, where it has no gradient"
+        elif threshold >= largest > 0:
+            what = f"its threshold {threshold:.3g} is beyond all of its weights (at most {largest:.3g} from their mean)"
+        if what is not None:
+            return Fault(what, "a smaller {threshold.init} or {threshold.lr}")
+        return super().fault(weight)
+
+    def _bounded(self, weight: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
+        threshold = self.threshold.to(deviation.dtype).abs()
         # The bound is detached: a threshold at the bound gets no gradient.
-        return torch.minimum(self.threshold.to(deviation.dtype).abs(), LARGEST_D * deviation.detach())
+        bound = torch.minimum(threshold, LARGEST_D * deviation.detach())
+        if not self.guarded:
+            return bound
+        with torch.no_grad():
+            lowest, highest = widened(weight).aminmax()
+            outside = (threshold >= LARGEST_D * deviation) | ((highest <= mean + bound) & (lowest >= mean - bound))
+        kept: Tensor = _KeptInRange.apply(threshold, outside, OPTIMAL_D * deviation.detach())
+        return kept
 
     def _mean_of_scale(self, mean: Tensor) -> Tensor:
         return mean if self.options.scale == "tga" else torch.zeros_like(mean)
@@ -106,6 +139,20 @@ class TGA(Quantizer):
     def extra_repr(self) -> str:
         """Return the main options of the rule, for `print(model)`."""
         return f"scale={self.options.scale}, stats_grad={self.options.stats_grad}"
+
+
+class _KeptInRange(torch.autograd.Function):
+    """Forward: `inside` where the threshold (>= 0) is outside of its range. Backward: there, a step back."""
+
+    @staticmethod
+    def forward(ctx: Any, threshold: Tensor, outside: Tensor, inside: Tensor) -> Tensor:
+        ctx.save_for_backward(outside)
+        return torch.where(outside, inside, threshold)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        (outside,) = ctx.saved_tensors
+        return torch.where(outside, grads[0].abs(), grads[0]), None, None
 
 
 @torch.no_grad()

@@ -52,6 +52,13 @@ class OneRun:
         return _numbers(baseline.get("metrics")) if isinstance(baseline, dict) else {}
 
     @property
+    def layer_faults(self) -> list[dict[str, Any]]:
+        """Layers that could not learn: `layer`, `epoch`, `step` and `fault`."""
+        facts = self.record.get("facts")
+        found = facts.get("layer_faults") if isinstance(facts, dict) else None
+        return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+
+    @property
     def changed(self) -> Flat:
         """Settings that differ from their defaults."""
         return differing(self.settings)

@@ -17,6 +17,7 @@ from ternlab.algorithms.registry import algorithm_builder, metrics_of
 from ternlab.core.signals import StopRequest
 from ternlab.data.module import ImageDataModule, build_data
 from ternlab.export.accounting import sizes
+from ternlab.optimizers.groups import threshold_parameters
 from ternlab.runs.directory import RunDirectory
 from ternlab.runs.metrics import MetricsTable
 from ternlab.runs.needs import NO_INPUTS, Inputs
@@ -33,7 +34,6 @@ from ternlab.training.inputs import described_inputs
 from ternlab.training.mirrors import build_mirrors
 from ternlab.training.module import Classifier
 from ternlab.training.network import save_weights
-from ternlab.training.optimizers import threshold_parameters
 from ternlab.training.processes import Place
 from ternlab.training.rehearsal import rehearse_saving
 from ternlab.training.resume import starting_checkpoint
@@ -105,15 +105,19 @@ def fit(
     _announce(settings, data, choice, threads, place)
     with contextlib.nullcontext(stop) if stop else StopRequest() as stop:
         stop.leave_if_asked()
-        callbacks, metrics = _callbacks(settings, directory, stop, mirrors, place)
+        callbacks, metrics, layers = _callbacks(settings, directory, stop, mirrors, place)
         trainer = build_trainer(settings, directory, choice, callbacks, place, validate=data.val_count > 0)
         if checkpoint is not None:
             _log.info("resuming from step %d (%s)", checkpoint.step, checkpoint.path.name)
             data.train_dataloader().start_at(checkpoint.batch)
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint.path if checkpoint else None, weights_only=True)
         outcome = _finish(trainer, module, data, metrics, directory, choice, threads)
-    described = described_inputs(settings, inputs)
-    return replace(outcome, facts={**outcome.facts, "inputs": described}) if described else outcome
+    facts = {
+        **outcome.facts,
+        **({"inputs": described} if (described := described_inputs(settings, inputs)) else {}),
+        **({"layer_faults": layers.faults} if layers else {}),
+    }
+    return replace(outcome, facts=facts)
 
 
 def lightning_precision(choice: Choice) -> Literal["bf16-mixed", "32-true"]:
@@ -167,8 +171,8 @@ def build_trainer(
 
 def _callbacks(
     settings: Settings, directory: RunDirectory, stop: StopRequest, mirrors: tuple[Callback, ...], place: Place
-) -> tuple[list[Callback], EpochMetrics]:
-    """Return the callbacks in order, and the one that computes the metrics."""
+) -> tuple[list[Callback], EpochMetrics, LayerStats | None]:
+    """Return the callbacks in order, the one that computes the metrics, and the one that examines quantized layers."""
     first = place.rank == 0
     layers = LayerStats(MetricsTable(directory.layers_file) if first else None) if settings.quant.active else None
     metrics = EpochMetrics(
@@ -181,7 +185,7 @@ def _callbacks(
         callbacks.append(layers)
     if first:
         callbacks += [*mirrors, *progress_callbacks(settings.trainer)]
-    return in_order(callbacks), metrics
+    return in_order(callbacks), metrics, layers
 
 
 def _finish(

@@ -13,8 +13,9 @@ from torch.optim.lr_scheduler import LambdaLR
 from ternlab.core.errors import DivergedError
 from ternlab.core.rng import batch_seed
 from ternlab.objectives.base import ForwardPass, Loss, Objective
+from ternlab.optimizers.groups import threshold_parameters
 from ternlab.settings.root import Settings
-from ternlab.training.optimizers import build_optimizer, threshold_parameters
+from ternlab.training.optimizers import build_optimizer
 from ternlab.training.schedule import factor
 
 

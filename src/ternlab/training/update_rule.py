@@ -27,7 +27,12 @@ class TernaryOptimizer(Optimizer):
         thresholds: optimizer of only the thresholds.
         sequential: whether to use the two-pass rule.
         clamps: bound of the threshold gradients for each group of `thresholds`; `None` for no bound.
+
+    Attributes:
+        clamps_thresholds: tells `ternlab.quantizers.guard` that this optimizer clamps by itself.
     """
+
+    clamps_thresholds = True
 
     def __init__(
         self, weights: Optimizer, thresholds: Optimizer, *, sequential: bool, clamps: Sequence[float | None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pytorch_lightning as pl
@@ -10,18 +11,26 @@ from pytorch_lightning.callbacks import Callback
 from torch import Tensor, nn
 
 from ternlab.quantizers.attach import codes, latent_weight, quantized_layers, quantizer_of
+from ternlab.quantizers.faults import fault_message
 from ternlab.runs.metrics import MetricsTable
 from ternlab.training.callbacks.order import Stage
 from ternlab.training.update_rule import TernaryOptimizer
+
+_log = logging.getLogger(__name__)
 
 
 class LayerStats(Callback):
     """Logs each layer's threshold, scale, sparsity, threshold gradient before the clamp, flip ratio and more.
 
-    The flip ratio is the fraction of a layer's weights whose codes changed since the end of the previous epoch.
+    The flip ratio is the fraction of a layer's weights whose codes changed since the end of the previous epoch. A layer
+    that cannot learn is reported once.
 
     Args:
-        table: where the rows go; `None` on all processes but the first.
+        table: where the rows go; `None` on all processes but the first, which also report no layers.
+
+    Attributes:
+        faults: the layers that could not learn, each with `layer`, with `epoch` (from 0) and `step` at which this was
+            found, and with `fault`.
     """
 
     stage = Stage.COUNTING
@@ -29,14 +38,17 @@ class LayerStats(Callback):
     def __init__(self, table: MetricsTable | None) -> None:
         self._table = table
         self._before: dict[str, Tensor] = {}
+        self.faults: list[dict[str, Any]] = []
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the codes at the end of the last epoch."""
-        return {"codes": dict(self._before)}
+        """Return the codes at the end of the last epoch, and the layers that have been reported."""
+        return {"codes": dict(self._before), "faults": list(self.faults)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the codes of the last epoch before the checkpoint."""
+        """Restore the state at the last epoch before the checkpoint."""
         self._before = dict(state_dict["codes"])
+        # Checkpoints of earlier versions have none.
+        self.faults = list(state_dict.get("faults", ()))
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Delete the rows after the checkpoint; in a new run, remember the initial codes."""
@@ -56,6 +68,7 @@ class LayerStats(Callback):
         rows = [self._row(name, layer, now[name], gradients) for name, layer in quantized_layers(pl_module)]
         self._before = now
         position = {"epoch": trainer.current_epoch, "step": trainer.global_step}
+        self._report_faults(pl_module, position)
         if self._table is not None:
             self._table.add(*({**position, **row} for row in rows))
         weights = sum(row["weights"] for row in rows)
@@ -63,6 +76,17 @@ class LayerStats(Callback):
             f"quant/{key}": sum(row[key] * row["weights"] for row in rows) / weights
             for key in ("sparsity", "flip_ratio")
         }
+
+    def _report_faults(self, pl_module: pl.LightningModule, position: dict[str, int]) -> None:
+        reported = {found["layer"] for found in self.faults}
+        for name, layer in quantized_layers(pl_module):
+            shown, rule = name.removeprefix("model."), quantizer_of(layer)
+            fault = None if shown in reported else rule.fault(latent_weight(layer))
+            if fault is None:
+                continue
+            self.faults.append({"layer": shown, **position, "fault": fault.what})
+            if self._table is not None:
+                _log.warning("%s", fault_message(shown, rule, fault, in_run=True))
 
     def _row(self, name: str, layer: nn.Module, now: Tensor, gradients: dict[int, float]) -> dict[str, Any]:
         quantizer = quantizer_of(layer)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ternlab.core.errors import SettingsError
-from ternlab.data.fingerprint import check_data
+from ternlab.data.fingerprint import _tree_hash, check_data, data_fingerprint
 from ternlab.data.layout import image_files
 from ternlab.data.module import ImageDataModule
 from ternlab.data.settings import DataSettings
@@ -66,6 +68,29 @@ def test_links_that_lead_back_are_not_followed_and_others_are(tmp_path: Path) ->
         "up/train/dog/000.png",
         "up/train/dog/001.png",
     ]
+
+
+def test_a_folder_that_cannot_be_read_is_refused_but_not_beside_the_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write_folder(tmp_path / "set", {"train": 2, "test": 1})
+    settings = DataSettings(name="image_folder", root=str(root))
+    before = data_fingerprint(settings)
+    scandir = os.scandir
+
+    def refuse(path: str) -> Any:
+        if "lost" in str(path):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)  # chmod does not stop root, who runs the tests in containers
+    (root / "lost+found").mkdir()
+    check_data(settings, tmp_path)
+    _tree_hash.cache_clear()
+    assert data_fingerprint(settings) == before
+    (root / "train" / "cat" / "lost").mkdir()
+    with pytest.raises(SettingsError, match=r"train/cat/lost: cannot be read \(Permission denied\)"):
+        list(image_files(root / "train" / "cat"))
 
 
 def test_large_images_are_decoded_by_threads_to_the_same_pixels(

@@ -5,7 +5,10 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import os
 import pickle
+import signal
+import socket
 import struct
 import tarfile
 import threading
@@ -21,7 +24,8 @@ import scipy.io
 import torch
 from torchvision import datasets
 
-from ternlab.core.errors import SettingsError
+from ternlab.core.errors import RunInterrupted, SettingsError
+from ternlab.core.signals import StopRequest
 from ternlab.data.module import ImageDataModule
 from ternlab.data.settings import DataSettings
 from ternlab.data.torchvision_sets import prepare
@@ -182,3 +186,26 @@ def test_prepare_without_download_does_not_try(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"data\.download is false"):
         prepare(DataSettings(name="svhn", download=False), tmp_path / "svhn")
     assert not (tmp_path / "svhn").exists()
+
+
+def test_a_download_that_does_not_go_on_can_be_stopped(
+    ready: Ready, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        monkeypatch.setattr(datasets.CIFAR10, "url", f"http://127.0.0.1:{silent.getsockname()[1]}/cifar.tar.gz")
+
+        def stop_when_asked() -> None:
+            with silent.accept()[0]:
+                os.kill(os.getpid(), signal.SIGTERM)
+                done.wait(60)
+
+        done = threading.Event()
+        thread = threading.Thread(target=stop_when_asked)
+        thread.start()
+        with StopRequest(), pytest.raises(RunInterrupted, match="SIGTERM"):
+            ready(name="cifar10")
+        done.set()
+        thread.join()
+    assert not any((tmp_path / "data").iterdir()), "nothing is left beside"

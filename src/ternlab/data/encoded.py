@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from multiprocessing.pool import ThreadPool
 
 import numpy as np
 import torch
 
 from ternlab.core.errors import SettingsError
+from ternlab.core.signals import leave_if_asked
 from ternlab.data.colour import Statistics, grey_statistics
 from ternlab.data.decode import CorruptImage, decode, fit_square, is_grey, open_image
 from ternlab.data.fingerprint import check_pairs
@@ -22,6 +23,7 @@ MEMORY_LIMIT = 2**30
 """Maximum bytes of decoded images that `storage=auto` keeps in memory."""
 _PEEK = 64
 _THREADS = 4
+_CHUNK = 16
 _LARGE = 96
 
 
@@ -134,6 +136,7 @@ def _decoded(settings: DataSettings, files: Encoded, shape: Shape, skipped: list
     fixed = settings.image_size is not None or settings.name == "imagenet"
 
     def one(row: int) -> str:
+        leave_if_asked()
         try:
             image = decode(files.read(row), shape.channels, convert=settings.channels is not None)
         except CorruptImage as error:
@@ -161,8 +164,9 @@ def _run(one: Callable[[int], str], count: int, *, parallel: bool) -> Iterator[s
     if not parallel:
         yield from map(one, range(count))
         return
-    with ThreadPoolExecutor(_THREADS) as pool:
-        yield from pool.map(one, range(count))
+    # Its threads do not keep the process alive while they wait for a file, unlike those of concurrent.futures.
+    with ThreadPool(_THREADS) as pool:
+        yield from pool.imap(one, range(count), _CHUNK)
 
 
 def _is_large(files: Encoded, shape: Shape) -> bool:

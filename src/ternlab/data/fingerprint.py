@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ternlab.core.errors import SettingsError
+from ternlab.core.signals import stop_at_once
 from ternlab.data.folder_parts import FolderParts, empty_class, folder_parts
 from ternlab.data.layout import image_files, no_images, readable_root, walk
 from ternlab.data.naming import ONE_FOR_EACH
@@ -53,6 +54,7 @@ def data_fingerprint(settings: DataSettings) -> str | None:
 
 
 @lru_cache(maxsize=8)
+@stop_at_once()
 def _tree_hash(root: str) -> str:
     digest = hashlib.sha256()
     for name, size in sorted(_sizes(root)):
@@ -62,7 +64,8 @@ def _tree_hash(root: str) -> str:
 
 def _sizes(root: str) -> list[tuple[bytes, int]]:
     found = []
-    for where, names in walk(root):
+    # A data set at the root of a file system has a folder lost+found beside it.
+    for where, names in walk(root, skip_unreadable=True):
         for name in names:
             path = os.path.join(where, name)
             if os.path.isfile(path):
@@ -71,6 +74,7 @@ def _sizes(root: str) -> list[tuple[bytes, int]]:
     return found
 
 
+@stop_at_once()
 def check_data(settings: DataSettings, data_dir: Path) -> None:
     """Check that the files exist and that the settings suit the data set; reads no images and does not import torch.
 

@@ -32,19 +32,46 @@ def readable_root(root: Path) -> Path:
     return root
 
 
-def walk(folder: str | Path) -> Iterator[tuple[str, list[str]]]:
+def walk(folder: str | Path, *, skip_unreadable: bool = False) -> Iterator[tuple[str, list[str]]]:
     """Yield each folder below and including `folder`, and the names of its files; all sorted, hidden ones left out.
 
     Links are followed, but for those that lead back to a folder that they are in.
+
+    Raises:
+        SettingsError: a folder cannot be read, and `skip_unreadable` is false.
     """
-    inside: dict[str, frozenset[tuple[int, int]]] = {}
-    for where, folders, names in os.walk(folder, followlinks=True):
-        around = inside.pop(where, frozenset()) | {_identity(where)}
-        folders[:] = sorted(
-            name for name in folders if not name.startswith(".") and _identity(os.path.join(where, name)) not in around
-        )
-        inside.update((os.path.join(where, name), around) for name in folders)
-        yield where, sorted(name for name in names if not name.startswith("."))
+    pending = [(str(folder), frozenset[tuple[int, int]]())]
+    while pending:
+        where, around = pending.pop()
+        around |= {_identity(where)}
+        try:
+            folders, names = _contents(where)
+        except OSError as error:
+            if not skip_unreadable:
+                # Not passed over: the images in it would be missing without a word.
+                rule = f"cannot be read ({error.strerror or error})"
+                raise SettingsError("data.root", value=where, rule=rule, instead="check its permissions") from error
+            continue
+        yield where, names
+        below = [os.path.join(where, name) for name in folders]
+        pending += [(path, around) for path in reversed(below) if _identity(path) not in around]
+
+
+def _contents(folder: str) -> tuple[list[str], list[str]]:
+    """Return the names of the folders in a folder and those of its files, sorted, hidden ones left out."""
+    folders, names = [], []
+    with os.scandir(folder) as found:
+        for entry in found:
+            if not entry.name.startswith("."):
+                (folders if _is_folder(entry) else names).append(entry.name)
+    return sorted(folders), sorted(names)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads nowhere
+        return False
 
 
 def image_files(folder: Path, others: Counter[str] | None = None) -> Iterator[str]:

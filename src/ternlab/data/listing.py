@@ -48,7 +48,10 @@ def _names(entry: str) -> Iterator[str]:
     if entry == STANDARD_INPUT:
         yield from _lines(sys.stdin.buffer)
     elif Path(entry).is_dir():
-        yield from (os.path.join(entry, name) for name in image_files(Path(entry)))
+        try:
+            yield from (os.path.join(entry, name) for name in image_files(Path(entry)))
+        except SettingsError as error:
+            raise error.about("images", instead_of="data.root") from None
     elif Path(entry).exists():
         yield entry
     else:

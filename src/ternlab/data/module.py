@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ternlab.core.errors import SettingsError
+from ternlab.core.signals import stop_at_once
 from ternlab.data.augment import Normalise
 from ternlab.data.colour import with_channels
 from ternlab.data.fingerprint import check_data, data_folder
@@ -85,6 +86,7 @@ class ImageDataModule(pl.LightningDataModule):
         self._train_loader: TrainLoader | None = None
         check_data(settings, data_dir)
 
+    @stop_at_once()
     def prepare_data(self) -> None:
         """Download missing files; a second call has no effect.
 
@@ -94,6 +96,7 @@ class ImageDataModule(pl.LightningDataModule):
         if prepare := DATA_SETS[self.settings.name].prepare:
             _function(prepare)(self.settings, data_folder(self.settings, self.data_dir))
 
+    @stop_at_once()
     def setup(self, stage: str | None = None) -> None:
         """Load the images and split them; a second call has no effect, whatever the stage.
 

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from ternlab.data.settings import DataSettings
 
 
+# So few that a signal is noticed soon: Python does not see it while Arrow reads.
+_ROWS = 1024
+
+
 class ParquetImages:
     """The encoded images of one split, kept in memory as one block of bytes.
 
@@ -62,7 +66,7 @@ class ParquetImages:
         for path, file, names in zip(self._files, opened, self._names, strict=True):
             where = places(path, names, self.class_names, settings.label_column)
             try:
-                for batch in file.iter_batches(columns=columns):
+                for batch in file.iter_batches(_ROWS, columns=columns):
                     numbers = _without_nulls(path, batch.column(columns[1]), columns[1]).cast(pa.int64()).to_numpy()
                     labels.append(placed(numbers, where))
                     block, sizes = _bytes_of(_without_nulls(path, _encoded(batch.column(columns[0])), columns[0]))

@@ -24,6 +24,7 @@ from ternlab.core.files import write_bytes
 from ternlab.export.folding import inference_network
 from ternlab.export.runtimes import INPUT, OUTPUT
 from ternlab.quantizers.base import Codes, Plane
+from ternlab.quantizers.weights import entry_of, named_weight
 
 
 def onnx_model(model: nn.Module, shape: tuple[int, int, int], *, integers: bool) -> ModelProto:
@@ -40,8 +41,11 @@ def onnx_model(model: nn.Module, shape: tuple[int, int, int], *, integers: bool)
     inference = inference_network(model, fold=True)
     proto = _exported(inference.network, shape)
     if integers:
+        modules = dict(inference.network.named_modules(remove_duplicate=False))
         for name, found in inference.codes.items():
-            _replace_weight(proto, f"{name}.weight" if name else "weight", found)
+            place = named_weight(modules, name)
+            assert place is not None, name
+            _replace_weight(proto, entry_of(*place), found)
     onnx.checker.check_model(proto, full_check=True)
     return proto
 
@@ -93,19 +97,39 @@ def _replace_weight(proto: ModelProto, name: str, found: Codes) -> None:
     terms: list[str] = []
     for number, (integers, scale) in enumerate(_terms(found)):
         stem = f"{name}.{number}"
-        kept += [_initializer(f"{stem}.codes", integers), _initializer(f"{stem}.scale", scale)]
-        terms.append(f"{stem}.effective")
-        nodes.append(
-            helper.make_node("DequantizeLinear", [f"{stem}.codes", f"{stem}.scale"], [terms[-1]], stem, axis=0)
-        )
+        arrays, made = _dequantized(stem, integers, scale)
+        kept += arrays
+        nodes += made
+        terms.append(made[-1].output[0])
     if len(terms) == 1:
-        nodes[0].output[0] = name
+        nodes[-1].output[0] = name
     else:
         nodes.append(helper.make_node("Sum", terms, [name], f"{name}.sum"))
     del graph.initializer[:]
     graph.initializer.extend(kept)
     for node in reversed(nodes):
         graph.node.insert(0, node)
+
+
+def _dequantized(
+    stem: str, integers: NDArray[np.int8], scale: NDArray[np.float32]
+) -> tuple[list[TensorProto], list[NodeProto]]:
+    """Return the arrays and the nodes that compute integers times scale; the last node's output is the product."""
+    codes, output = f"{stem}.codes", f"{stem}.effective"
+    arrays = [_initializer(codes, integers)]
+    if scale.ndim <= integers.ndim:
+        # One scale for each filter, along the dimension of the filters.
+        axis = max(range(scale.ndim), key=lambda dim: scale.shape[dim])
+        arrays.append(_initializer(f"{stem}.scale", scale.reshape(-1)))
+        return arrays, [helper.make_node("DequantizeLinear", [codes, f"{stem}.scale"], [output], stem, axis=axis)]
+    # DequantizeLinear knows no groups, each of which has scales of its own along the second dimension.
+    groups, _, *rest = scale.shape
+    of_inputs = np.repeat(scale.reshape(groups, *rest), integers.shape[0] // groups, axis=0)
+    arrays += [_initializer(f"{stem}.one", np.float32(1)), _initializer(f"{stem}.scale", of_inputs)]
+    return arrays, [
+        helper.make_node("DequantizeLinear", [codes, f"{stem}.one"], [f"{stem}.float"], stem),
+        helper.make_node("Mul", [f"{stem}.float", f"{stem}.scale"], [output], f"{stem}.scaled"),
+    ]
 
 
 def _terms(found: Codes) -> Iterator[tuple[NDArray[np.int8], NDArray[np.float32]]]:
@@ -120,8 +144,10 @@ def _terms(found: Codes) -> Iterator[tuple[NDArray[np.int8], NDArray[np.float32]
 
 
 def _of_filters(scale: Tensor, plane: Plane) -> NDArray[np.float32]:
-    filters = plane.codes.shape[0]
-    values: NDArray[np.float32] = scale.float().cpu().reshape(-1).expand(filters).contiguous().numpy()
+    """Return the scale with one number for each filter, in the shape that `Plane.scale` has then."""
+    if not scale.ndim:
+        scale = scale.expand(plane.codes.shape[0], *(1 for _ in plane.codes.shape[1:]))
+    values: NDArray[np.float32] = scale.float().cpu().contiguous().numpy()
     return values
 
 

@@ -10,9 +10,9 @@ from torch.optim import SGD, Optimizer
 from ternlab.core.registry import imported
 from ternlab.optimizers.registry import OPTIMIZERS, Groups, optim_settings
 from ternlab.optimizers.settings import OptimSettings
-from ternlab.quantizers.attach import quantized_layers, quantizer_of
 from ternlab.quantizers.base import Quantizer
 from ternlab.quantizers.options import TrainedThresholdOptions
+from ternlab.quantizers.weights import quantized_weights
 from ternlab.settings.quant import QuantSettings
 from ternlab.training.update_rule import TernaryOptimizer
 
@@ -52,15 +52,15 @@ def build_optimizer(model: nn.Module, optim: OptimSettings, quant: QuantSettings
 
 def threshold_parameters(model: nn.Module) -> Iterator[nn.Parameter]:
     """Yield the trainable thresholds of all quantized layers, in network order."""
-    for _, layer in quantized_layers(model):
-        yield from quantizer_of(layer).thresholds()
+    for weight in quantized_weights(model):
+        yield from weight.rule.thresholds()
 
 
 def _threshold_groups(model: nn.Module, optim: OptimSettings) -> tuple[Groups, list[float | None]]:
     """Return one group of thresholds per combination of learning rate and clamp, and the clamps."""
     groups: dict[tuple[float, float | None], list[nn.Parameter]] = {}
-    for _, layer in quantized_layers(model):
-        rule = quantizer_of(layer)
+    for weight in quantized_weights(model):
+        rule = weight.rule
         thresholds = list(rule.thresholds())
         if not thresholds:
             continue

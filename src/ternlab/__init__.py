@@ -34,11 +34,13 @@ if TYPE_CHECKING:
     from ternlab.optimizers.settings import OptimSettings
     from ternlab.quantizers.attach import codes, latent_weight, quantize, quantized_layers
     from ternlab.quantizers.base import Assignment, Codes, Fault, Quantizer
+    from ternlab.quantizers.full_precision import FullPrecision, full_precision
     from ternlab.quantizers.options import RuleOptions, TernaryOptions, TrainedThresholdOptions
     from ternlab.quantizers.registry import register_rule
     from ternlab.quantizers.statistics import mean, mean_where, widened
     from ternlab.quantizers.tga import first_threshold
     from ternlab.quantizers.trained_scale import positive
+    from ternlab.quantizers.weights import LayerWeight, quantized_weights
     from ternlab.runs.directory import RunDirectory
     from ternlab.runs.needs import START, Need, register_needs
     from ternlab.settings.root import Settings
@@ -115,6 +117,10 @@ _NAMES = {
         "Fault",
         "Quantizer",
     ),
+    "ternlab.quantizers.full_precision": (
+        "FullPrecision",
+        "full_precision",
+    ),
     "ternlab.quantizers.options": (
         "RuleOptions",
         "TernaryOptions",
@@ -128,6 +134,10 @@ _NAMES = {
     ),
     "ternlab.quantizers.tga": ("first_threshold",),
     "ternlab.quantizers.trained_scale": ("positive",),
+    "ternlab.quantizers.weights": (
+        "LayerWeight",
+        "quantized_weights",
+    ),
     "ternlab.runs.directory": ("RunDirectory",),
     "ternlab.runs.needs": (
         "Need",
@@ -156,7 +166,9 @@ __all__ = [
     "Fault",
     "ForwardPass",
     "Fraction",
+    "FullPrecision",
     "Groups",
+    "LayerWeight",
     "Loss",
     "MemoryPart",
     "ModelSettings",
@@ -182,6 +194,7 @@ __all__ = [
     "TrainedThresholdOptions",
     "codes",
     "first_threshold",
+    "full_precision",
     "info",
     "latent_weight",
     "load",
@@ -192,6 +205,7 @@ __all__ = [
     "positive",
     "quantize",
     "quantized_layers",
+    "quantized_weights",
     "read_codes",
     "register_algorithm",
     "register_data",

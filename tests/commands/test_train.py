@@ -76,6 +76,11 @@ def test_a_run_leaves_a_whole_record_and_its_baseline(finished: Path) -> None:
     assert metrics["compression/ratio"] > 1
     assert quantized["command"].startswith("python ")
     assert "hydra." not in quantized["command"]
+    left = quantized["facts"]["full_precision"]
+    # BatchNorm and the bias of the last layer.
+    assert (left["weights"], left["others"]) == ({}, 4 * 8 + 10)
+    assert left["share"] == left["parameters"] / quantized["facts"]["parameters"]
+    assert baseline["facts"]["full_precision"]["share"] == 1
 
 
 def test_a_finished_run_is_answered_with_its_table(finished: Path) -> None:

@@ -134,7 +134,7 @@ def test_a_weight_is_found_by_its_values(rule: str, transposed: bool, factors: b
     # A factor may be 0 or negative, as those of BatchNorm.
     weight = effective * (torch.tensor([0.5, -2.0, 3.0, 0.0, 1.0, 0.1])[:, None] if factors else 1)
     graph = graph_of(weight, transposed)
-    assert replace_weights(graph, {"layer": found}) == []
+    assert replace_weights(graph, {"layer": found}, {"layer": "layer.weight"}) == []
     left = {entry.name: numpy_helper.to_array(entry) for entry in graph.initializer}
     assert left and all(name.startswith("layer.weight.") for name in left)
     # The integers stand as in the layer.
@@ -151,7 +151,7 @@ def test_a_weight_that_is_not_there_is_named_and_nothing_changes() -> None:
     for weight in (other, effective[:, [1, 0, 2, 3, 4, 5]], effective[:5]):
         graph = graph_of(weight, transposed=False)
         before = graph.SerializeToString()
-        assert replace_weights(graph, {"layer": found}) == ["layer"]
+        assert replace_weights(graph, {"layer": found}, {"layer": "layer.weight"}) == ["layer"]
         assert graph.SerializeToString() == before
 
 
@@ -159,6 +159,7 @@ def test_equal_weights_are_given_one_initializer_each_as_long_as_there_are_some(
     effective, found = one_layer("tga")
     graph = graph_of(effective, transposed=False)
     graph.initializer.append(numpy_helper.from_array(effective.numpy(), "b.weight"))
-    assert replace_weights(graph, {"a": found, "b": found, "c": found}) == []
+    entries = {layer: f"{layer}.weight" for layer in "abc"}
+    assert replace_weights(graph, dict.fromkeys("abc", found), entries) == []
     names = {entry.name for entry in graph.initializer}
     assert names == {f"{layer}.weight.0.{part}" for layer in "ab" for part in ("codes", "scale")}

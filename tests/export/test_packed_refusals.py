@@ -20,6 +20,7 @@ from torch import nn
 
 from ternlab.core.errors import SettingsError, TernlabError
 from ternlab.export.container import FileFormatError, read_container, write_container
+from ternlab.export.header import FORMAT_VERSION
 from ternlab.export.packed import load, read_codes, save
 from ternlab.models.entry import ModelEntry
 from ternlab.models.registry import MODELS
@@ -80,7 +81,7 @@ for _ in range(300):
 
 # What is changed in a file whose checksum then fits again; what the message must hold.
 FORGERIES: dict[str, tuple[Change, str]] = {
-    "later version": (put("version", 2), "format version 2"),
+    "later version": (put("version", FORMAT_VERSION + 1), f"format version {FORMAT_VERSION + 1}"),
     "much later version": (both(put("version", 10**30), put("unknown", 1)), "newer version of ternlab"),
     "version as text": (put("version", "2"), "version"),
     "version 0": (put("version", 0), "version"),

@@ -20,6 +20,7 @@ from ternlab.export.accounting import sizes
 from ternlab.export.operations import uses
 from ternlab.export.summary import Summary, summary
 from ternlab.quantizers.attach import codes, quantize
+from ternlab.quantizers.weights import layer_weights
 
 IMAGENET = (3, 224, 224)
 RESNET18_MACS = 1_814_073_344
@@ -46,9 +47,10 @@ def test_published_macs(name: str, macs: int) -> None:
     # On the meta device nothing is computed; the shapes are the same.
     with torch.device("meta"):
         model = torchvision.models.get_model(name, weights=None)
-    layers = {key: layer for key, layer in model.named_modules() if isinstance(layer, (nn.Conv2d, nn.Linear))}
-    found = uses(model, layers, IMAGENET)
-    assert sum(use.outputs * layers[key].weight[0].numel() for key, use in found.items()) == macs
+    weights = {weight.name: weight for weight in layer_weights(model)}
+    found = uses(model, weights.values(), IMAGENET)
+    assert sum(use.outputs * weights[key].value[0].numel() for key, use in found.items()) == macs
+    assert sum(use.macs or 0 for use in found.values()) == macs
 
 
 @pytest.mark.parametrize("quantized", [False, True])

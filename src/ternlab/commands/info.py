@@ -47,6 +47,8 @@ def _totals(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "ratio", f"{found['ratio']:.2f} (float32 parameters / whole file)"
     if "bits_per_weight" in found:
         yield "bits/weight", f"{found['bits_per_weight']:.4f} (codes only, {found['weights']:,} quantized weights)"
+    if found.get("full_precision"):
+        yield "full precision", _full_precision(found["full_precision"])
     if found.get("folded"):
         yield "BatchNorm", f"{len(found['folded'])} folded into convolutions"
 
@@ -66,6 +68,14 @@ def _accuracy(metrics: dict[str, float]) -> str:
     found = f"{metrics[TEST]:.2f} %"
     baseline = metrics.get(BASELINE)
     return found if baseline is None else f"{found} (full precision: {baseline:.2f} %)"
+
+
+def _full_precision(found: dict[str, Any]) -> str:
+    names = [f"{name or '(weight)'} {count:,}" for name, count in found["weights"].items()]
+    others = [f"{found['others']:,} in biases, normalization and others"] if found["others"] else []
+    return (
+        f"{found['parameters']:,} parameters ({100 * found['share']:.1f} %): {', '.join([*names, *others]) or 'none'}"
+    )
 
 
 def _layer(layer: dict[str, Any]) -> tuple[str, ...]:

@@ -59,7 +59,8 @@ def walk(folder: str | Path, *, skip_unreadable: bool = False) -> Iterator[tuple
 
 def _contents(folder: str) -> tuple[list[str], list[str]]:
     """Return the names of the folders in a folder and those of its files, sorted, hidden ones left out."""
-    folders, names = [], []
+    folders: list[str] = []
+    names: list[str] = []
     with os.scandir(folder) as found:
         for entry in found:
             if not entry.name.startswith("."):

@@ -86,25 +86,29 @@ class ImageDataModule(pl.LightningDataModule):
         self._train_loader: TrainLoader | None = None
         check_data(settings, data_dir)
 
-    @stop_at_once()
     def prepare_data(self) -> None:
         """Download missing files; a second call has no effect.
 
         Raises:
             SettingsError: the data set is missing and cannot be downloaded.
         """
-        if prepare := DATA_SETS[self.settings.name].prepare:
-            _function(prepare)(self.settings, data_folder(self.settings, self.data_dir))
+        prepare = DATA_SETS[self.settings.name].prepare
+        # Trainers call this again before the validation at the end, which a signal must not stop.
+        if prepare is not None and self._loaded is None:
+            with stop_at_once():
+                _function(prepare)(self.settings, data_folder(self.settings, self.data_dir))
 
-    @stop_at_once()
     def setup(self, stage: str | None = None) -> None:
         """Load the images and split them; a second call has no effect, whatever the stage.
 
         Raises:
             SettingsError: the files cannot be used, or the settings leave no training or validation images.
         """
-        if self._loaded is not None:
-            return
+        if self._loaded is None:
+            with stop_at_once():
+                self._load()
+
+    def _load(self) -> None:
         load = _function(DATA_SETS[self.settings.name].loader)
         source = with_channels(load(self.settings, data_folder(self.settings, self.data_dir)), self.settings.channels)
         train, self._val_rows = split(source.train.labels, self.settings.val_fraction, self.settings.split_seed)

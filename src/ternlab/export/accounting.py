@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from ternlab.export.coding import bits_for, entropy_bits, packed_bytes
-from ternlab.quantizers.attach import QUANTIZABLE, codes, latent_weight, quantized_layers, quantizer_of
 from ternlab.quantizers.base import Codes, Plane, Quantizer
+from ternlab.quantizers.filters import FiltersFirst
 from ternlab.quantizers.registry import RULES
 from ternlab.quantizers.residual import Residual
+from ternlab.quantizers.weights import LayerWeight, quantizable_parameters, quantized_parameters, weight_name
 
 FLOAT_BITS = 32
 _MOST_BINS = 2**20
@@ -54,12 +55,13 @@ class CodeSize:
 
 @dataclass(frozen=True)
 class LayerSize:
-    """Sizes of one convolution or linear layer.
+    """Sizes of one weight that can be quantized, and of its layer: a convolution, linear layer or attention.
 
-    What layers share (one parameter in two layers) is counted in the first of them and is 0 in the others.
+    What layers share (one parameter in two layers) is counted in the first of them and is 0 in the others. Of an
+    attention layer with several weights, the first counts the biases.
 
     Attributes:
-        name: as in `named_modules()`.
+        name: see `ternlab.quantizers.weights.LayerWeight`: the layer's, or `attn.in_proj_weight`.
         kind: the layer's class.
         rule: how the weight is quantized (`tga`, `sws-rel2`, `lsq4`), `None` in full precision.
         shape: of the weight.
@@ -113,7 +115,7 @@ class Sizes:
     and scales are counted with the codes. Shared parameters are counted once.
 
     Attributes:
-        layers: convolutions and linear layers, in the network's order.
+        layers: one for each weight of convolutions, linear layers and attention, in the network's order.
         other_parameters: of everything else, BatchNorm for one; stored at 32 bits.
     """
 
@@ -222,12 +224,17 @@ def sizes(model: nn.Module) -> Sizes:
 
     It reads every weight a few times: ResNet-101 takes about a second on one CPU core.
     """
-    rules = {layer: quantizer_of(layer) for _, layer in quantized_layers(model)}
-    # A layer with two names is there once, under its first.
-    layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, QUANTIZABLE) or layer in rules}
+    weights = list(counted_weights(model))
     ledger = _Ledger()
-    others = ledger.keep(_parameters_outside(model, layers.values()))
-    return Sizes(tuple(ledger.enter(name, layer, rules.get(layer)) for name, layer in layers.items()), others)
+    others = ledger.keep(_parameters_outside(model, {weight.layer for weight in weights}))
+    return Sizes(tuple(ledger.enter(weight, _own_parameters(weight, weights)) for weight in weights), others)
+
+
+def counted_weights(model: nn.Module) -> Iterator[LayerWeight]:
+    """Yield the weights that can be quantized or are, in network order; a layer with two names under its first."""
+    for name, layer in model.named_modules():
+        for parameter in dict.fromkeys((*quantizable_parameters(layer), *quantized_parameters(layer))):
+            yield LayerWeight(weight_name(name, parameter), layer, parameter)
 
 
 class _Ledger:
@@ -248,20 +255,20 @@ class _Ledger:
         _new(parameters, self._counted)
         return _new(parameters, self._kept)
 
-    def enter(self, name: str, layer: nn.Module, rule: Quantizer | None) -> LayerSize:
-        """Enter a layer, quantized by `rule`, and return its sizes."""
-        weight: Any = latent_weight(layer) if rule else layer.weight
-        own = _own_parameters(layer, rule)
-        found = codes(layer) if rule else None
+    def enter(self, weight: LayerWeight, own: list[nn.Parameter]) -> LayerSize:
+        """Enter a weight and the parameters `own` that are counted with it, and return their sizes."""
+        quantized = weight.quantized
+        value = weight.latent if quantized else weight.value
+        found = weight.codes() if quantized else None
         return LayerSize(
-            name=name,
-            kind=type(layer).__name__.removeprefix("Parametrized"),
-            rule=_label(rule) if rule else None,
-            shape=tuple(weight.shape),
+            name=weight.name,
+            kind=type(weight.layer).__name__.removeprefix("Parametrized"),
+            rule=_label(weight.rule) if quantized else None,
+            shape=tuple(value.shape),
             parameters=_new(own, self._counted),
-            kept=_new([each for each in own if rule is None or each is not weight], self._kept),
+            kept=_new([each for each in own if not quantized or each is not value], self._kept),
             codes=code_size(found) if found else None,
-            shared=found is not None and self._stored_before(weight, found),
+            shared=found is not None and self._stored_before(value, found),
         )
 
     def _stored_before(self, latent: Tensor, found: Codes) -> bool:
@@ -279,14 +286,26 @@ def _new(parameters: list[nn.Parameter], seen: set[int]) -> int:
     return sum(fresh.values())
 
 
-def _own_parameters(layer: nn.Module, rule: Quantizer | None) -> list[nn.Parameter]:
-    """Return the parameters of a layer itself, parametrized ones included, those of its rule left out."""
+def _own_parameters(weight: LayerWeight, weights: Iterable[LayerWeight]) -> list[nn.Parameter]:
+    """Return the parameters that are counted with a weight, those of rules left out.
+
+    The first weight of a layer brings all of the layer's parameters except the other weights.
+    """
+    layer = weight.layer
+    of_layer = [each for each in weights if each.layer is layer]
+    others = {id(_latent(each)) for each in of_layer if each is not weight}
+    if of_layer[0] is not weight:
+        return [_latent(weight)]
     own = list(layer.parameters(recurse=False))
     if parametrize.is_parametrized(layer):
         lists: Any = layer.parametrizations
+        others |= {id(each) for rule in lists.modules() if isinstance(rule, Quantizer) for each in rule.parameters()}
         own += lists.parameters()
-    of_rule = {id(parameter) for parameter in rule.parameters()} if rule else set()
-    return [parameter for parameter in own if id(parameter) not in of_rule]
+    return [parameter for parameter in own if id(parameter) not in others]
+
+
+def _latent(weight: LayerWeight) -> Any:
+    return weight.latent if weight.quantized else weight.layer._parameters.get(weight.parameter)
 
 
 def _parameters_outside(model: nn.Module, layers: Iterable[nn.Module]) -> list[nn.Parameter]:
@@ -305,7 +324,8 @@ def _parameters_outside(model: nn.Module, layers: Iterable[nn.Module]) -> list[n
 
 def _label(rule: Quantizer) -> str:
     """Return what the rule is called in tables: its registered name and what makes another rule of it."""
-    plain: Any = rule.summands[0] if isinstance(rule, Residual) else rule
+    plain: Any = rule.rule if isinstance(rule, FiltersFirst) else rule
+    plain = plain.summands[0] if isinstance(plain, Residual) else plain
     home = f"{type(plain).__module__}:{type(plain).__qualname__}"
     name = next((name for name, entry in RULES.items() if entry.module == home), type(plain).__name__)
     return rule.options.label(name)

@@ -19,8 +19,8 @@ from torch.fx import Graph, Node, Tracer
 from torch.nn.utils import parametrize
 
 from ternlab.core.errors import SettingsError
-from ternlab.quantizers.attach import codes, quantized_layers
 from ternlab.quantizers.base import Codes, Plane
+from ternlab.quantizers.weights import LayerWeight, quantized_weights
 
 
 class NotTraceableError(SettingsError):
@@ -44,7 +44,7 @@ class Inference:
 
     Attributes:
         network: plain modules; the weights are codes times scale.
-        codes: of the quantized layers, by name, in the network's order.
+        codes: of the quantized weights, by `LayerWeight.name`, in the network's order.
         folded: (convolution, BatchNorm) names; the BatchNorm is an identity now.
     """
 
@@ -66,13 +66,15 @@ def inference_network(model: nn.Module, *, fold: bool = False) -> Inference:
         NotTraceableError: `fold`, and the network's path of computation cannot be traced.
     """
     network = copy.deepcopy(model).eval()
-    found = {name: _checked_codes(name, layer) for name, layer in quantized_layers(network)}
-    for name in found:
-        _make_plain(network.get_submodule(name))
+    weights = list(quantized_weights(network))
+    found = {weight.name: _checked_codes(weight) for weight in weights}
+    for layer in {weight.layer: None for weight in weights}:
+        _make_plain(layer, {weight.parameter for weight in weights if weight.layer is layer})
     network.cpu()
     found = {name: Codes(tuple(_on_cpu(plane) for plane in each.planes)) for name, each in found.items()}
-    for name, each in found.items():
-        network.get_submodule(name).register_parameter("weight", nn.Parameter(each.effective()))
+    for weight in weights:
+        effective = nn.Parameter(found[weight.name].effective())
+        weight.layer.register_parameter(weight.parameter, effective)
     pairs = tuple(_fold(network, found)) if fold else ()
     return Inference(network, found, pairs)
 
@@ -112,11 +114,11 @@ def replace_by_identity(network: nn.Module, name: str) -> None:
         setattr(network.get_submodule(parent), leaf, nn.Identity())
 
 
-def _checked_codes(name: str, layer: nn.Module) -> Codes:
-    found = codes(layer)
-    if not torch.equal(found.effective(), _tensor(layer, "weight")):
+def _checked_codes(weight: LayerWeight) -> Codes:
+    found = weight.codes()
+    if not torch.equal(found.effective(), weight.value):
         raise SettingsError(
-            name,
+            weight.name,
             rule="its codes do not give its effective weight, which is not finite or is changed by another "
             "parametrization",
             instead="a fully trained network with one rule per weight",
@@ -124,13 +126,15 @@ def _checked_codes(name: str, layer: nn.Module) -> Codes:
     return found
 
 
-def _make_plain(layer: nn.Module) -> None:
-    """Turn a parametrized layer back into what it was, without its weight, with the other tensors at their values.
+def _make_plain(layer: nn.Module, quantized: set[str]) -> None:
+    """Turn a parametrized layer back into what it was, without its quantized weights.
+
+    Other parametrized tensors keep their values.
 
     `remove_parametrizations` would delete the property from a class that the copy shares with the original.
     """
     parametrizations: Any = layer.parametrizations
-    others = {name: _tensor(layer, name).detach().clone() for name in parametrizations if name != "weight"}
+    others = {name: _tensor(layer, name).detach().clone() for name in parametrizations if name not in quantized}
     layer.__class__ = type(layer).__bases__[0]
     del layer.parametrizations
     for name, value in others.items():

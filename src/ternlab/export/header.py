@@ -11,7 +11,8 @@ from ternlab.core.fields import NonNegativeInt, PositiveInt, Section
 from ternlab.export.container import FileFormatError, shown
 
 # Raised when an older ternlab could not read the file rightly.
-FORMAT_VERSION = 1
+# 2: weights with names of their own (attention), scales of transposed convolutions, `full_precision`.
+FORMAT_VERSION = 2
 FORMAT: Literal["ternlab-packed"] = "ternlab-packed"
 # A network is built from these before its arrays are compared with it: a forged number must not make it huge.
 MOST_CHANNELS = 4096
@@ -62,11 +63,11 @@ class PlaneHeader(Section):
 
 
 class LayerHeader(Section):
-    """One quantized layer.
+    """One quantized weight.
 
     Attributes:
-        name: of the layer in the network.
-        shape: of its weight.
+        name: of the layer in the network, for its `weight`; of the parameter, for others (`attn.in_proj_weight`).
+        shape: of the weight.
         planes: at least one.
     """
 
@@ -78,6 +79,22 @@ class LayerHeader(Section):
     def weights(self) -> int:
         """Number of weights."""
         return math.prod(self.shape)
+
+
+class FullPrecisionHeader(Section):
+    """What of the network stays in full precision.
+
+    Attributes:
+        parameters: their number.
+        share: of all parameters of the network.
+        weights: number of elements of each parameter of two or more dimensions, by name.
+        others: number of elements of all other parameters.
+    """
+
+    parameters: NonNegativeInt
+    share: Annotated[float, Field(ge=0, le=1)]
+    weights: dict[str, NonNegativeInt]
+    others: NonNegativeInt
 
 
 class Architecture(Section):
@@ -112,7 +129,8 @@ class PackedHeader(Section):
         format, version: what kind of file this is.
         ternlab: version of the writer.
         rule: what the rule is called in tables.
-        layers: the quantized ones, in the network's order.
+        layers: the quantized weights, in the network's order.
+        full_precision: what stays in full precision; `None` in files of version 1.
         folded: names of each convolution and of the BatchNorm that is folded into it.
         architecture: `None` for networks that ternlab does not build; they are loaded with `model=`.
         preprocessing: what an image goes through before the network, as in the run's record.
@@ -120,10 +138,11 @@ class PackedHeader(Section):
     """
 
     format: Literal["ternlab-packed"] = FORMAT
-    version: Annotated[int, Field(ge=1, le=FORMAT_VERSION)] = FORMAT_VERSION
+    version: Annotated[int, Field(ge=1, le=FORMAT_VERSION, strict=True)] = FORMAT_VERSION
     ternlab: str
     rule: str
     layers: tuple[LayerHeader, ...] = Field(min_length=1)
+    full_precision: FullPrecisionHeader | None = None
     folded: tuple[tuple[str, str], ...] = ()
     architecture: Architecture | None = None
     preprocessing: dict[str, Any] | None = None

@@ -19,6 +19,7 @@ from ternlab.core.files import write_bytes
 from ternlab.export.folding import Inference, NotTraceableError, inference_network
 from ternlab.export.onnx_weights import replace_weights
 from ternlab.export.runtimes import INPUT, OUTPUT
+from ternlab.quantizers.weights import entry_of, named_weight
 
 _log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ def onnx_model(model: nn.Module, shape: tuple[int, int, int], *, integers: bool)
     """
     inference = _folded_if_possible(model)
     proto = _exported(inference.network, shape)
-    if integers and (missing := replace_weights(proto.graph, inference.codes)):
+    if integers and (missing := replace_weights(proto.graph, inference.codes, _entries(inference))):
         _log.warning(
             "Not stored as integers in the ONNX file, because inference does not use them or torch's exporter changed "
             "them: the weights of %s",
@@ -60,6 +61,13 @@ def _folded_if_possible(model: nn.Module) -> Inference:
     except NotTraceableError as error:
         _log.info("BatchNorm is not folded: %s", error.reason)
         return inference_network(model)
+
+
+def _entries(inference: Inference) -> dict[str, str]:
+    """Return what each quantized weight is called in the network's state, by its name."""
+    modules = dict(inference.network.named_modules(remove_duplicate=False))
+    found = {name: named_weight(modules, name) for name in inference.codes}
+    return {name: entry_of(*place) for name, place in found.items() if place is not None}
 
 
 def _exported(network: nn.Module, shape: tuple[int, int, int]) -> ModelProto:

@@ -21,26 +21,27 @@ from ternlab.quantizers.base import Codes
 _ROUNDING = 1e-6
 
 
-def replace_weights(graph: GraphProto, weights: Mapping[str, Codes]) -> list[str]:
-    """Replace weights in float by integers and scales; return the layers whose weight is not in the graph.
+def replace_weights(graph: GraphProto, weights: Mapping[str, Codes], entries: Mapping[str, str]) -> list[str]:
+    """Replace weights in float by integers and scales; return the names of those that are not in the graph.
 
     A weight is found by its values: torch's exporter renames weights, transposes those of linear layers, stores equal
     ones once, and multiplies each filter by the factor of a BatchNorm that follows.
 
     Args:
         graph: changed in place.
-        weights: codes by the name of the layer.
+        weights: codes by the name of the weight.
+        entries: by the same name, what the weight is called in the network's state.
     """
     floats = {entry.name: values for entry in graph.initializer if (values := _float(entry)) is not None}
     nodes: list[NodeProto] = []
     integers: list[TensorProto] = []
     replaced: set[str] = set()
     missing = []
-    for layer, codes in weights.items():
-        stem = f"{layer}.weight" if layer else "weight"
+    for name, codes in weights.items():
+        stem = entries[name]
         found = _found(codes.effective().cpu().numpy(), stem, floats, replaced)
         if found is None:
-            missing.append(layer)
+            missing.append(name)
         elif found.name not in replaced:
             replaced.add(found.name)
             added, computed = _dequantized(stem, codes, found)
@@ -112,14 +113,14 @@ def _dequantized(stem: str, codes: Codes, found: _Found) -> tuple[list[TensorPro
     terms: list[str] = []
     for number, (integers, scale) in enumerate(_terms(codes)):
         term = f"{stem}.{number}"
-        axis = _filter_axis(scale) if found.factors is None else 0
-        of_filters = np.broadcast_to(scale.reshape(-1), (integers.shape[axis],))
         if found.factors is not None:
-            of_filters = (of_filters * found.factors).astype(scale.dtype)
-        initializers += [_initializer(f"{term}.codes", integers), _initializer(f"{term}.scale", of_filters)]
-        terms.append(f"{term}.effective")
-        inputs = [f"{term}.codes", f"{term}.scale"]
-        nodes.append(helper.make_node("DequantizeLinear", inputs, [terms[-1]], term, axis=axis))
+            of_filters = np.broadcast_to(scale.reshape(-1), found.factors.shape)
+            shape = (-1, *(1 for _ in integers.shape[1:]))
+            scale = (of_filters * found.factors).astype(scale.dtype).reshape(shape)
+        arrays, made = _product(term, integers, scale)
+        initializers += arrays
+        nodes += made
+        terms.append(made[-1].output[0])
     if len(terms) > 1:
         nodes.append(helper.make_node("Sum", terms, [f"{stem}.sum"], f"{stem}.sum"))
     if found.transposed:
@@ -147,10 +148,26 @@ def _numpy(scale: Tensor) -> NDArray[np.float32]:
     return values
 
 
-def _filter_axis(scale: NDArray[np.float32]) -> int:
-    """Return the dimension in which a scale has one value per filter; 0 for one value per layer."""
-    return next((axis for axis, size in enumerate(scale.shape) if size > 1), 0)
+def _product(
+    stem: str, integers: NDArray[np.int8], scale: NDArray[np.float32]
+) -> tuple[list[TensorProto], list[NodeProto]]:
+    """Return the arrays and the nodes that compute integers times scale; the last node's output is the product."""
+    codes, output = f"{stem}.codes", f"{stem}.effective"
+    arrays = [_initializer(codes, integers)]
+    if scale.ndim <= integers.ndim:
+        axis = next((axis for axis, size in enumerate(scale.shape) if size > 1), 0)
+        of_filters = np.broadcast_to(scale.reshape(-1), (integers.shape[axis],))
+        arrays.append(_initializer(f"{stem}.scale", of_filters))
+        return arrays, [helper.make_node("DequantizeLinear", [codes, f"{stem}.scale"], [output], stem, axis=axis)]
+    # A transposed convolution with groups: DequantizeLinear cannot give each group scales along the second dimension.
+    groups, _, *rest = scale.shape
+    of_inputs = np.repeat(scale.reshape(groups, *rest), integers.shape[0] // groups, axis=0)
+    arrays += [_initializer(f"{stem}.one", np.float32(1)), _initializer(f"{stem}.scale", of_inputs)]
+    return arrays, [
+        helper.make_node("DequantizeLinear", [codes, f"{stem}.one"], [f"{stem}.float"], stem),
+        helper.make_node("Mul", [f"{stem}.float", f"{stem}.scale"], [output], f"{stem}.scaled"),
+    ]
 
 
-def _initializer(name: str, values: NDArray[Any]) -> TensorProto:
+def _initializer(name: str, values: NDArray[Any] | np.float32) -> TensorProto:
     return numpy_helper.from_array(np.ascontiguousarray(values), name)

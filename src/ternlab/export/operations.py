@@ -1,120 +1,142 @@
-"""Counts what a network computes for one image, observed with hooks while it runs."""
+"""Counts what a network computes with its weights for one image, observed while it runs."""
 
 from __future__ import annotations
 
-import contextlib
-import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
-from ternlab.core.errors import SettingsError
+from ternlab.quantizers.dry_run import run_on_zeros
+from ternlab.quantizers.filters import TRANSPOSED
+from ternlab.quantizers.weights import QUANTIZABLE, LayerWeight
 
 
 @dataclass(frozen=True)
 class Use:
-    """How a layer was used for one image.
+    """How a weight was used for one image.
 
     Attributes:
         calls: how often; more than once for a layer that is used in several places.
-        outputs: numbers that it computed, over all calls.
+        outputs: numbers that were computed with it, over all calls.
+        macs: multiply-accumulates, over all calls; `None` if unknown, because the weight was not used by a call of its
+            layer.
+        positions: how often each element of the weight was multiplied; `None` if unknown, or not equally often
+            (attention between sequences of different lengths).
     """
 
     calls: int = 0
     outputs: int = 0
+    macs: int | None = 0
+    positions: int | None = 0
+
+    def plus(self, other: Use) -> Use:
+        """Return the sum of two uses."""
+        return Use(
+            self.calls + other.calls,
+            self.outputs + other.outputs,
+            _sum(self.macs, other.macs),
+            _sum(self.positions, other.positions),
+        )
 
 
-def uses(model: nn.Module, layers: Mapping[str, nn.Module], input_shape: Sequence[int]) -> dict[str, Use]:
-    """Run `model` once on an image of zeros and return the use of each of `layers`, by name.
+UNKNOWN = Use(macs=None, positions=None)
 
-    The network runs in evaluation mode and without gradients, on its own device and in its own precision. Training
-    modes, buffers and random generators are afterwards as they were.
+
+def uses(model: nn.Module, weights: Iterable[LayerWeight], input_shape: Sequence[int]) -> dict[str, Use]:
+    """Run `model` once on an image of zeros and return the use of each of `weights`, by name.
 
     Args:
-        model: any network that takes one tensor.
-        layers: parts of it by name. A layer that is not called as a module (the output projection inside
-            `nn.MultiheadAttention`) has no calls.
+        model: any network that takes one tensor; left as it is (see `run_on_zeros`).
+        weights: some of its weights.
         input_shape: of one image without the batch, `(channels, height, width)`.
 
     Raises:
         SettingsError: `input_shape` is not made of positive whole numbers, or the network cannot take it.
     """
-    shape = _checked(input_shape)
-    found = {name: Use() for name in layers}
-    image = torch.zeros(1, *shape, **_kind_of_input(model))
-    with _as_it_was(model), _watched(layers, found), torch.no_grad():
-        model.eval()
-        try:
-            model(image)
-        except (RuntimeError, ValueError, IndexError, TypeError) as error:
-            first = (str(error) or type(error).__name__).splitlines()[0]
-            rule = f"the network cannot process an image of this shape ({first})"
-            raise SettingsError("input_shape", value=shape, rule=rule, instead=_instead(model)) from error
+    weights = list(weights)
+    by_place = {(weight.layer, weight.parameter): weight for weight in weights}
+    tensors = {weight.name: weight.latent if weight.quantized else weight.value for weight in weights}
+    found = {weight.name: Use() for weight in weights}
+
+    def count(layer: nn.Module, inputs: dict[str, Any], output: Any) -> None:
+        own = by_place.get((layer, "weight"))
+        shape = None if own is None else tensors[own.name].shape
+        for owner, parameter, use in _uses_of_call(layer, shape, inputs, output):
+            weight = by_place.get((owner, parameter))
+            if weight is not None:
+                found[weight.name] = found[weight.name].plus(use)
+
+    reads = _Reads()
+    run_on_zeros(model, input_shape, {weight.layer: None for weight in weights}, count, reads)
+    for name, tensor in tensors.items():
+        if not found[name].calls and id(tensor) in reads.seen:
+            found[name] = UNKNOWN
     return found
 
 
-def _checked(shape: Sequence[int]) -> tuple[int, ...]:
-    try:
-        sides = tuple(operator.index(side) for side in shape)
-    except TypeError:
-        sides = ()
-    if not sides or min(sides) < 1:
-        rule = "must be the shape of one image without the batch dimension, in positive integers"
-        raise SettingsError("input_shape", value=shape, rule=rule, instead="(3, 224, 224)")
-    return sides
+def _uses_of_call(
+    layer: nn.Module, shape: torch.Size | None, inputs: dict[str, Any], output: Any
+) -> Iterable[tuple[nn.Module, str, Use]]:
+    """Return layer, parameter and use of each weight that a call of `layer` computed with.
+
+    Args:
+        layer: the layer that was called.
+        shape: of its `weight`, `None` if that is not counted.
+        inputs, output: of the call.
+    """
+    if isinstance(layer, nn.MultiheadAttention):
+        # A subclass with another forward may compute anything.
+        return _of_attention(layer, inputs) if type(layer).forward is nn.MultiheadAttention.forward else ()
+    if shape is None or not isinstance(layer, QUANTIZABLE):
+        return ()
+    # A transposed convolution multiplies each input by the weights of that input, the others each output's.
+    at = next(iter(inputs.values())) if isinstance(layer, TRANSPOSED) else output
+    positions = at.numel() // shape[0]
+    return [(layer, "weight", Use(1, output.numel(), positions * shape.numel(), positions))]
 
 
-def _instead(model: nn.Module) -> str:
-    for layer in model.modules():
-        if isinstance(layer, nn.Conv2d):
-            return f"({layer.in_channels}, height, width), the channels of the first convolution, without the batch"
-        if isinstance(layer, nn.Linear):
-            return f"({layer.in_features},), the inputs of the first linear layer, without the batch"
-    return "the shape of one image without the batch"
-
-
-def _kind_of_input(model: nn.Module) -> dict[str, Any]:
-    for parameter in model.parameters():
-        if parameter.is_floating_point():
-            return {"device": parameter.device, "dtype": parameter.dtype}
-    return {}
-
-
-@contextlib.contextmanager
-def _watched(layers: Mapping[str, nn.Module], found: dict[str, Use]) -> Iterator[None]:
-    """Add up the calls of `layers` in `found` while the block runs."""
-
-    def watch(name: str) -> Callable[..., None]:
-        def hook(layer: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
-            found[name] = Use(found[name].calls + 1, found[name].outputs + output.numel())
-
-        return hook
-
-    with contextlib.ExitStack() as hooks:
-        for name, layer in layers.items():
-            hooks.callback(layer.register_forward_hook(watch(name)).remove)
-        yield
-
-
-@contextlib.contextmanager
-def _as_it_was(model: nn.Module) -> Iterator[None]:
-    """Put training modes, buffers and random generators back when the block ends."""
-    modes = [(module, module.training) for module in model.modules()]
-    buffers = [
-        (module, name, buffer, buffer.clone())
-        for module in model.modules()
-        for name, buffer in module.named_buffers(recurse=False)
+def _of_attention(layer: nn.MultiheadAttention, inputs: dict[str, Any]) -> list[tuple[nn.Module, str, Use]]:
+    """Return the uses of attention's projections; products of queries, keys and values need no weights."""
+    width = layer.embed_dim
+    tokens = [
+        inputs[name].numel() // features
+        for name, features in (("query", width), ("key", layer.kdim), ("value", layer.vdim))
     ]
-    devices = {parameter.device for parameter in model.parameters() if parameter.is_cuda}
-    try:
-        with torch.random.fork_rng(devices=list(devices)):
-            yield
-    finally:
-        for module, training in modes:
-            module.training = training
-        for module, name, buffer, values in buffers:
-            buffer.copy_(values)
-            module._buffers[name] = buffer
+    found: list[tuple[nn.Module, str, Use]] = []
+    if layer._qkv_same_embed_dim:
+        outputs = sum(tokens) * width
+        together = tokens[0] if len(set(tokens)) == 1 else None
+        found.append((layer, "in_proj_weight", Use(1, outputs, outputs * width, together)))
+    else:
+        for name, count, features in zip("qkv", tokens, (width, layer.kdim, layer.vdim), strict=True):
+            outputs = count * width
+            found.append((layer, f"{name}_proj_weight", Use(1, outputs, outputs * features, count)))
+    # It reads the weight of its output projection itself.
+    outputs = tokens[0] * width
+    return [*found, (layer.out_proj, "weight", Use(1, outputs, outputs * width, tokens[0]))]
+
+
+class _Reads(TorchFunctionMode):
+    """Notes which tensors are given to functions of torch.
+
+    Attributes:
+        seen: their ids.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[int] = set()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Note the arguments, and call the function."""
+        kwargs = kwargs or {}
+        self.seen.update(id(each) for each in (*args, *kwargs.values()) if isinstance(each, Tensor))
+        return func(*args, **kwargs)
+
+
+def _sum(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else one + other

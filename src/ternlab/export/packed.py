@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -26,6 +26,9 @@ from ternlab.models.extra_state import decoded, encoded, extra_states
 from ternlab.models.registry import MODELS, model_settings
 from ternlab.models.versions import with_versions
 from ternlab.quantizers.base import TERNARY, Codes, Plane
+from ternlab.quantizers.filters import scale_shape
+from ternlab.quantizers.full_precision import full_precision
+from ternlab.quantizers.weights import entry_of, named_weight
 
 _FLOATS = (torch.float16, torch.float32, torch.float64)
 _DTYPES = frozenset((*_FLOATS, torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64))
@@ -71,6 +74,7 @@ def save(
     if architecture is not None:
         _one_precision(arrays, SettingsError("model", rule=_MIXED, instead="save without architecture"))
     entries = {"rule": rule, "layers": layers, "folded": inference.folded, "architecture": architecture, **origin}
+    entries["full_precision"] = full_precision(model).to_dict()
     header = checked(PackedHeader, {"ternlab": __version__, **entries})
     try:
         return write_container(Path(path), arrays, header.model_dump(mode="json"))
@@ -90,14 +94,19 @@ def _check_packing(packing: str) -> None:
 
 def _written(inference: Inference, packing: Packing) -> tuple[Arrays, list[dict[str, Any]]]:
     """Return the arrays of the file, and the entries of its header on the quantized layers."""
-    quantized = {inference.network.get_submodule(name) for name in inference.codes}
-    kept = _kept_state(inference.network, quantized)
+    kept = _kept_state(inference.network, _entries(inference.network, inference.codes))
     extra = extra_states(kept)
     arrays: Arrays = {f"extra/{name}": encoded(name, value).numpy() for name, value in extra.items()}
     arrays |= {f"state/{name}": _numpy(name, value) for name, value in kept.items() if name not in extra}
     layers: list[dict[str, Any]] = []
+    modules = dict(inference.network.named_modules(remove_duplicate=False))
     for name, found in inference.codes.items():
-        planes = [_write_plane(arrays, f"{name}/{number}", plane, packing) for number, plane in enumerate(found.planes)]
+        layer, _ = named_weight(modules, name) or ("", "")
+        of_filters = scale_shape(modules[layer], tuple(found.planes[0].codes.shape))
+        planes = [
+            _write_plane(arrays, f"{name}/{number}", plane, packing, of_filters)
+            for number, plane in enumerate(found.planes)
+        ]
         layers.append({"name": name, "shape": tuple(found.planes[0].codes.shape), "planes": planes})
     return arrays, layers
 
@@ -168,9 +177,12 @@ class _Opened:
 
     def codes(self) -> Iterator[tuple[str, Codes]]:
         """Yield name and codes of every layer."""
+        modules = dict(self.network.named_modules(remove_duplicate=False))
         for layer in self.header.layers:
+            place = named_weight(modules, layer.name)
+            assert place is not None, "checked by _quantized_names"
             try:
-                yield layer.name, _read_layer(self.arrays, layer)
+                yield layer.name, _read_layer(self.arrays, layer, modules[place[0]])
             except coding.CodingError as error:
                 raise FileFormatError(
                     f"{self.path}: the codes of {shown(layer.name)} do not match its header ({error})\n"
@@ -223,7 +235,7 @@ def _opened(path: Path, model: nn.Module | None) -> _Opened:
 
 def _expected(header: PackedHeader, network: nn.Module) -> dict[str, tuple[tuple[int, ...], torch.dtype] | None]:
     """Return the names of all arrays of the file; with shape and dtype for those of the network's state."""
-    quantized = {network.get_submodule(layer.name) for layer in header.layers}
+    quantized = _entries(network, [layer.name for layer in header.layers])
     norms = {network.get_submodule(norm) for _, norm in header.folded}
     convolutions = {network.get_submodule(convolution) for convolution, _ in header.folded}
     kept = _kept_state(network, quantized, norms)
@@ -234,7 +246,7 @@ def _expected(header: PackedHeader, network: nn.Module) -> dict[str, tuple[tuple
     for name, module in network.named_modules(remove_duplicate=False):
         if module in convolutions:
             like: Any = module
-            expected[f"state/{_entry(name, 'bias')}"] = (like.out_channels,), like.weight.dtype
+            expected[f"state/{entry_of(name, 'bias')}"] = (like.out_channels,), like.weight.dtype
     for layer in header.layers:
         for number, plane in enumerate(layer.planes):
             kinds = ("codes", "scale", "negative_scale") if plane.negative_scale else ("codes", "scale")
@@ -267,19 +279,39 @@ def _misfit(path: Path, what: str) -> FileFormatError:
     )
 
 
+def _entries(network: nn.Module, names: Iterable[str]) -> dict[str, list[str]]:
+    """Return the entries of the network's state that hold each named weight; several where a layer has several names.
+
+    Names that the network does not have are left out.
+    """
+    modules = dict(network.named_modules(remove_duplicate=False))
+    aliases: dict[nn.Module, list[str]] = {}
+    for name, module in modules.items():
+        aliases.setdefault(module, []).append(name)
+    found = {name: named_weight(modules, name) for name in names}
+    return {
+        name: [entry_of(alias, place[1]) for alias in aliases[modules[place[0]]]]
+        for name, place in found.items()
+        if place is not None
+    }
+
+
 def _kept_state(
-    network: nn.Module, quantized: set[nn.Module], left_out: set[nn.Module] | frozenset[nn.Module] = frozenset()
+    network: nn.Module,
+    quantized: Mapping[str, list[str]],
+    left_out: set[nn.Module] | frozenset[nn.Module] = frozenset(),
 ) -> dict[str, Any]:
     """Return the network's state without the quantized weights and BatchNorm's batch counts."""
     state = network.state_dict()
+    for entries in quantized.values():
+        for entry in entries:
+            state.pop(entry, None)
     for name, module in network.named_modules(remove_duplicate=False):
-        if module in quantized:
-            state.pop(_entry(name, "weight"), None)
         if module in left_out:
             for own in module.state_dict():
-                state.pop(_entry(name, own), None)
+                state.pop(entry_of(name, own), None)
         if isinstance(module, _NormBase):
-            state.pop(_entry(name, "num_batches_tracked"), None)
+            state.pop(entry_of(name, "num_batches_tracked"), None)
     return state
 
 
@@ -292,7 +324,9 @@ def _numpy(name: str, value: Any) -> NDArray[Any]:
     return value.detach().cpu().contiguous().numpy()
 
 
-def _write_plane(arrays: Arrays, place: str, plane: Plane, packing: Packing) -> PlaneHeader:
+def _write_plane(
+    arrays: Arrays, place: str, plane: Plane, packing: Packing, of_filters: tuple[int, ...] | None = None
+) -> PlaneHeader:
     alphabet = plane.alphabet
     levels = len(alphabet)
     numbers = plane.codes.numpy().reshape(-1).astype(np.int16)
@@ -315,7 +349,7 @@ def _write_plane(arrays: Arrays, place: str, plane: Plane, packing: Packing) -> 
         if scale is None:
             continue
         arrays[f"{name}/{place}"] = _numpy(place, scale)
-        if reason := _wrong_scale(scale, tuple(plane.codes.shape)):
+        if reason := _wrong_scale(scale, of_filters or scale_shape(None, tuple(plane.codes.shape))):
             raise SettingsError(place, rule=reason, instead="a fully trained network")
     return PlaneHeader(
         alphabet=(alphabet.start, alphabet.stop, alphabet.step),
@@ -325,18 +359,24 @@ def _write_plane(arrays: Arrays, place: str, plane: Plane, packing: Packing) -> 
     )
 
 
-def _read_layer(arrays: Arrays, layer: LayerHeader) -> Codes:
+def _read_layer(arrays: Arrays, layer: LayerHeader, module: nn.Module) -> Codes:
+    of_filters = scale_shape(module, layer.shape)
     return Codes(
-        tuple(_read_plane(arrays, f"{layer.name}/{number}", layer, plane) for number, plane in enumerate(layer.planes))
+        tuple(
+            _read_plane(arrays, f"{layer.name}/{number}", layer, plane, of_filters)
+            for number, plane in enumerate(layer.planes)
+        )
     )
 
 
-def _read_plane(arrays: Arrays, place: str, layer: LayerHeader, header: PlaneHeader) -> Plane:
+def _read_plane(
+    arrays: Arrays, place: str, layer: LayerHeader, header: PlaneHeader, of_filters: tuple[int, ...]
+) -> Plane:
     alphabet = header.codes
     levels, count = len(alphabet), layer.weights
     # The scales first: they are small.
-    scale = _scale(arrays[f"scale/{place}"], layer.shape)
-    negative = _scale(arrays[f"negative_scale/{place}"], layer.shape) if header.negative_scale else None
+    scale = _scale(arrays[f"scale/{place}"], of_filters)
+    negative = _scale(arrays[f"negative_scale/{place}"], of_filters) if header.negative_scale else None
     stored = arrays[f"codes/{place}"]
     if stored.dtype != np.uint8 or stored.ndim != 1:
         raise coding.CodingError(f"they are {stored.dtype} {stored.shape} instead of bytes")
@@ -351,18 +391,23 @@ def _read_plane(arrays: Arrays, place: str, layer: LayerHeader, header: PlaneHea
     return Plane(torch.from_numpy(values[symbols].reshape(layer.shape)), scale, alphabet, negative)
 
 
-def _scale(array: NDArray[Any], shape: tuple[int, ...]) -> Tensor:
+def _scale(array: NDArray[Any], of_filters: tuple[int, ...]) -> Tensor:
     if array.dtype.kind != "f":
         raise coding.CodingError(f"the scale is {array.dtype}")
     scale = torch.from_numpy(array.copy())
-    if reason := _wrong_scale(scale, shape):
+    if reason := _wrong_scale(scale, of_filters):
         raise coding.CodingError(reason)
     return scale
 
 
-def _wrong_scale(scale: Tensor, shape: tuple[int, ...]) -> str:
-    """Return what is wrong with the scale of a weight, or nothing."""
-    if tuple(scale.shape) not in ((), (shape[0], *(1 for _ in shape[1:]))):
+def _wrong_scale(scale: Tensor, of_filters: tuple[int, ...]) -> str:
+    """Return what is wrong with a scale, or nothing.
+
+    Args:
+        scale: of a layer, or of its filters.
+        of_filters: the shape that it has then.
+    """
+    if tuple(scale.shape) not in ((), of_filters):
         return f"the scale has the shape {tuple(scale.shape)}, which is neither per layer nor per filter"
     return "" if scale.isfinite().all() else "the scale is not finite"
 
@@ -406,29 +451,24 @@ def _build(header: PackedHeader, path: Path, device: str) -> nn.Module:
 def _quantized_names(header: PackedHeader, network: nn.Module, path: Path) -> dict[str, list[str]]:
     """Return the names of each quantized weight in the network's state, by the layer's name in the header."""
     own = {name: tuple(value.shape) for name, value in network.state_dict().items() if isinstance(value, Tensor)}
-    modules = dict(network.named_modules(remove_duplicate=False))
-    every: dict[nn.Module, list[str]] = {}
-    for name, module in modules.items():
-        every.setdefault(module, []).append(_entry(name, "weight"))
-    if any("parametrizations" in name.split(".") for name in own) and _has_quantized(modules, header):
+    every = _entries(network, [layer.name for layer in header.layers])
+    if any("parametrizations" in name.split(".") for name in own) and any(
+        entry not in own for entries in every.values() for entry in entries
+    ):
         raise SettingsError("model", rule="is already quantized", instead="the network from before quantize()")
-    names = {}
+    taken: set[str] = set()
     for layer in header.layers:
-        there = own.get(_entry(layer.name, "weight")) if layer.name in modules else None
+        entries = every.get(layer.name, [])
+        there = own.get(entries[0]) if entries else None
         if there != layer.shape:
             raise FileFormatError(
                 f"{path}: has weights of shape {shown(layer.shape)} for the layer {shown(layer.name)}, but the network "
                 f"has {there or 'no such layer'}\n  instead: the network that was exported to the file"
             )
-        names[layer.name] = every.pop(modules[layer.name], [])
-        if not names[layer.name]:
+        if not taken.isdisjoint(entries):
             raise FileFormatError(f"{path}: has the layer {shown(layer.name)} twice\n  instead: export it again")
-    return names
-
-
-def _has_quantized(modules: dict[str, nn.Module], header: PackedHeader) -> bool:
-    layers = [modules[layer.name] for layer in header.layers if layer.name in modules]
-    return any(nn.utils.parametrize.is_parametrized(layer, "weight") for layer in layers)
+        taken.update(entries)
+    return every
 
 
 def _check_folded(header: PackedHeader, network: nn.Module, path: Path) -> None:
@@ -447,7 +487,3 @@ def _has_unsaved_buffers(network: nn.Module) -> bool:
     saved = network.state_dict()
     tensors = itertools.chain(network.named_buffers(), network.named_parameters())
     return any(name not in saved for name, _ in tensors)
-
-
-def _entry(layer: str, name: str) -> str:
-    return f"{layer}.{name}" if layer else name

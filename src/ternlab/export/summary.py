@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
 
 from ternlab.core.text import aligned
-from ternlab.export.accounting import FLOAT_BITS, LayerSize, Sizes, sizes
+from ternlab.export.accounting import FLOAT_BITS, LayerSize, Sizes, counted_weights, sizes
 from ternlab.export.operations import Use, uses
+from ternlab.quantizers.full_precision import FullPrecision, FullWeight, full_precision
 
 
 @dataclass(frozen=True)
@@ -28,19 +28,20 @@ class LayerSummary(LayerSize):
     def macs(self) -> int | None:
         """Multiply-accumulates of the full-precision layer: every output times the weights that it sums over.
 
-        Over all calls; the zeros that pad an image count like pixels, biases do not count.
+        Over all calls; the zeros that pad an image count like pixels, biases do not count. In a transposed convolution,
+        every input times the weights that it is multiplied by. `None` if unknown.
         """
-        return None if self.use is None else self.use.outputs * math.prod(self.shape[1:])
+        return None if self.use is None else self.use.macs
 
     @property
     def additions(self) -> int | None:
         """Additions and subtractions left when codes are -1, 0 and 1: codes that are not 0 times output positions.
 
-        `None` for layers in full precision and for codes of more bits, which still multiply.
+        `None` for layers in full precision, for codes of more bits, which still multiply, and if unknown.
         """
-        if self.use is None or self.codes is None or self.codes.multiplying:
+        if self.use is None or self.use.positions is None or self.codes is None or self.codes.multiplying:
             return None
-        return self.codes.nonzeros * self._positions(self.use)
+        return self.codes.nonzeros * self.use.positions
 
     @property
     def multiplications(self) -> int | None:
@@ -79,23 +80,29 @@ class LayerSummary(LayerSize):
             "multiplications": self.multiplications,
         }
 
-    def _positions(self, use: Use) -> int:
-        return use.outputs // self.shape[0]
-
 
 @dataclass(frozen=True)
 class Summary(Sizes):
     """Sizes and operations of a network; `str()` is a table, `to_dict()` is for JSON.
 
-    Operations are those of convolutions (`Conv2d`) and linear layers for one image. Not counted: biases, BatchNorm,
-    activations, pooling, sums of branches, and products of activations (attention).
+    Operations are those of convolutions, linear layers and attention's projections for one image. Not counted: biases,
+    BatchNorm, activations, pooling, sums of branches, products of activations (attention), and layers of other kinds
+    (recurrent layers); `uncounted` names these.
 
     Attributes:
+        in_full: what stays in full precision.
         input_shape: of one image without the batch; `None` when operations were not counted.
     """
 
     layers: tuple[LayerSummary, ...]
+    in_full: FullPrecision = field(default_factory=FullPrecision)
     input_shape: tuple[int, ...] | None = None
+
+    @property
+    def uncounted(self) -> tuple[str, ...]:
+        """Names of the weights whose operations are unknown and not in the totals."""
+        unknown = [layer.name for layer in self.layers if layer.use is not None and layer.macs is None]
+        return *unknown, *(weight.name for weight in self.in_full.unsupported)
 
     @property
     def macs(self) -> int | None:
@@ -116,7 +123,12 @@ class Summary(Sizes):
         """Return plain values for JSON: totals by name, and `layers`, a list with one entry a layer."""
         totals = {name: getattr(self, name) for name in _TOTALS}
         shape = None if self.input_shape is None else list(self.input_shape)
-        return {"input_shape": shape, **totals, "layers": [layer.to_dict() for layer in self.layers]}
+        return {
+            "input_shape": shape,
+            **totals,
+            "full_precision": self.in_full.to_dict(),
+            "layers": [layer.to_dict() for layer in self.layers],
+        }
 
     def __str__(self) -> str:
         return "\n".join([*aligned(_layer_rows(self)), "", *aligned(_total_rows(self))])
@@ -158,19 +170,16 @@ def summary(model: nn.Module, input_shape: Sequence[int] | None = None) -> Summa
     Example:
         >>> print(ternlab.summary(model, (3, 224, 224)))
     """
-    found: dict[str, Use] = {}
     counted = sizes(model)
-    if input_shape is not None:
-        modules = dict(model.named_modules())
-        found = uses(model, {layer.name: modules[layer.name] for layer in counted.layers}, input_shape)
+    found = {} if input_shape is None else uses(model, counted_weights(model), input_shape)
     layers = tuple(LayerSummary(**vars(layer), use=found.get(layer.name)) for layer in counted.layers)
     shape = None if input_shape is None else tuple(map(int, input_shape))
-    return Summary(layers, counted.other_parameters, shape)
+    return Summary(layers, counted.other_parameters, full_precision(model), shape)
 
 
 def _layer_rows(found: Summary) -> list[tuple[str, ...]]:
     head = ("layer", "rule", "weight", "parameters", "bits", "zeros", "entropy", "MACs", "additions left")
-    return [head, *(_layer_row(layer) for layer in found.layers)]
+    return [head, *map(_layer_row, found.layers), *map(_unsupported_row, found.in_full.unsupported)]
 
 
 def _layer_row(layer: LayerSummary) -> tuple[str, ...]:
@@ -188,6 +197,11 @@ def _layer_row(layer: LayerSummary) -> tuple[str, ...]:
     )
 
 
+def _unsupported_row(weight: FullWeight) -> tuple[str, ...]:
+    shape = "x".join(map(str, weight.shape))
+    return (weight.name or f"({weight.kind})", "-", shape, f"{weight.elements:,}", str(FLOAT_BITS), *("-",) * 4)
+
+
 def _total_rows(found: Summary) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [
         ("parameters", f"{found.parameters:,}", f"of which {found.other_parameters:,} outside of these layers"),
@@ -199,6 +213,7 @@ def _total_rows(found: Summary) -> list[tuple[str, ...]]:
             ("zeros", f"{100 * found.sparsity:.1f} %", "of the quantized weights"),
             ("entropy", f"{found.entropy:.3f}", "bits per quantized weight"),
         ]
+        rows.insert(1, ("full precision", f"{found.in_full.elements:,}", _shares(found.in_full)))
         rows += [
             _size_row(found, "size, whole bits", found.quantized_bytes),
             _size_row(found, "size, 5 trits per byte", found.packed_bytes),
@@ -207,11 +222,19 @@ def _total_rows(found: Summary) -> list[tuple[str, ...]]:
     if found.input_shape is not None:
         image = "x".join(map(str, found.input_shape))
         rows += [
-            ("MACs", _count(found.macs), f"for one {image} image in full precision"),
+            ("MACs", _count(found.macs), f"for one {image} image in full precision{_without(found.uncounted)}"),
             ("additions left", _count(found.additions), "in layers with codes -1, 0, 1"),
             ("multiplications left", _count(found.multiplications), "by scales and in the other layers"),
         ]
     return rows
+
+
+def _shares(found: FullPrecision) -> str:
+    return f"{100 * found.share:.1f} % of the parameters: {found.named}"
+
+
+def _without(names: tuple[str, ...]) -> str:
+    return f", not counting {', '.join(names)}" if names else ""
 
 
 def _size_row(found: Summary, title: str, size: int) -> tuple[str, ...]:

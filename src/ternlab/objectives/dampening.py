@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ternlab.objectives.base import ForwardPass, Term
-from ternlab.quantizers.attach import codes, latent_weight, quantized_layers
+from ternlab.quantizers.weights import quantized_weights
 
 
 class Dampening(Term):
@@ -21,10 +21,9 @@ class Dampening(Term):
     def __call__(self, forward: ForwardPass) -> Tensor:
         """Return the penalty; it does not depend on the images."""
         total = forward.logits.new_zeros(())
-        for _, layer in quantized_layers(forward.network):
-            weight = latent_weight(layer)
+        for weight in quantized_weights(forward.network):
             with torch.no_grad():
-                effective = codes(layer).effective()
+                effective = weight.codes().effective()
                 lowest, highest = effective.aminmax()
-            total = total + (effective - weight.clamp(lowest, highest)).square().sum()
+            total = total + (effective - weight.latent.clamp(lowest, highest)).square().sum()
         return total

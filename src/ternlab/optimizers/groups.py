@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from torch import nn
 
 from ternlab.optimizers.registry import Groups
-from ternlab.quantizers.attach import quantized_layers, quantizer_of
 from ternlab.quantizers.base import Quantizer
 from ternlab.quantizers.options import ThresholdOptions, TrainedThresholdOptions
+from ternlab.quantizers.weights import quantized_weights
 
 _NORMS = (
     nn.BatchNorm1d,
@@ -63,14 +63,14 @@ def param_groups(
 
 def threshold_parameters(model: nn.Module) -> Iterator[nn.Parameter]:
     """Yield the trainable thresholds of all quantized layers, in network order."""
-    for _, layer in quantized_layers(model):
-        yield from quantizer_of(layer).thresholds()
+    for weight in quantized_weights(model):
+        yield from weight.rule.thresholds()
 
 
 def thresholds_of_layers(model: nn.Module) -> Iterator[tuple[ThresholdOptions, list[nn.Parameter]]]:
     """Yield the options and the thresholds of each layer that has some, in network order."""
-    for _, layer in quantized_layers(model):
-        rule = quantizer_of(layer)
+    for weight in quantized_weights(model):
+        rule = weight.rule
         thresholds = list(rule.thresholds())
         if not thresholds:
             continue

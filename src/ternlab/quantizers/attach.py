@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,24 +15,35 @@ from ternlab.core.dotted import nested
 from ternlab.core.errors import SettingsError
 from ternlab.quantizers.base import Codes, Quantizer
 from ternlab.quantizers.entries import entries_of_mapping, layer_entries
+from ternlab.quantizers.filters import TRANSPOSED, FiltersFirst, filters_first
+from ternlab.quantizers.full_precision import full_precision
 from ternlab.quantizers.guard import guard
 from ternlab.quantizers.options import RuleOptions, TernaryOptions
 from ternlab.quantizers.plan import FULL_PRECISION, LayerChoice, LayerRule, QuantPlan, layer_plan, simplified
 from ternlab.quantizers.registry import rule_class, rule_options
 from ternlab.quantizers.residual import Residual
+from ternlab.quantizers.weights import (
+    LayerWeight,
+    layer_weights,
+    parametrization_of,
+    quantized_parameters,
+    quantized_weights,
+    weight_name,
+)
 
-QUANTIZABLE = (nn.Conv2d, nn.Linear)
+_log = logging.getLogger(__name__)
 
 
 def quantize(model: nn.Module, rule: str | Mapping[str, Any] = "tga", **options: Any) -> nn.Module:
-    """Quantize the convolutions and linear layers of `model` in place.
+    """Quantize the convolutions, linear layers and attention projections of `model` in place.
 
     Any loop may train it: the gradients of thresholds are clamped before an optimizer steps, and a layer that cannot
     learn is reported by a warning (see `ternlab.quantizers.guard`). `ternlab.param_groups` returns the groups for an
     optimizer.
 
     Args:
-        model: any network; its other modules are not changed. Thresholds are initialized from its current weights.
+        model: any network; its other modules are not changed (`ternlab.full_precision` names them). Thresholds are
+            initialized from its current weights.
         rule: a registered rule, or a mapping from layer names or patterns to rules; the first match counts, and all
             other layers stay in full precision: `{"fc": {"name": "uniform", "bits": 4}, "layer1.*": "twn"}`.
         options: `first_last` ("ternary" or "full"), `include` and `exclude` (name patterns), `layers` (entries such as
@@ -40,7 +52,8 @@ def quantize(model: nn.Module, rule: str | Mapping[str, Any] = "tga", **options:
             dotted (`**{"threshold.init": 0.1}`).
 
     Returns:
-        `model`.
+        `model`. What stays in full precision is named by `ternlab.full_precision(model)`; a warning is logged if that
+        is more than a tenth of the weights because of the kinds of their layers.
 
     Raises:
         SettingsError: unknown rule or option, a pattern or choice that leaves no layer to quantize, or a layer whose
@@ -63,64 +76,75 @@ def quantize(model: nn.Module, rule: str | Mapping[str, Any] = "tga", **options:
     choice = checked(LayerChoice, {**chosen, "layers": layer_entries(typed, network_rule)}, prefix="quant")
     network_rule, entries = simplified(network_rule, choice)
     attach(model, plan_of(model, network_rule, choice.model_copy(update={"layers": entries})))
-    for name, layer in quantized_layers(model):
-        guard(name or type(layer).__name__.removeprefix("Parametrized"), quantizer_of(layer))
+    for weight in quantized_weights(model):
+        guard(weight.name or type(weight.layer).__name__.removeprefix("Parametrized"), weight.rule)
+    warning = full_precision(model).warning
+    if warning is not None:
+        _log.warning("%s", warning)
     return model
 
 
 def plan_of(model: nn.Module, rule: LayerRule, choice: LayerChoice) -> QuantPlan:
-    """Return the rule of each convolution and linear layer of `model`, by layer name in network order.
+    """Return the rule of each weight of `model` that can be quantized, by name in network order.
 
     Raises:
         SettingsError: see `ternlab.quantizers.plan.layer_plan`.
     """
-    return layer_plan([name for name, _ in quantizable_layers(model)], rule, choice)
+    return layer_plan([weight.name for weight in layer_weights(model)], rule, choice)
 
 
 def attach(model: nn.Module, plan: QuantPlan) -> nn.Module:
     """Quantize the layers of `model` in place as `plan` says; see `quantize`."""
-    layers = [(name, layer, plan.get(name)) for name, layer in quantizable_layers(model)]
-    chosen = [(name, layer, rule) for name, layer, rule in layers if rule is not None]
+    planned = [(weight, plan.get(weight.name)) for weight in layer_weights(model)]
+    chosen = [(weight, rule) for weight, rule in planned if rule is not None]
     # Check and build everything before changing any layer: on an error the network is unchanged.
-    for name, layer, _ in chosen:
-        _check_weight(name, layer)
-    quantizers = []
-    for _, layer, rule in chosen:
-        weight: Any = layer.weight
-        quantizers.append(build_quantizer(rule.name, weight.detach(), rule.options))
-    for (_, layer, _), quantizer in zip(chosen, quantizers, strict=True):
-        parametrize.register_parametrization(layer, "weight", quantizer)
+    for weight, _ in chosen:
+        _check_weight(weight)
+    quantizers = [_quantizer_for(weight, rule) for weight, rule in chosen]
+    for (weight, _), quantizer in zip(chosen, quantizers, strict=True):
+        parametrize.register_parametrization(weight.layer, weight.parameter, quantizer)
     return model
 
 
-def _check_weight(name: str, layer: nn.Module) -> None:
-    """Refuse a layer whose weight is not a parameter of its own, or has no values yet."""
-    if parametrize.is_parametrized(layer, "weight"):
-        first = _first(layer)
-        if isinstance(first, Quantizer):
-            raise SettingsError(
-                name, rule="this layer's weight is already quantized", instead="quantize a fresh copy of the network"
-            )
+def _check_weight(weight: LayerWeight) -> None:
+    """Refuse a weight that is not a parameter of its own, or has no values yet."""
+    name, parameter = weight.name, weight.parameter
+    first = parametrization_of(weight.layer, parameter)
+    if isinstance(first, Quantizer):
+        raise SettingsError(
+            name, rule="this layer's weight is already quantized", instead="quantize a fresh copy of the network"
+        )
+    if first is not None:
         raise SettingsError(
             name,
             rule=f"this layer's weight already has the parametrization {type(first).__name__}",
-            instead=f"torch.nn.utils.parametrize.remove_parametrizations(layer, 'weight'), or exclude=['{name}']",
+            instead=f"torch.nn.utils.parametrize.remove_parametrizations(layer, '{parameter}'), or exclude=['{name}']",
         )
-    weight = layer._parameters.get("weight")
-    if weight is None:
-        others = ", ".join(other for other in layer._parameters if other.startswith("weight_")) or "other tensors"
+    value = weight.layer._parameters.get(parameter)
+    if value is None:
+        others = [other for other in weight.layer._parameters if other.startswith(f"{parameter}_")]
         raise SettingsError(
             name,
-            rule=f"this layer's weight is computed from {others} (old weight_norm or spectral_norm, or pruning)",
+            rule=f"this layer's weight is computed from {', '.join(others) or 'other tensors'} (old weight_norm or "
+            "spectral_norm, or pruning)",
             instead="torch.nn.utils.remove_weight_norm(layer), remove_spectral_norm(layer) or "
-            f"prune.remove(layer, 'weight'), or exclude=['{name}']",
+            f"prune.remove(layer, '{parameter}'), or exclude=['{name}']",
         )
-    if is_lazy(weight):
+    if is_lazy(value):
         raise SettingsError(
             name, rule="this layer's weight has no shape yet", instead="a forward pass through the network first"
         )
-    if weight.numel() == 0:
+    if value.numel() == 0:
         raise SettingsError(name, rule="this layer has no weights", instead=f"exclude=['{name}']")
+
+
+def _quantizer_for(weight: LayerWeight, rule: LayerRule) -> Quantizer:
+    """Return the parametrization of a layer's weight; rules see the filters in the first dimension."""
+    value = weight.value.detach()
+    if not isinstance(weight.layer, TRANSPOSED):
+        return build_quantizer(rule.name, value, rule.options)
+    groups = weight.layer.groups
+    return FiltersFirst(value, build_quantizer(rule.name, filters_first(value, groups), rule.options), groups)
 
 
 def build_quantizer(rule: str, weight: Tensor, options: RuleOptions) -> Quantizer:
@@ -131,49 +155,47 @@ def build_quantizer(rule: str, weight: Tensor, options: RuleOptions) -> Quantize
     return cls(weight, options)
 
 
-def quantizable_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Yield (name, layer) for every layer that can be quantized, in network order."""
-    for name, layer in model.named_modules():
-        if isinstance(layer, QUANTIZABLE):
-            yield name, layer
-
-
 def quantized_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Yield (name, layer) for every quantized layer, in network order."""
+    """Yield (name, layer) for every quantized layer, in network order.
+
+    `ternlab.quantized_weights` yields each weight instead, for layers that have several (attention).
+    """
     for name, layer in model.named_modules():
-        if parametrize.is_parametrized(layer, "weight") and isinstance(_first(layer), Quantizer):
+        if quantized_parameters(layer):
             yield name, layer
 
 
-def quantizer_of(layer: nn.Module) -> Quantizer:
-    """Return the rule attached to `layer`.
-
-    Raises:
-        ValueError: the layer is not quantized.
-    """
-    rule = _first(layer) if parametrize.is_parametrized(layer, "weight") else None
-    if not isinstance(rule, Quantizer):
-        raise ValueError(f"The value of `layer` is {type(layer).__name__}, but must be a quantized layer.")
-    return rule
+def quantizer_of(layer: nn.Module, parameter: str | None = None) -> Quantizer:
+    """Return the rule attached to `layer`; see `codes`."""
+    return _weight_of(layer, parameter).rule
 
 
-def latent_weight(layer: nn.Module) -> Tensor:
-    """Return the latent (trained, full-precision) weight of a quantized layer."""
-    parametrizations: Any = layer.parametrizations
-    weight: Tensor = parametrizations.weight.original
-    return weight
+def latent_weight(layer: nn.Module, parameter: str | None = None) -> Tensor:
+    """Return the latent (trained, full-precision) weight of a quantized layer; see `codes`."""
+    return _weight_of(layer, parameter).latent
 
 
-def codes(layer: nn.Module) -> Codes:
+def codes(layer: nn.Module, parameter: str | None = None) -> Codes:
     """Return the planes of a quantized layer: integer codes, scales and thresholds.
 
+    Args:
+        layer: a quantized layer.
+        parameter: name of the weight (`q_proj_weight`), for a layer that has several quantized ones.
+
     Raises:
-        ValueError: the layer is not quantized.
+        ValueError: the layer is not quantized, or has several quantized weights and `parameter` is not given.
     """
-    return quantizer_of(layer).codes(latent_weight(layer))
+    return _weight_of(layer, parameter).codes()
 
 
-def _first(layer: nn.Module) -> nn.Module:
-    parametrizations: Any = layer.parametrizations
-    first: nn.Module = parametrizations.weight[0]
-    return first
+def _weight_of(layer: nn.Module, parameter: str | None) -> LayerWeight:
+    found = quantized_parameters(layer)
+    kind = type(layer).__name__
+    if not found:
+        raise ValueError(f"The value of `layer` is {kind}, but must be a quantized layer.")
+    if parameter is None and len(found) > 1:
+        raise ValueError(f"{kind} has several quantized weights: pass parameter='{found[0]}' or one of {found[1:]}.")
+    if parameter is not None and parameter not in found:
+        raise ValueError(f"{kind} has no quantized weight {parameter!r}; it has {found}.")
+    chosen = found[0] if parameter is None else parameter
+    return LayerWeight(weight_name("", chosen), layer, chosen)

@@ -27,7 +27,9 @@ class Plane:
     Attributes:
         codes: int8, in the weight's shape; every value is in `alphabet`.
         scale: in the weight's dtype, broadcastable to the weight's shape: a scalar for one scale per layer,
-            (filters, 1, ...) for one per filter.
+            (filters, 1, ...) for one per filter; (1, filters, 1, ...) in transposed convolutions, whose filters are in
+            the second dimension, or (groups, 1, filters per group, 1, ...) if they have several groups: broadcastable
+            to the weight with its groups split off.
         alphabet: the integers that the rule may use, e.g. -1, 0, 1.
         negative_scale: the scale of the negative codes if it differs (shape of `scale`).
         thresholds: the two weight values between which the code is 0, float32 or wider, shape (2, *scale.shape);
@@ -42,7 +44,11 @@ class Plane:
 
     def effective(self) -> Tensor:
         """Return codes times scale, bit-identical to the layer's computation."""
-        return _scaled(self.codes.to(self.scale.dtype), self.scale, self.negative_scale)
+        codes = self.codes.to(self.scale.dtype)
+        if self.scale.ndim <= codes.ndim:
+            return _scaled(codes, self.scale, self.negative_scale)
+        by_group = codes.reshape(self.scale.shape[0], -1, *codes.shape[1:])
+        return _scaled(by_group, self.scale, self.negative_scale).flatten(0, 1)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from ternlab.quantizers.base import Fault, Quantizer
+from ternlab.quantizers.filters import FiltersFirst
 from ternlab.quantizers.registry import rule_name
 from ternlab.quantizers.residual import Residual
 
@@ -25,4 +26,6 @@ def fault_message(layer: str, rule: Quantizer, fault: Fault, *, in_run: bool) ->
 
 
 def _label(rule: Quantizer) -> str:
+    if isinstance(rule, FiltersFirst):
+        return _label(rule.rule)
     return rule.options.label(rule_name(type(rule.summands[0]) if isinstance(rule, Residual) else type(rule)))

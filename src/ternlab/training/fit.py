@@ -12,12 +12,14 @@ from typing import Any, Literal
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
+from torch import nn
 
 from ternlab.algorithms.registry import algorithm_builder, metrics_of
 from ternlab.core.signals import StopRequest
 from ternlab.data.module import ImageDataModule, build_data
 from ternlab.export.accounting import sizes
 from ternlab.optimizers.groups import threshold_parameters
+from ternlab.quantizers.full_precision import full_precision
 from ternlab.runs.directory import RunDirectory
 from ternlab.runs.metrics import MetricsTable
 from ternlab.runs.needs import NO_INPUTS, Inputs
@@ -102,7 +104,7 @@ def fit(
     if checkpoint is not None and settings.trainer.precision == "auto":
         choice = _as_begun(choice, checkpoint.precision)
     threads = threads_here()
-    _announce(settings, data, choice, threads, place)
+    _announce(settings, data, choice, threads, place, module.model)
     with contextlib.nullcontext(stop) if stop else StopRequest() as stop:
         stop.leave_if_asked()
         callbacks, metrics, layers = _callbacks(settings, directory, stop, mirrors, place)
@@ -222,6 +224,7 @@ def _finish(
         "classes": list(data.classes),
         "preprocessing": data.preprocessing(),
         "parameters": counted.parameters,
+        "full_precision": full_precision(module.model).to_dict(),
         "steps": trainer.global_step,
         "world_size": trainer.world_size,
         "thresholds_agree": _thresholds_agree(trainer, module),
@@ -246,7 +249,9 @@ def _peak_memory(choice: Choice) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _announce(settings: Settings, data: ImageDataModule, choice: Choice, threads: Threads, place: Place) -> None:
+def _announce(
+    settings: Settings, data: ImageDataModule, choice: Choice, threads: Threads, place: Place, model: nn.Module
+) -> None:
     if place.rank:
         return
     _log.info(
@@ -254,6 +259,8 @@ def _announce(settings: Settings, data: ImageDataModule, choice: Choice, threads
         settings.model.name, settings.data.name, data.train_count, data.val_count, data.test_count,
         len(data.classes), data.size, data.size,
     )  # fmt: skip
+    if settings.quant.active:
+        _log.info("full precision: %s", full_precision(model))
     memory = "channels_last" if choice.channels_last else "contiguous"
     _log.info("%s, %s, %s (%s)", choice.device, choice.precision, memory, choice.reason)
     _log.info("CPU threads: %d, wait policy: %s (%s)", threads.count, threads.waiting, threads.reason)

@@ -14,7 +14,6 @@ from ternlab.reports.series import last_layers, number
 
 BINS = 48
 MOST_LAYERS = 24
-_LATENT = ".parametrizations.weight.original"
 
 Row = dict[str, Any]
 
@@ -102,14 +101,21 @@ def _weights(path: Path, names: list[str]) -> list[tuple[str, np.ndarray[Any, An
         with safe_open(path, "numpy") as file:
             known = set(file.keys())
             for name in names:
-                if name + _LATENT in known:
-                    weight = np.asarray(file.get_tensor(name + _LATENT), dtype=np.float32).ravel()
+                entry = next((entry for entry in _latent_entries(name) if entry in known), None)
+                if entry is not None:
+                    weight = np.asarray(file.get_tensor(entry), dtype=np.float32).ravel()
                     if weight.size and np.isfinite(weight).all():
                         found.append((name, weight))
     except (OSError, SafetensorError, TypeError):
         # No weights, or of a type that numpy does not have: there is no chart, and the page says so.
         return []
     return found
+
+
+def _latent_entries(name: str) -> tuple[str, str]:
+    """Return where the latent weight called `name` may be: the weight of a layer, or another parameter of one."""
+    layer, dot, parameter = name.rpartition(".")
+    return f"{name}.parametrizations.weight.original", f"{layer}{dot}parametrizations.{parameter}.original"
 
 
 def _evenly(names: list[str], most: int) -> list[str]:

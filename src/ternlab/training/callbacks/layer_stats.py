@@ -10,8 +10,8 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor, nn
 
-from ternlab.quantizers.attach import codes, latent_weight, quantized_layers, quantizer_of
 from ternlab.quantizers.faults import fault_message
+from ternlab.quantizers.weights import LayerWeight, quantized_weights
 from ternlab.runs.metrics import MetricsTable
 from ternlab.training.callbacks.order import Stage
 from ternlab.training.update_rule import TernaryOptimizer
@@ -65,7 +65,7 @@ class LayerStats(Callback):
         """
         gradients = _threshold_gradients(trainer)
         now = _all_codes(pl_module)
-        rows = [self._row(name, layer, now[name], gradients) for name, layer in quantized_layers(pl_module)]
+        rows = [self._row(weight, now[weight.name], gradients) for weight in quantized_weights(pl_module)]
         self._before = now
         position = {"epoch": trainer.current_epoch, "step": trainer.global_step}
         self._report_faults(pl_module, position)
@@ -79,32 +79,32 @@ class LayerStats(Callback):
 
     def _report_faults(self, pl_module: pl.LightningModule, position: dict[str, int]) -> None:
         reported = {found["layer"] for found in self.faults}
-        for name, layer in quantized_layers(pl_module):
-            shown, rule = name.removeprefix("model."), quantizer_of(layer)
-            fault = None if shown in reported else rule.fault(latent_weight(layer))
+        for weight in quantized_weights(pl_module):
+            shown = weight.name.removeprefix("model.")
+            fault = None if shown in reported else weight.rule.fault(weight.latent)
             if fault is None:
                 continue
             self.faults.append({"layer": shown, **position, "fault": fault.what})
             if self._table is not None:
-                _log.warning("%s", fault_message(shown, rule, fault, in_run=True))
+                _log.warning("%s", fault_message(shown, weight.rule, fault, in_run=True))
 
-    def _row(self, name: str, layer: nn.Module, now: Tensor, gradients: dict[int, float]) -> dict[str, Any]:
-        quantizer = quantizer_of(layer)
+    def _row(self, weight: LayerWeight, now: Tensor, gradients: dict[int, float]) -> dict[str, Any]:
+        before = self._before[weight.name].to(now.device)
         row: dict[str, Any] = {
-            "layer": name.removeprefix("model."),
+            "layer": weight.name.removeprefix("model."),
             "weights": now[0].numel(),
-            **quantizer.statistics(latent_weight(layer)),
+            **weight.rule.statistics(weight.latent),
             "sparsity": float((now == 0).all(0).double().mean()),
-            "flip_ratio": float((now != self._before[name].to(now.device)).any(0).double().mean()),
+            "flip_ratio": float((now != before).any(0).double().mean()),
         }
-        of_layer = [gradients[id(p)] for p in quantizer.thresholds() if id(p) in gradients]
+        of_layer = [gradients[id(p)] for p in weight.rule.thresholds() if id(p) in gradients]
         if of_layer:
             row["threshold_gradient"] = sum(of_layer) / len(of_layer)
         return row
 
 
 def _all_codes(module: nn.Module) -> dict[str, Tensor]:
-    return {name: codes(layer).stacked() for name, layer in quantized_layers(module)}
+    return {weight.name: weight.codes().stacked() for weight in quantized_weights(module)}
 
 
 def _threshold_gradients(trainer: pl.Trainer) -> dict[int, float]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ternlab import __version__
-from ternlab.commands import wandb
+from ternlab.commands import sync, wandb
 from ternlab.core.errors import ExitCode, InfrastructureError, TernlabError
 from ternlab.core.logs import replace_unprintable
 
@@ -78,6 +78,10 @@ def _parser() -> argparse.ArgumentParser:
     tell.add_argument("file", type=Path, help="the file")
     tell.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     _add_sweep(commands)
+    to_loggers = sync.add_parser(commands, _RUN_HELP)
+    to_loggers.add_argument(
+        "--runs", type=Path, default=Path("logs/runs"), help="folder of the runs (default: logs/runs)"
+    )
     wandb.add_parser(commands)
     return parser
 
@@ -230,5 +234,6 @@ _COMMANDS = {
     "runs": _runs,
     "info": _info,
     "sweep": _sweep,
+    "sync": sync.sync,
     "wandb": wandb.run,
 }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
 from ternlab.core.fields import NonNegativeInt, Section, free
 from ternlab.data.settings import DataSettings
+from ternlab.loggers.options import LoggerSettings
+from ternlab.loggers.registry import logger_settings
 from ternlab.models.registry import model_settings
 from ternlab.models.settings import ModelSettings
 from ternlab.optimizers.registry import optim_settings
@@ -28,22 +30,6 @@ class BaselineSettings(Section):
 
     run: str | None = None
     overrides: tuple[str, ...] = ()
-
-
-class LoggerSettings(Section):
-    """Where metrics are also sent; the run's own files are always written.
-
-    Attributes:
-        name: `local` (nothing else) or `wandb`.
-        project, entity, group: W&B options; the default group is the sweep, or else the baseline.
-        mode: W&B mode; `auto` is online if there is an API key in the environment or netrc, else offline.
-    """
-
-    name: Literal["local", "wandb"] = "local"
-    project: str = "ternlab"
-    entity: str | None = None
-    group: str | None = None
-    mode: Literal["auto", "online", "offline"] = "auto"
 
 
 class PathSettings(Section):
@@ -86,7 +72,7 @@ class Settings(Section):
     trainer: TrainerSettings = Field(default_factory=TrainerSettings)
     baseline: BaselineSettings = Field(default_factory=BaselineSettings)
     checkpoint: CheckpointSettings = free(CheckpointSettings())
-    logger: LoggerSettings = free(LoggerSettings())
+    logger: Annotated[SerializeAsAny[LoggerSettings], BeforeValidator(logger_settings)] = free(logger_settings({}))
     paths: PathSettings = free(PathSettings())
     ckpt_path: str | None = None
     force: bool = free(False)

@@ -21,8 +21,8 @@ from ternlab.loggers.sync import send_run
 from ternlab.runs.directory import RunDirectory
 from ternlab.runs.lifecycle import complete
 from ternlab.runs.metrics import MetricsTable
+from tests.commands import warm_command
 from tests.commands.run_command import ROOT, TINY, stop, wait_for
-from tests.commands.warm_command import run, start
 from tests.loggers.made import STEPS, add_epochs, finish, made_run
 from tests.settings_for_tests import tiny_settings
 
@@ -259,10 +259,10 @@ def test_a_logger_whose_package_is_missing_is_refused_before_anything_is_trained
 def test_a_training_that_was_stopped_has_one_continuous_history(tmp_path: Path, number: int) -> None:
     pytest.importorskip("tensorboard")
     typed = (*TINY, "logger=tensorboard", "quant=none", "trainer.max_epochs=4")
-    process = start(tmp_path, *typed, TINY_SECONDS="0.1")
+    process = warm_command.start(tmp_path, *typed, TINY_SECONDS="0.1")
     wait_for(tmp_path, "*/checkpoints/*6*.json")
     stop(process, number)
-    code, _, err = run(tmp_path, *typed)
+    code, _, err = warm_command.run(tmp_path, *typed)
     assert code == 0, err
     (path,) = (tmp_path / "logs" / "runs").iterdir()
     directory = RunDirectory(path)

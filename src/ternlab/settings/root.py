@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
-from ternlab.core.fields import NonNegativeInt, Section, free
+from ternlab.core.fields import NonNegativeInt, Section, free, free_section
+from ternlab.core.user_files import default_path
 from ternlab.data.settings import DataSettings
 from ternlab.loggers.options import LoggerSettings
 from ternlab.loggers.registry import logger_settings
@@ -35,15 +37,17 @@ class BaselineSettings(Section):
 class PathSettings(Section):
     """Folders; relative paths start from the current working directory.
 
+    The defaults are `logs/runs`, `data` and `logs/sweeps`, unless the user has others (see `ternlab.core.user_files`).
+
     Attributes:
         runs: contains one directory per run.
         data: downloaded data sets.
         sweeps: plans and records of sweeps.
     """
 
-    runs: str = "logs/runs"
-    data: str = "data"
-    sweeps: str = "logs/sweeps"
+    runs: str = Field(default_factory=partial(default_path, "runs"))
+    data: str = Field(default_factory=partial(default_path, "data"))
+    sweeps: str = Field(default_factory=partial(default_path, "sweeps"))
 
 
 class Settings(Section):
@@ -73,7 +77,7 @@ class Settings(Section):
     baseline: BaselineSettings = Field(default_factory=BaselineSettings)
     checkpoint: CheckpointSettings = free(CheckpointSettings())
     logger: Annotated[SerializeAsAny[LoggerSettings], BeforeValidator(logger_settings)] = free(logger_settings({}))
-    paths: PathSettings = free(PathSettings())
+    paths: PathSettings = free_section(PathSettings)
     ckpt_path: str | None = None
     force: bool = free(False)
     tags: tuple[str, ...] = free(())

@@ -20,6 +20,10 @@ os.environ["OMP_NUM_THREADS"] = "1"
 # No example may fail because the machine is slow, and all machines try the same examples.
 settings.register_profile("ternlab", deadline=None, derandomize=True)
 settings.load_profile("ternlab")
+# What a user has set up for this account does not count, here and in the commands that tests start.
+for name in ("RUNS", "SWEEPS", "DATA"):
+    os.environ.pop(f"TERNLAB_{name}", None)
+os.environ["TERNLAB_CONFIG"] = str(Path(__file__).parent / "no_user_files")
 # No test may reach W&B's servers.
 os.environ.setdefault("WANDB_MODE", "offline")
 

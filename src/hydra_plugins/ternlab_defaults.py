@@ -50,8 +50,12 @@ class DefaultsSource(ConfigSource):
 
 
 class DefaultsSearchPath(SearchPathPlugin):
-    """Adds the defaults to every search path, after all folders."""
+    """Adds the user's own folders and the defaults to every search path, after all other folders."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Append the source."""
+        """Append the sources; a choice in conf/ wins over one of the same name in a folder of the user."""
+        from ternlab.core.user_files import config_folders
+
+        for folder in config_folders():
+            search_path.append(provider="user", path=f"file://{folder}")
         search_path.append(provider="ternlab", path="ternlab://")

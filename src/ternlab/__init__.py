@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from ternlab.export.settings import ExportSettings
     from ternlab.export.summary import Summary, summary
     from ternlab.export.targets import register_target
+    from ternlab.loggers.options import LoggerSettings
+    from ternlab.loggers.registry import register_logger
     from ternlab.metrics.batch import Batch
     from ternlab.metrics.registry import register_metric
     from ternlab.models.registry import register_model
@@ -86,6 +88,8 @@ _NAMES = {
         "summary",
     ),
     "ternlab.export.targets": ("register_target",),
+    "ternlab.loggers.options": ("LoggerSettings",),
+    "ternlab.loggers.registry": ("register_logger",),
     "ternlab.metrics.batch": ("Batch",),
     "ternlab.metrics.registry": ("register_metric",),
     "ternlab.models.registry": ("register_model",),
@@ -169,6 +173,7 @@ __all__ = [
     "FullPrecision",
     "Groups",
     "LayerWeight",
+    "LoggerSettings",
     "Loss",
     "MemoryPart",
     "ModelSettings",
@@ -210,6 +215,7 @@ __all__ = [
     "register_algorithm",
     "register_data",
     "register_launcher",
+    "register_logger",
     "register_metric",
     "register_model",
     "register_needs",

@@ -381,3 +381,12 @@ def test_a_plan_of_which_nothing_was_begun_is_of_the_code_that_begins(finished: 
         with pytest.raises(SettingsError, match="was started by commit 0000000000"):
             _agreed(plan, folder, tmp_path / "runs", SweepSettings())
     assert _agreed(plan, folder, tmp_path / "runs", SweepSettings(allow_other_code=True)).code == plan.code
+
+
+def test_a_cluster_of_the_user_is_a_choice_like_any_other(tmp_path: Path) -> None:
+    (tmp_path / "mine" / "cluster").mkdir(parents=True)
+    (tmp_path / "mine" / "cluster" / "lab.yaml").write_text("defaults: [local, _self_]\nworkers: 3\n")
+    mine = {"TERNLAB_CONFIG": str(tmp_path / "mine"), "TERNLAB_RUNS": str(tmp_path / "runs")}
+    code, out, err = run(tmp_path, "-m", "cluster=lab", "quant=none", "seed=0,1,2,3", "dry_run=true", **mine)
+    assert code == 0, err
+    assert "4 runs on this machine, 3 at a time" in out

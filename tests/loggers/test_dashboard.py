@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from ternlab.core.errors import SettingsError
+from ternlab.loggers.history import history_of
 from ternlab.loggers.wandb.dashboard import View, as_json, report_of, view_of, workspace_of
-from ternlab.loggers.wandb.run_payload import history_of, run_payload
+from ternlab.loggers.wandb.run_payload import run_payload
 from ternlab.reports.metrics_catalog import catalog
 from tests.loggers.made import made_run, made_sweep
 from tests.loggers.server import LoopbackWandb

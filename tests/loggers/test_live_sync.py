@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ternlab.loggers.wandb.live_sync import LiveSync
-from ternlab.loggers.wandb.run_payload import history_of
+from ternlab.loggers.history import history_of
+from ternlab.loggers.live_sync import LiveSync
 from ternlab.loggers.wandb.server import Server
 from ternlab.loggers.wandb.sync import Did, sync_run
 from ternlab.reports.metrics_catalog import catalog
@@ -184,7 +184,7 @@ def test_whatever_wandb_raises_is_one_warning(
     def broken(*_: object) -> None:
         raise RuntimeError("no disk for wandb")
 
-    monkeypatch.setattr("ternlab.loggers.wandb.live_sync.RunWriter", broken)
+    monkeypatch.setattr("ternlab.loggers.wandb.mirror.RunWriter", broken)
     directory = begun(tmp_path)
     with caplog.at_level(logging.WARNING):
         followed(directory, 3)

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ternlab.loggers.wandb.run_payload import history_of, run_payload, summary_of
+from ternlab.loggers.history import history_of, summary_of
+from ternlab.loggers.wandb.run_payload import run_payload
 from ternlab.runs.directory import RunDirectory
 from ternlab.runs.metrics import MetricsTable
 from tests.loggers.made import LAYERS, made_run
@@ -75,10 +76,10 @@ def test_what_is_not_a_number_is_left_out_of_the_summary() -> None:
 
 
 def test_nothing_of_it_imports_torch_or_wandb() -> None:
-    modules = ("live_sync", "sync", "sweep_summary", "dashboard")
+    modules = ("live_sync", "registry", "wandb.mirror", "wandb.sync", "wandb.sweep_summary", "wandb.dashboard")
     code = (
         "import sys; "
-        f"[__import__('ternlab.loggers.wandb.' + name) for name in {modules!r}]; import ternlab.commands.wandb;"
+        f"[__import__('ternlab.loggers.' + name) for name in {modules!r}]; import ternlab.commands.wandb;"
         "sys.exit(bool({'torch', 'wandb', 'wandb_workspaces', 'altair'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

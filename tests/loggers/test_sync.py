@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ternlab.loggers.wandb.run_payload import history_of
+from ternlab.loggers.history import history_of
 from ternlab.loggers.wandb.server import Server
 from ternlab.loggers.wandb.sync import Did, Synced, mirrored_runs, sync_run
 from ternlab.runs.directory import RunDirectory

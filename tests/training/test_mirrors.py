@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ternlab.loggers.wandb.run_payload import history_of
+from ternlab.loggers.history import history_of
 from ternlab.runs.directory import RunDirectory, run_directory
 from ternlab.runs.identity import run_id
 from ternlab.runs.metrics import read_table
@@ -66,7 +66,7 @@ def test_a_run_trains_on_when_wandb_raises(
     def broken(*_: object) -> None:
         raise RuntimeError("no disk for wandb")
 
-    monkeypatch.setattr("ternlab.loggers.wandb.live_sync.RunWriter", broken)
+    monkeypatch.setattr("ternlab.loggers.wandb.mirror.RunWriter", broken)
     mirrored = trained(tiny_settings(tmp_path / "mirrored", logger__name="wandb"))
     plain_run = trained(tiny_settings(tmp_path / "plain"))
     assert mirrored.metrics_file.read_text() == plain_run.metrics_file.read_text()
@@ -79,7 +79,7 @@ def test_a_run_trains_on_when_wandb_cannot_be_used_at_all(
     def missing(*_: object) -> None:
         raise ImportError("no wandb here")
 
-    monkeypatch.setattr("ternlab.loggers.wandb.live_sync.LiveSync", missing)
+    monkeypatch.setattr("ternlab.loggers.live_sync.LiveSync", missing)
     mirrored = trained(tiny_settings(tmp_path / "mirrored", logger__name="wandb"))
     assert mirrored.weights_file.is_file()
     assert "no wandb here" in said(caplog)[0]
@@ -99,7 +99,7 @@ def test_each_epoch_is_told_when_its_row_is_in_the_file(tmp_path: Path, monkeypa
             assert not failed
             assert "test/top1" in metrics
 
-    monkeypatch.setattr("ternlab.loggers.wandb.live_sync.LiveSync", Told)
+    monkeypatch.setattr("ternlab.loggers.live_sync.LiveSync", Told)
     trained(tiny_settings(tmp_path, logger__name="wandb", trainer__max_epochs=3))
     assert told == [1, 2, 3]
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from ternlab.core.user_files import config_folders
+
 # Folders of conf/ that are not groups of a training configuration: Hydra's settings, and commands without groups.
 _NOT_GROUPS = frozenset({"hydra", "file"})
 
 
 def own_folders(arguments: Sequence[str]) -> Iterator[Path]:
-    """Yield the user's configuration folders on a command line (`--config-dir FOLDER`)."""
+    """Yield the user's configuration folders: those on a command line (`--config-dir FOLDER`), and the user's own."""
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
         name, equals, value = argument.partition("=")
         if name in ("--config-dir", "-cd"):
             yield Path(value if equals else following)
+    yield from config_folders()
 
 
 def choices(folders: Iterable[Path]) -> dict[str, list[str]]:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ternlab import __version__
-from ternlab.commands import wandb
+from ternlab.commands import sync, wandb
+from ternlab.commands.folders import add_folder, with_folder_options
 from ternlab.core.errors import ExitCode, InfrastructureError, TernlabError
 from ternlab.core.logs import replace_unprintable
 
@@ -20,12 +21,12 @@ _RUN_HELP = "run ID, a unique prefix or suffix of it, or the run directory"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `ternlab ...` and return the exit code."""
     replace_unprintable()
-    parser = _parser()
-    chosen = parser.parse_args(_with_signs(sys.argv[1:] if arguments is None else arguments))
-    if chosen.command is None:
-        parser.print_help()
-        return ExitCode.DONE
     try:
+        parser = _parser()
+        chosen = parser.parse_args(_with_signs(with_folder_options(sys.argv[1:] if arguments is None else arguments)))
+        if chosen.command is None:
+            parser.print_help()
+            return ExitCode.DONE
         return int(_COMMANDS[chosen.command](chosen))
     except InfrastructureError as error:
         from ternlab.sweeps.states import INFRASTRUCTURE
@@ -78,6 +79,8 @@ def _parser() -> argparse.ArgumentParser:
     tell.add_argument("file", type=Path, help="the file")
     tell.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     _add_sweep(commands)
+    to_loggers = sync.add_parser(commands, _RUN_HELP)
+    add_folder(to_loggers, "runs")
     wandb.add_parser(commands)
     return parser
 
@@ -93,7 +96,8 @@ _WHERE_HELP = (
 def _add_results(commands: Any) -> None:
     text = "a table of all runs in a folder"
     table = commands.add_parser("results", help=text, description=f"Print {text}.", epilog=_WHERE_HELP)
-    _add_folders(table, default=None, of_sweep=" (default: logs/runs, or the sweep's folder of runs)")
+    add_folder(table, "runs", other="the sweep's folder of runs, or TERNLAB_RUNS, or logs/runs")
+    add_folder(table, "sweeps")
     table.add_argument("--where", metavar="CONDITION", help="e.g. 'quant=tga and data=digits and optim.lr<=0.05'")
     table.add_argument("--columns", metavar="A,B", help="columns, metrics and settings; * is a wildcard")
     table.add_argument(
@@ -120,7 +124,7 @@ def _add_show(commands: Any) -> None:
     text = "settings, metrics, curves and provenance of one run"
     show = commands.add_parser("show", help=text, description=f"Print {text}.")
     show.add_argument("run", help=_RUN_HELP)
-    show.add_argument("--runs", type=Path, default=Path("logs/runs"), help="folder of the runs (default: logs/runs)")
+    add_folder(show, "runs")
     show.add_argument("--layers", action="store_true", help="add a table of the quantized layers after the last epoch")
     show.add_argument("--curves", action="store_true", help="plot accuracy and loss by epoch")
     show.add_argument("--json", action="store_true", help="print one JSON object")
@@ -136,7 +140,7 @@ def _add_compare(commands: Any) -> None:
     )  # fmt: skip
     compare.add_argument("first", metavar="A", help=f"a condition, or {_RUN_HELP}")
     compare.add_argument("second", metavar="B", help="as A; differences are B minus A")
-    compare.add_argument("--runs", type=Path, default=Path("logs/runs"), help="folder of the runs (default: logs/runs)")
+    add_folder(compare, "runs")
     compare.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -149,17 +153,12 @@ def _add_runs(commands: Any) -> None:
     ):
         action = actions.add_parser(name, help=text, description=text)
         action.add_argument("run", nargs="+", help=_RUN_HELP)
-        _add_folders(action, default=Path("logs/runs"), of_sweep=" (default: logs/runs)")
+        add_folder(action, "runs")
+        add_folder(action, "sweeps")
         action.add_argument("--yes", action="store_true", help="remove without asking")
         if name == "archive":
             action.add_argument("--to", type=Path, required=True, metavar="FILE.tar.gz", help="the archive to write")
             action.add_argument("--keep", action="store_true", help="keep the runs without asking")
-
-
-def _add_folders(parser: argparse.ArgumentParser, default: Path | None, of_sweep: str) -> None:
-    parser.add_argument("--runs", type=Path, default=default, metavar="DIR", help=f"folder of the runs{of_sweep}")
-    text = "folder of the sweeps (default: logs/sweeps)"
-    parser.add_argument("--sweeps", type=Path, default=Path("logs/sweeps"), metavar="DIR", help=text)
 
 
 def _add_sweep(commands: Any) -> None:
@@ -177,7 +176,7 @@ def _add_sweep(commands: Any) -> None:
     ):
         action = actions.add_parser(name, help=text, description=text)
         action.add_argument("sweep", help="sweep ID, a unique prefix or suffix of it, or the sweep's folder")
-        action.add_argument("--sweeps", type=Path, default=Path("logs/sweeps"), help="default: logs/sweeps")
+        add_folder(action, "sweeps")
         if name == "logs":
             action.add_argument("run", nargs="?", help="ID of one run")
             action.add_argument("--lines", type=int, default=20, help="lines of each log (default: 20)")
@@ -230,5 +229,6 @@ _COMMANDS = {
     "runs": _runs,
     "info": _info,
     "sweep": _sweep,
+    "sync": sync.sync,
     "wandb": wandb.run,
 }

@@ -16,13 +16,14 @@ from ternlab.data.settings import DataSettings
 from ternlab.export.measure_settings import MeasureSettings
 from ternlab.export.predict_settings import PredictSettings
 from ternlab.export.targets import TARGETS
+from ternlab.loggers.registry import LOGGERS
 from ternlab.models.registry import MODELS
 from ternlab.optimizers.registry import OPTIMIZERS
 from ternlab.quantizers.plan import FULL_PRECISION
 from ternlab.quantizers.registry import RULES
 from ternlab.reports.settings import ReportSettings
 from ternlab.settings.quant import QuantSettings
-from ternlab.settings.root import LoggerSettings, PathSettings, Settings
+from ternlab.settings.root import PathSettings, Settings
 from ternlab.settings.trainer import TrainerSettings
 from ternlab.sweeps.launchers import LAUNCHERS
 from ternlab.sweeps.settings import SearchSettings, SweepSettings
@@ -49,7 +50,6 @@ def defaults() -> dict[str, dict[str, Any]]:
         "model/_base": option_defaults(MODELS, None) | {"name": MISSING},
         "data/_base": defaults_of(DataSettings) | {"name": MISSING},
         "trainer/_base": defaults_of(TrainerSettings),
-        "logger/_base": defaults_of(LoggerSettings),
         "paths/_base": defaults_of(PathSettings),
         "search/_base": defaults_of(SearchSettings),
     }
@@ -61,6 +61,8 @@ def defaults() -> dict[str, dict[str, Any]]:
         parts[f"algorithm/_{name}"] = {"name": name} | defaults_of(algorithm.options)
     for name, optimizer in OPTIMIZERS.items():
         parts[f"optim/_{name}"] = {"name": name} | _without(defaults_of(optimizer.settings), "name")
+    for name, logger in LOGGERS.items():
+        parts[f"logger/_{name}"] = {"name": name} | _without(defaults_of(logger.settings), "name")
     for name, launcher in LAUNCHERS.items():
         parts[f"cluster/_{name}"] = {"name": name} | _without(defaults_of(launcher.settings), "name")
     return parts

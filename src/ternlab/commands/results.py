@@ -12,6 +12,7 @@ import polars as pl
 from ternlab.commands.sweeps import found_plan
 from ternlab.core.errors import ExitCode, SettingsError, did_you_mean
 from ternlab.core.files import write_bytes
+from ternlab.core.user_files import default_path
 from ternlab.metrics.registry import BASELINE, DEGRADATION, TEST, VAL
 from ternlab.reports.columns import (
     SETTINGS,
@@ -32,8 +33,6 @@ from ternlab.reports.terminal import width
 from ternlab.reports.writing import as_lines, rendered
 from ternlab.runs.record import Status
 from ternlab.sweeps.states import State
-
-RUNS = Path("logs/runs")
 
 _SHOWN = (
     "run_id", "status", TEST, DEGRADATION, "compression/ratio", VAL, "quant/sparsity",
@@ -117,7 +116,7 @@ def _with_patterns(frame: pl.DataFrame, patterns: Sequence[str]) -> pl.DataFrame
 def _folder(chosen: argparse.Namespace) -> tuple[Path, list[str] | None]:
     """Return the folder of the runs, and the IDs of the sweep's runs if a sweep was named."""
     if chosen.sweep is None:
-        return chosen.runs or RUNS, None
+        return chosen.runs or Path(default_path("runs")), None
     plan, _ = found_plan(chosen.sweeps, chosen.sweep)
     return chosen.runs or plan.runs, list(plan.run_ids)
 
@@ -230,7 +229,7 @@ def _print(table: pl.DataFrame, chosen: argparse.Namespace) -> None:
 def _nothing(chosen: argparse.Namespace) -> str:
     filtered = chosen.where or chosen.status or chosen.sweep
     what = "finished runs" if chosen.group else "runs"
-    return f"no {what} match" if filtered else f"no {what} in {chosen.runs or RUNS}"
+    return f"no {what} match" if filtered else f"no {what} in {chosen.runs or default_path('runs')}"
 
 
 def _write(path: Path, text: str | bytes) -> None:

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from ternlab.commands.folders import add_folder
+
 
 def add_parser(commands: Any) -> None:
     """Add `ternlab wandb` to the commands; `run` executes it."""
@@ -28,9 +30,9 @@ def _add_sync(actions: Any) -> None:
     sync.add_argument(
         "--sweep", help="the runs and the summary of this sweep: its ID, a unique prefix or suffix, or its folder"
     )
-    sync.add_argument("--sweeps", type=Path, default=Path("logs/sweeps"), help="default: logs/sweeps")
+    add_folder(sync, "sweeps")
     sync.add_argument("--all", action="store_true", help="all runs that were trained with logger=wandb")
-    sync.add_argument("--runs", type=Path, default=Path("logs/runs"), help="folder of the runs (default: logs/runs)")
+    add_folder(sync, "runs")
     sync.add_argument("--dry-run", action="store_true", help="list what would be sent without sending it")
 
 
@@ -43,7 +45,7 @@ def _add_dashboard(actions: Any) -> None:
         "in. Every call creates a new workspace and a new report.",
     )
     board.add_argument("--sweep", help="show only the runs of this sweep: its ID, or a unique prefix or suffix")
-    board.add_argument("--sweeps", type=Path, default=Path("logs/sweeps"), help="default: logs/sweeps")
+    add_folder(board, "sweeps")
     board.add_argument("--entity", help="W&B entity (default: WANDB_ENTITY, or the entity of the API key)")
     board.add_argument("--project", help="W&B project (default: the sweep's project, or ternlab)")
     board.add_argument("--out", type=Path, help="workspace file (default: logs/wandb/NAME.json)")

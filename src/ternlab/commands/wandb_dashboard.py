@@ -11,11 +11,11 @@ from pathlib import Path
 from ternlab.commands.sweeps import found_plan
 from ternlab.core.errors import ExitCode, TernlabError
 from ternlab.core.files import write_text
+from ternlab.loggers.options import WandbSettings
 from ternlab.loggers.wandb.account import wandb_mode
 from ternlab.loggers.wandb.client import quiet_wandb
 from ternlab.loggers.wandb.dashboard import View, as_json, report_of, view_of, workspace_of
 from ternlab.loggers.wandb.sweep_summary import logger_of
-from ternlab.settings.root import LoggerSettings
 
 # Placeholder in a workspace that is written without a known owner.
 _NOBODY = "ENTITY"
@@ -28,7 +28,7 @@ def dashboard(chosen: argparse.Namespace) -> ExitCode:
         SettingsError: there is no such sweep, or wandb-workspaces is not installed.
         TernlabError: W&B rejected them.
     """
-    plan, logger = None, LoggerSettings()
+    plan, logger = None, WandbSettings()
     if chosen.sweep is not None:
         plan, _ = found_plan(chosen.sweeps, chosen.sweep)
         logger = logger_of(plan) or logger
@@ -51,7 +51,7 @@ def dashboard(chosen: argparse.Namespace) -> ExitCode:
     return ExitCode.DONE
 
 
-def _entity(typed: str | None, logger: LoggerSettings, online: bool) -> str:
+def _entity(typed: str | None, logger: WandbSettings, online: bool) -> str:
     known = typed or logger.entity or os.environ.get("WANDB_ENTITY")
     if known or not online:
         return known or _NOBODY

@@ -22,6 +22,11 @@ def free(default: Any, **constraints: Any) -> Any:
     return Field(default, json_schema_extra={_OUTSIDE_IDENTITY: True}, **constraints)
 
 
+def free_section(section: type[Section]) -> Any:
+    """Declare a group of settings, as `free`, whose defaults are read when they are needed, not at import."""
+    return Field(default_factory=section, json_schema_extra={_OUTSIDE_IDENTITY: True})
+
+
 def free_fields(section: type[BaseModel]) -> set[str]:
     """Return the names of the fields of `section` that are not part of the run's identity."""
     return {

@@ -13,6 +13,7 @@ from ternlab.algorithms.registry import ALGORITHMS
 from ternlab.algorithms.registry import DEFAULT as SUPERVISED
 from ternlab.core.by_name import option_defaults
 from ternlab.core.fields import Section, free_fields
+from ternlab.loggers.registry import LOGGERS
 from ternlab.models.registry import MODELS
 from ternlab.optimizers.registry import OPTIMIZERS
 from ternlab.quantizers.plan import FULL_PRECISION, matches
@@ -27,12 +28,14 @@ _SEED = "seed"
 def defaults(rule: str | None, algorithm: str | None = SUPERVISED, model: str | None = None) -> Mapping[str, Any]:
     """Return the defaults of all settings by dotted names.
 
-    Those of the rule and of the algorithm are among them when they are known, and those of all networks and
-    optimizers: what a run froze may have options that its network does not have. Where networks differ, the default
-    of `model` counts. Loss terms have names of their own, so `objectives` is not among them.
+    Those of the rule and of the algorithm are among them when they are known, and those of all networks,
+    optimizers and loggers: what a run froze may have options that its network does not have. Where networks differ,
+    the default of `model` counts. Loss terms have names of their own, so `objectives` is not among them.
     """
-    left_out: Any = {"quant": {"rule"}, "algorithm": {"options"}, "objectives": True, "model": True, "optim": True}
+    by_name = {"model": True, "optim": True, "logger": True, "objectives": True}
+    left_out: Any = {"quant": {"rule"}, "algorithm": {"options"}, **by_name}
     values = flat(Settings().model_dump(mode="json", exclude=left_out))
+    values |= flat(option_defaults(LOGGERS, None), "logger.")
     values |= flat(option_defaults(MODELS, model), "model.") | flat(option_defaults(OPTIMIZERS, None), "optim.")
     if rule is not None and rule in RULES:
         values |= _options_of(RULES[rule].options, "quant.")

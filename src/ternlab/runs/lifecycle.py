@@ -23,6 +23,7 @@ from ternlab.core.logs import log_to_file, tracebacks
 from ternlab.core.roles import BASELINE
 from ternlab.core.signals import StopRequest
 from ternlab.data.fingerprint import check_data
+from ternlab.loggers.registry import check_logger
 from ternlab.models.weights_file import check_weights, weights_kind, weights_path
 from ternlab.runs import provenance
 from ternlab.runs.attempts import Attempt, begin_training, new_attempt
@@ -89,6 +90,7 @@ def complete(
 
 def _check_before_anything_is_spent(settings: Settings) -> None:
     """Raise SettingsError if something that the settings name does not exist; does not import torch."""
+    check_logger(settings.logger)
     check_data(settings.data, Path(settings.paths.data))
     check_weights(settings.model)
     file_digest("ckpt_path", settings.ckpt_path)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from functools import partial
+from typing import Annotated
 
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
-from ternlab.core.fields import NonNegativeInt, Section, free
+from ternlab.core.fields import NonNegativeInt, Section, free, free_section
+from ternlab.core.user_files import default_path
 from ternlab.data.settings import DataSettings
+from ternlab.loggers.options import LoggerSettings
+from ternlab.loggers.registry import logger_settings
 from ternlab.models.registry import model_settings
 from ternlab.models.settings import ModelSettings
 from ternlab.optimizers.registry import optim_settings
@@ -30,24 +34,10 @@ class BaselineSettings(Section):
     overrides: tuple[str, ...] = ()
 
 
-class LoggerSettings(Section):
-    """Where metrics are also sent; the run's own files are always written.
-
-    Attributes:
-        name: `local` (nothing else) or `wandb`.
-        project, entity, group: W&B options; the default group is the sweep, or else the baseline.
-        mode: W&B mode; `auto` is online if there is an API key in the environment or netrc, else offline.
-    """
-
-    name: Literal["local", "wandb"] = "local"
-    project: str = "ternlab"
-    entity: str | None = None
-    group: str | None = None
-    mode: Literal["auto", "online", "offline"] = "auto"
-
-
 class PathSettings(Section):
     """Folders; relative paths start from the current working directory.
+
+    The defaults are `logs/runs`, `data` and `logs/sweeps`, unless the user has others (see `ternlab.core.user_files`).
 
     Attributes:
         runs: contains one directory per run.
@@ -55,9 +45,9 @@ class PathSettings(Section):
         sweeps: plans and records of sweeps.
     """
 
-    runs: str = "logs/runs"
-    data: str = "data"
-    sweeps: str = "logs/sweeps"
+    runs: str = Field(default_factory=partial(default_path, "runs"))
+    data: str = Field(default_factory=partial(default_path, "data"))
+    sweeps: str = Field(default_factory=partial(default_path, "sweeps"))
 
 
 class Settings(Section):
@@ -86,8 +76,8 @@ class Settings(Section):
     trainer: TrainerSettings = Field(default_factory=TrainerSettings)
     baseline: BaselineSettings = Field(default_factory=BaselineSettings)
     checkpoint: CheckpointSettings = free(CheckpointSettings())
-    logger: LoggerSettings = free(LoggerSettings())
-    paths: PathSettings = free(PathSettings())
+    logger: Annotated[SerializeAsAny[LoggerSettings], BeforeValidator(logger_settings)] = free(logger_settings({}))
+    paths: PathSettings = free_section(PathSettings)
     ckpt_path: str | None = None
     force: bool = free(False)
     tags: tuple[str, ...] = free(())

@@ -12,6 +12,7 @@ from ternlab.core.dotted import leaves, put
 from ternlab.core.errors import SettingsError, StorageError
 from ternlab.core.files import write_json
 from ternlab.core.roles import BASELINE
+from ternlab.core.user_files import default_path
 from ternlab.settings.load import settings_from_config
 from ternlab.settings.root import Settings
 
@@ -98,7 +99,7 @@ class Plan:
     def runs(self) -> Path:
         """Folder of the runs, relative to `folder`."""
         config = next(iter(self.configs.values()), None)
-        return Path(config["paths"]["runs"]) if config else Path("logs/runs")
+        return Path(config["paths"]["runs"]) if config else Path(default_path("runs"))
 
     def processes(self) -> int:
         """Return the largest number of processes on one machine of any run (`trainer.devices`)."""

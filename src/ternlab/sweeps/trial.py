@@ -100,10 +100,11 @@ def _placed(settings: Settings, threads: int | None, place: dict[str, Any]) -> S
 
 
 def _grouped(settings: Settings, sweep: str) -> Settings:
-    """Return settings that put the W&B run, and its baseline's, in the W&B group of the sweep."""
-    if settings.logger.name != "wandb" or settings.logger.group is not None:
+    """Return settings that put the mirror of the run, and its baseline's, in the group of the sweep."""
+    logger = settings.logger
+    if logger.name == "local" or getattr(logger, "group", sweep) is not None:
         return settings
-    return settings.model_copy(update={"logger": settings.logger.model_copy(update={"group": sweep})})
+    return settings.model_copy(update={"logger": logger.model_copy(update={"group": sweep})})
 
 
 def _arguments(words: list[str]) -> dict[str, Any]:

@@ -10,33 +10,23 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
 from ternlab.core.registry import imported
+from ternlab.loggers.registry import LOGGERS
 from ternlab.runs.directory import RunDirectory
 from ternlab.settings.root import Settings
 
 # Loggers are in a higher layer than training, so this is imported only on request.
-_WANDB = "ternlab.loggers.wandb.live_sync:LiveSync"
+_LIVE_SYNC = "ternlab.loggers.live_sync:LiveSync"
 
 _log = logging.getLogger(__name__)
 
 
-class Mirror(Callback):
-    """A callback that passes metrics on and never raises."""
-
-    def close(self, summary: Mapping[str, float], exit_code: int) -> None:
-        """Pass on the final metrics and finish."""
-        raise NotImplementedError
-
-
-def build_mirrors(settings: Settings, directory: RunDirectory) -> tuple[Mirror, ...]:
+def build_mirrors(settings: Settings, directory: RunDirectory) -> tuple[LiveMirror, ...]:
     """Return the mirrors selected by `logger`."""
-    return (WandbMirror(settings, directory),) if settings.logger.name == "wandb" else ()
+    return (LiveMirror(settings, directory),) if LOGGERS.entry(settings.logger.name).mirror else ()
 
 
-class WandbMirror(Mirror):
-    """Mirrors a run to Weights & Biases, from the run's files; see `ternlab.loggers.wandb.live_sync`.
-
-    The W&B run has the same id as the run, so a resumed run continues in the same W&B run.
-    """
+class LiveMirror(Callback):
+    """Mirrors a run from its own files while it trains (see `ternlab.loggers.live_sync`); never raises."""
 
     def __init__(self, settings: Settings, directory: RunDirectory) -> None:
         self._settings = settings
@@ -44,7 +34,7 @@ class WandbMirror(Mirror):
         self._live_sync: Any = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Open the W&B run; the rows after the checkpoint have already been deleted."""
+        """Open the mirror; the rows after the checkpoint have already been deleted."""
         self._open()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -62,6 +52,7 @@ class WandbMirror(Mirror):
 
     def _open(self) -> None:
         try:
-            self._live_sync = imported(_WANDB)(self._settings, self._directory)
-        except Exception as error:  # noqa: BLE001 - a broken installation of W&B must not end the run either
-            _log.warning("Not logging to W&B (%s); the run's own files are complete.", error)
+            self._live_sync = imported(_LIVE_SYNC)(self._settings, self._directory)
+        except Exception as error:  # noqa: BLE001 - a broken installation must not end the run either
+            title = LOGGERS.entry(self._settings.logger.name).title
+            _log.warning("Not logging to %s (%s); the run's own files are complete.", title, error)

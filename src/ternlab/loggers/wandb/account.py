@@ -8,10 +8,10 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 from ternlab.core.errors import SettingsError
-from ternlab.settings.root import LoggerSettings
+from ternlab.loggers.options import WandbSettings
 
 
-def wandb_mode(chosen: LoggerSettings) -> str:
+def wandb_mode(chosen: WandbSettings) -> str:
     """Return `online` or `offline`: from the settings, from `WANDB_MODE`, or by whether there is an API key."""
     if chosen.mode != "auto":
         return chosen.mode

@@ -1,19 +1,15 @@
-"""The contents of a run's W&B run, made from the run's own files and with the same names."""
+"""What W&B is told about a run before its first epoch, from the run's own files."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ternlab.loggers.options import wandb_settings
 from ternlab.runs.directory import RunDirectory
-from ternlab.runs.metrics import Row, read_table
 from ternlab.runs.record import Record
 from ternlab.settings.load import config_of
 from ternlab.settings.root import Settings
-
-# Not metrics: identifiers of a row, and values that are the same in every epoch.
-_NOT_OF_A_LAYER = ("epoch", "step", "layer", "weights")
 
 
 @dataclass(frozen=True)
@@ -52,7 +48,7 @@ def run_payload(settings: Settings, directory: RunDirectory, group: str | None =
         group: W&B group if the settings have none; default: the ID of the baseline.
     """
     record = directory.record() or {}
-    chosen = settings.logger
+    chosen = wandb_settings(settings.logger)
     return RunPayload(
         run_id=directory.run_id,
         project=chosen.project,
@@ -67,40 +63,3 @@ def run_payload(settings: Settings, directory: RunDirectory, group: str | None =
 def _about(record: Record) -> dict[str, Any]:
     git = record.get("git") or {}
     return {name: record.get(name) for name in ("started", "command")} | {"commit": git.get("commit")}
-
-
-def history_of(directory: RunDirectory, start: int = 0) -> list[Row]:
-    """Return one row per finished epoch: that of `metrics.csv`, and those of `layers.csv` as `layers/<name>/...`.
-
-    Args:
-        directory: the run directory.
-        start: number of initial rows to skip.
-    """
-    epochs = read_table(directory.metrics_file)[start:]
-    steps = {row["step"] for row in epochs}
-    layers: dict[str, Row] = {}
-    for row in read_table(directory.layers_file) if steps else ():
-        if row["step"] not in steps:
-            continue
-        values = {name: text for name, text in row.items() if name not in _NOT_OF_A_LAYER}
-        layers.setdefault(row["step"], {}).update(_numbers(values, f"layers/{row['layer']}/"))
-    return [{**_numbers(row), **layers.get(row["step"], {})} for row in epochs]
-
-
-def summary_of(metrics: Mapping[str, float | None]) -> dict[str, float]:
-    """Return the metrics that have a value; a diverged run also has others."""
-    return {name: value for name, value in metrics.items() if value is not None}
-
-
-def _numbers(row: Mapping[str, Any], prefix: str = "") -> Row:
-    """Return the non-empty cells as numbers."""
-    return {prefix + name: _number(text) for name, text in row.items() if text not in ("", None)}
-
-
-def _number(text: str) -> float | str:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text

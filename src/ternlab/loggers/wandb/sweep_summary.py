@@ -19,7 +19,7 @@ from ternlab.loggers.wandb.server import Server
 from ternlab.reports.load_runs import Gathered, gather, value_of
 from ternlab.reports.seed_groups import Group, HeatMap, best_of, groups_of, heat_maps
 from ternlab.metrics.registry import DEGRADATION, TEST, VAL
-from ternlab.settings.root import LoggerSettings
+from ternlab.loggers.options import WandbSettings
 from ternlab.sweeps.plan import Plan
 
 _log = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ def send_summary(plan: Plan, runs: Path, folder: Path, mode: str | None = None) 
     Raises:
         Exception: whatever W&B raises.
     """
-    logger = logger_of(plan) or LoggerSettings(name="wandb")
+    logger = logger_of(plan) or WandbSettings(name="wandb")
     mode = mode or wandb_mode(logger)
     found = summary_of_sweep(gather(runs, plan=plan, sweep_folder=folder, warn=_log.warning))
     payload = RunPayload(
@@ -109,12 +109,12 @@ def send_summary(plan: Plan, runs: Path, folder: Path, mode: str | None = None) 
     return True
 
 
-def logger_of(plan: Plan) -> LoggerSettings | None:
+def logger_of(plan: Plan) -> WandbSettings | None:
     """Return the logger of the first trial with W&B, `None` if there is none."""
     for trial in plan.trials:
         logger = plan.configs[trial.run_id].get("logger") or {}
         if logger.get("name") == "wandb":
-            return LoggerSettings(**logger)
+            return WandbSettings(**logger)
     return None
 
 

@@ -9,7 +9,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from ternlab.core.errors import SettingsError, StorageError
-from ternlab.loggers.wandb.run_payload import RunPayload, run_payload, history_of, summary_of
+from ternlab.loggers.history import history_of, summary_of
+from ternlab.loggers.wandb.run_payload import RunPayload, run_payload
 from ternlab.loggers.wandb.writer import RunWriter
 from ternlab.loggers.wandb.server import Server
 from ternlab.runs.directory import RunDirectory, run_directory

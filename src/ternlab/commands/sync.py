@@ -1,0 +1,121 @@
+"""`ternlab sync`: send runs to TensorBoard, MLflow or Trackio, from the runs' own files."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ternlab.core.errors import ExitCode, SettingsError, StorageError
+from ternlab.loggers.options import LoggerSettings
+from ternlab.loggers.registry import LOGGERS, check_logger, logger_settings
+from ternlab.loggers.sync import send_run
+from ternlab.runs.directory import ASIDE, RunDirectory, existing_run, run_directory
+
+_SYNC = "ternlab sync"
+
+Chosen = tuple[RunDirectory, LoggerSettings]
+
+
+def add_parser(commands: Any, run_help: str) -> argparse.ArgumentParser:
+    """Add `ternlab sync` to the commands, and return its parser."""
+    text = "send runs to TensorBoard, MLflow or Trackio"
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "sync",
+        help=text,
+        description="Send runs to TensorBoard, MLflow or Trackio: the runs' own files are read, and what is missing is "
+        "added. Sending a run twice changes nothing. For W&B, use `ternlab wandb sync`. Exit code 1 if a run could not "
+        "be sent.",
+    )
+    parser.add_argument(
+        "words", nargs="*", metavar="RUN|logger=NAME|logger.OPTION=VALUE",
+        help=f"{run_help}; or the logger and its options (default: those that the run was trained with)",
+    )  # fmt: skip
+    parser.add_argument("--all", action="store_true", help="all runs that were trained with one of these loggers")
+    return parser
+
+
+def sync(chosen: argparse.Namespace) -> ExitCode:
+    """Send the chosen runs one by one, and print the outcome of each.
+
+    Raises:
+        SettingsError: the choice of runs is ambiguous, there is no such run or logger, or a package is not installed.
+    """
+    typed = [word for word in chosen.words if "=" in word]
+    named = [word for word in chosen.words if "=" not in word]
+    if bool(named) == chosen.all:
+        raise SettingsError(_SYNC, rule="takes either run IDs or --all", instead=f"{_SYNC} RUN ..., or {_SYNC} --all")
+    if chosen.all:
+        wanted = list(_mirrored(chosen.runs, typed))
+    else:
+        runs = {one.path: one for one in (existing_run(chosen.runs, name) for name in named)}
+        wanted = [(one, _logger(one, typed)) for one in runs.values()]
+    for logger in {logger for _, logger in wanted}:
+        check_logger(logger)
+    sent = [_send(directory, logger) for directory, logger in wanted]
+    if not sent:
+        print("no run was trained with one of these loggers")
+    return ExitCode.DONE if all(sent) else ExitCode.FAILED
+
+
+def _send(directory: RunDirectory, logger: LoggerSettings) -> bool:
+    """Send a run, print the outcome, and return whether it was sent or must not be sent now."""
+    if directory.lock().held():
+        print(f"{directory.run_id}: still training", flush=True)
+        return True
+    title = LOGGERS.entry(logger.name).title
+    try:
+        epochs = send_run(directory, logger)
+    except Exception as error:  # noqa: BLE001 - whatever a mirror raises, the other runs are sent
+        print(f"{directory.run_id}: failed: {' '.join(str(error).split()) or type(error).__name__}", flush=True)
+        return False
+    print(f"{directory.run_id}: {title} has all {epochs} epochs", flush=True)
+    return True
+
+
+def _logger(directory: RunDirectory, typed: Sequence[str]) -> LoggerSettings:
+    """Return the logger that was typed, or else that of the run, with the options that were typed."""
+    own: dict[str, Any] = dict(directory.config().get("logger") or {})
+    options = dict(map(_option, typed))
+    name = options.get("name", own.get("name", "local"))
+    # The options of another logger do not apply.
+    logger = logger_settings({**(own if own.get("name") == name else {}), **options})
+    if LOGGERS.entry(name).later != _SYNC or LOGGERS.entry(name).mirror is None:
+        other = f"{LOGGERS.entry(name).later} {directory.run_id}, or " if name == "wandb" else ""
+        raise SettingsError(
+            "logger",
+            value=name,
+            rule=f"{_SYNC} does not send runs there",
+            instead=f"{other}{_SYNC} {directory.run_id} logger=tensorboard",
+        )
+    return logger
+
+
+def _option(word: str) -> tuple[str, Any]:
+    name, _, text = word.partition("=")
+    if name == "logger":
+        name = "logger.name"
+    if not name.startswith("logger."):
+        rule, instead = "is not an option of a logger", "logger=NAME or logger.OPTION=VALUE"
+        raise SettingsError(name, value=text, rule=rule, instead=instead)
+    return name.removeprefix("logger."), yaml.safe_load(text)
+
+
+def _mirrored(runs: Path, typed: Sequence[str]) -> Iterator[Chosen]:
+    """Yield the runs that were trained with a logger that this command serves; all runs if one was typed."""
+    if not runs.is_dir():
+        raise SettingsError("--runs", value=str(runs), rule="is not a folder", instead="--runs FOLDER")
+    anywhere = any(word.startswith(("logger=", "logger.name=")) for word in typed)
+    for path in sorted(runs.glob("*/record.json")):
+        directory = run_directory(runs, path.parent.name)
+        try:
+            name = (directory.config().get("logger") or {}).get("name")
+        except (SettingsError, StorageError):
+            continue
+        entry = LOGGERS.get(name)
+        served = entry is not None and entry.mirror is not None and entry.later == _SYNC
+        if ASIDE not in directory.run_id and (anywhere or served):
+            yield directory, _logger(directory, typed)

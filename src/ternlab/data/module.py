@@ -15,6 +15,7 @@ from ternlab.core.errors import SettingsError
 from ternlab.core.signals import stop_at_once
 from ternlab.data.augment import Normalise
 from ternlab.data.colour import with_channels
+from ternlab.data.coverage import check_labels, class_warnings
 from ternlab.data.fingerprint import check_data, data_folder
 from ternlab.data.loaders import MemoryEvalLoader, MemoryTrainLoader, Share, TrainLoader
 from ternlab.data.naming import named
@@ -107,11 +108,12 @@ class ImageDataModule(pl.LightningDataModule):
             return
         load = _function(DATA_SETS[self.settings.name].loader)
         source = with_channels(load(self.settings, data_folder(self.settings, self.data_dir)), self.settings.channels)
+        check_labels(source)
         train, self._val_rows = split(source.train.labels, self.settings.val_fraction, self.settings.split_seed)
         self._train_rows = train[: self.settings.limit_train]
         self._check_counts()
-        if source.about_test and self._share.rank == 0:
-            _log.info("%s", source.about_test)
+        if self._share.rank == 0:
+            _announce(source)
         self.channels, self.size = source.channels, source.size
         self.classes = named(source.classes, self.settings.class_names)
         self.train_count, self.val_count = len(self._train_rows), len(self._val_rows)
@@ -225,6 +227,13 @@ class ImageDataModule(pl.LightningDataModule):
             "mean": list(self.mean),
             "std": list(self.std),
         }
+
+
+def _announce(source: DataSource) -> None:
+    if source.about_test:
+        _log.info("%s", source.about_test)
+    for line in class_warnings(source):
+        _log.warning("%s", line)
 
 
 def _function(path: str) -> Any:

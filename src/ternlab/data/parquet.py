@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from ternlab.core.errors import SettingsError, did_you_mean
+from ternlab.core.errors import SettingsError
 from ternlab.data.encoded import assemble
+from ternlab.data.parquet_columns import bytes_of, check_columns, encoded, refuse_nulls
 from ternlab.data.parquet_labels import (
     check_same_kind,
     class_names,
@@ -67,7 +67,7 @@ class ParquetImages:
         self._files = list(files)
         opened = [open_parquet(path) for path in files]
         for path, file in zip(files, opened, strict=True):
-            _check_columns(path, file.schema_arrow, settings)
+            check_columns(path, file.schema_arrow, settings)
         self._names = [class_names(file.schema_arrow, settings.label_column) for file in opened]
         kinds = [file.schema_arrow.field(settings.label_column).type for file in opened]
         self.text = train.text if train is not None else any(map(is_text, kinds))
@@ -89,10 +89,10 @@ class ParquetImages:
             where = places(path, names, self.class_names, settings.label_column)
             try:
                 for number, batch in enumerate(file.iter_batches(_ROWS, columns=columns)):
-                    images, names_or_numbers = _encoded(batch.column(columns[0])), batch.column(columns[1])
-                    _refuse_nulls(path, {columns[0]: images, columns[1]: names_or_numbers}, number * _ROWS)
+                    images, names_or_numbers = encoded(batch.column(columns[0])), batch.column(columns[1])
+                    refuse_nulls(path, {columns[0]: images, columns[1]: names_or_numbers}, number * _ROWS)
                     labels.append(placed(numbers_of(path, names_or_numbers, self.class_names, columns[1]), where))
-                    block, sizes = _bytes_of(images)
+                    block, sizes = bytes_of(images)
                     blocks.append(block)
                     lengths.append(sizes)
             except (pa.ArrowException, OSError) as error:
@@ -153,49 +153,6 @@ def _check_labels(part: ParquetImages, expected: str, settings: DataSettings, cl
     raise SettingsError(
         f"data.label_column in {part.name(row)}", value=settings.label_column, rule=rule, instead=instead
     )
-
-
-def _check_columns(path: Path, schema: pa.Schema, settings: DataSettings) -> None:
-    for key in ("image_column", "label_column"):
-        name = getattr(settings, key)
-        if name not in schema.names:
-            rule = f"{path} has no such column"
-            raise SettingsError(f"data.{key}", value=name, rule=rule, instead=did_you_mean(name, schema.names))
-    image, label = schema.field(settings.image_column).type, schema.field(settings.label_column).type
-    if not (pa.types.is_integer(label) or is_text(label)):
-        rule = f"must hold integers or text, but is {label} in {path}"
-        instead = "a column of class numbers that start at 0, or of class names"
-        raise SettingsError("data.label_column", value=settings.label_column, rule=rule, instead=instead)
-    if pa.types.is_struct(image) and image.get_field_index("bytes") >= 0:
-        image = image.field("bytes").type
-    if not (pa.types.is_binary(image) or pa.types.is_large_binary(image)):
-        rule = f"must hold image files (binary, or a struct with the field `bytes`), but is {image} in {path}"
-        instead = "a column with the bytes of a PNG, JPEG or other image file in each row"
-        raise SettingsError("data.image_column", value=settings.image_column, rule=rule, instead=instead)
-
-
-def _encoded(column: pa.Array) -> pa.Array:
-    """Return the image files of a column, which contains them directly or in the field `bytes` of a struct."""
-    return pc.struct_field(column, "bytes") if pa.types.is_struct(column.type) else column
-
-
-def _bytes_of(column: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-    """Return the concatenated values of a binary column, and the length of each value."""
-    wide = column.cast(pa.large_binary())
-    _, offsets, data = wide.buffers()
-    edges = np.frombuffer(offsets, dtype=np.int64)[wide.offset : wide.offset + len(wide) + 1]
-    joined = np.frombuffer(data, dtype=np.uint8) if data is not None else np.empty(0, dtype=np.uint8)
-    return joined[edges[0] : edges[-1]], np.diff(edges)
-
-
-def _refuse_nulls(path: Path, columns: dict[str, pa.Array], first: int) -> None:
-    """Raise SettingsError if a value is missing; `first` is the row of the first values."""
-    for name, column in columns.items():
-        if column.null_count:
-            row = first + pc.index(pc.is_null(column), value=True).as_py()
-            rule = f"has no value in row {row} ({column.null_count} of rows {first} to {first + len(column) - 1})"
-            instead = "an image file and a label in every row (the path of an image file alone is not enough)"
-            raise SettingsError(f"data column {name}", value=str(path), rule=rule, instead=instead)
 
 
 def _check_memory(files: Sequence[Path]) -> None:

@@ -53,6 +53,16 @@ def test_a_class_without_a_training_image_is_refused_before_any_is_read(tmp_path
     check_data(DataSettings(name="image_folder", root=str(root)), tmp_path)
 
 
+def test_classes_without_a_test_image_are_counted(
+    ready: Ready, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = write_folder(tmp_path / "set", {"train": 5, "test": 2})
+    for path in (root / "test" / "dog").iterdir():
+        path.unlink()
+    ready(name="image_folder", root=str(root))
+    assert "1 of 2 classes (dog) has no test image" in caplog.text
+
+
 def test_links_that_lead_back_are_not_followed_and_others_are(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "set", {"train": 2})
     for name in ("first", "second"):

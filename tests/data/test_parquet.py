@@ -66,6 +66,23 @@ def test_class_names_come_from_the_schema(ready: Ready, tmp_path: Path) -> None:
     assert ready(name="parquet", root=str(tmp_path), val_fraction=0.0).classes == ("cat", "dog", "cow")
 
 
+def test_classes_without_images_are_counted(ready: Ready, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    names = tuple("abcdefgh")
+    write_parquet(tmp_path / "train.parquet", [encoded(1)] * 8, [0, 1] * 4, names)
+    write_parquet(tmp_path / "test.parquet", [encoded(1)] * 4, [0, 0, 2, 7], names)
+    ready(name="parquet", root=str(tmp_path), val_fraction=0.0)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        "6 of 8 classes (c, d, e, f, g, ...) have no training image; 2 of 4 test images are of these classes and will "
+        "be misclassified",
+        "1 of 8 classes (b) has no test image",
+    ]
+    caplog.clear()
+    write_parquet(tmp_path / "test.parquet", [encoded(1)] * 4, [0, 1] * 2, ("a", "b"))
+    write_parquet(tmp_path / "train.parquet", [encoded(1)] * 8, [0, 1] * 4, ("a", "b"))
+    ready(name="parquet", root=str(tmp_path), val_fraction=0.0)
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
 def test_files_that_name_the_classes_in_other_orders_give_the_same_labels(ready: Ready, tmp_path: Path) -> None:
     write_parquet(tmp_path / "train-00000-of-00002.parquet", [encoded(1)] * 3, [0, 1, 2], names=("cat", "dog", "cow"))
     write_parquet(tmp_path / "train-00001-of-00002.parquet", [encoded(1)] * 3, [0, 1, 2], names=("cow", "cat", "dog"))
@@ -124,7 +141,8 @@ def test_bare_binary_columns_and_grey_images_are_read(ready: Ready, tmp_path: Pa
 @pytest.mark.parametrize(
     ("labels", "names", "message"),
     [([0, 7], ("a", "b"), "label 7 is out of range 0..1"), ([0, -1], (), "label -1 is out of range"),
-     ([0, None], (), "1 values are missing"), ([0.5, 1.0], (), "must hold integers, but is double")],
+     ([0, None], (), r"no value in row 1 \(1 of rows 0 to 1\)"), ([0.5, 1.0], (), "integers or text, but is double"),
+     ([True, False], (), "but is bool"), ([[0], [1]], (), "but is list"), ([None, None], (), "but is null")],
 )  # fmt: skip
 def test_unusable_labels_are_refused(
     ready: Ready, tmp_path: Path, labels: list[object], names: tuple[str, ...], message: str
@@ -133,6 +151,48 @@ def test_unusable_labels_are_refused(
         write_parquet(tmp_path / f"{part}.parquet", [encoded(1)] * 2, labels, names)
     with pytest.raises(SettingsError, match=message):
         ready(name="parquet", root=str(tmp_path))
+
+
+@pytest.mark.parametrize("dictionary", [False, True], ids=["text", "pandas category"])
+def test_labels_that_are_text_are_class_names(ready: Ready, tmp_path: Path, dictionary: bool) -> None:
+    def column(*words: str) -> pa.Array:
+        return pa.array(words).dictionary_encode() if dictionary else pa.array(words)
+
+    write_parquet(tmp_path / "train-0.parquet", [encoded(1)] * 3, column("hen", "cat", "hen"))
+    write_parquet(tmp_path / "train-1.parquet", [encoded(1)] * 2, column("dog", "cat"))
+    write_parquet(tmp_path / "test.parquet", [encoded(1)] * 2, column("dog", "hen"))
+    data = ready(name="parquet", root=str(tmp_path), val_fraction=0.0)
+    assert data.classes == ("cat", "dog", "hen")
+    assert data._source.train.labels.tolist() == [2, 0, 2, 1, 0] and data._source.test.labels.tolist() == [1, 2]
+    data = ready(name="parquet", root=str(tmp_path), val_fraction=0.0, class_names=["hen", "dog", "cat"])
+    assert data._source.train.labels.tolist() == [0, 2, 0, 1, 2] and data.classes == ("hen", "dog", "cat")
+    with pytest.raises(SettingsError, match=r"has the label 'cat', which is not among the 2 classes"):
+        ready(name="parquet", root=str(tmp_path), val_fraction=0.0, class_names=["hen", "dog"])
+    write_parquet(tmp_path / "test.parquet", [encoded(1)] * 2, column("dog", "cow"))
+    with pytest.raises(SettingsError, match=r"test.parquet.*has the label 'cow'"):
+        ready(name="parquet", root=str(tmp_path), val_fraction=0.0)
+
+
+def test_numbers_beside_text_are_refused_unless_the_file_names_them(ready: Ready, tmp_path: Path) -> None:
+    write_parquet(tmp_path / "train.parquet", [encoded(1)] * 2, ["cat", "dog"])
+    write_parquet(tmp_path / "test.parquet", [encoded(1)] * 2, [0, 1])
+    with pytest.raises(SettingsError, match=r"holds numbers in .*test.parquet, but text in other files"):
+        ready(name="parquet", root=str(tmp_path), val_fraction=0.0)
+    write_parquet(tmp_path / "test.parquet", [encoded(1)] * 2, [0, 1], names=("dog", "cat"))
+    assert ready(name="parquet", root=str(tmp_path), val_fraction=0.0)._source.test.labels.tolist() == [1, 0]
+    write_parquet(tmp_path / "train.parquet", [encoded(1)] * 2, [0, 1])
+    write_parquet(tmp_path / "test.parquet", [encoded(1)] * 2, ["cat", "dog"])
+    with pytest.raises(SettingsError, match=r"holds text in .*test.parquet, but numbers in other files"):
+        ready(name="parquet", root=str(tmp_path), val_fraction=0.0)
+
+
+def test_rows_without_an_image_file_are_refused(ready: Ready, parquet_root: Path) -> None:
+    images = [{"bytes": encoded(1), "path": None}, {"bytes": None, "path": "cat/1.png"}, None]
+    pq.write_table(pa.table({"image": images, "label": [0, 1, 1]}), parquet_root / "test.parquet")
+    with pytest.raises(
+        SettingsError, match=r"image = .*test.parquet: has no value in row 1 \(2 of rows 0 to 2\)\n.*alone"
+    ):
+        ready(name="parquet", root=str(parquet_root))
 
 
 def test_test_labels_beyond_the_training_classes_are_refused(ready: Ready, parquet_root: Path) -> None:

@@ -8,28 +8,25 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
-from torch import Tensor
 
 from ternlab.core.errors import SettingsError
 from ternlab.core.signals import stop_at_once
 from ternlab.data.augment import Normalise
 from ternlab.data.colour import with_channels
+from ternlab.data.coverage import check_labels, class_warnings
 from ternlab.data.fingerprint import check_data, data_folder
-from ternlab.data.loaders import MemoryEvalLoader, MemoryTrainLoader, Share, TrainLoader
+from ternlab.data.loader_maker import EvalLoader, LoaderMaker
+from ternlab.data.loaders import Share, TrainLoader
 from ternlab.data.naming import named
 from ternlab.data.normalization import check_normalization
 from ternlab.data.registry import DATA_SETS
 from ternlab.data.settings import DataSettings
-from ternlab.data.source import DataSource, MemoryPart, StreamPart
+from ternlab.data.source import DataSource, MemoryPart
 from ternlab.data.split import split
 from ternlab.data.statistics import channel_statistics
-from ternlab.data.stream import ImageStream, Reading, Skips, StreamEvalLoader, StreamTrainLoader
-from ternlab.data.transforms import CentreView, TrainView, View
+from ternlab.data.stream import Skips
 
 _log = logging.getLogger(__name__)
-
-EvalLoader = MemoryEvalLoader | StreamEvalLoader
 
 
 def open_data(settings: DataSettings, data_dir: Path, seed: int) -> ImageDataModule:
@@ -111,18 +108,20 @@ class ImageDataModule(pl.LightningDataModule):
     def _load(self) -> None:
         load = _function(DATA_SETS[self.settings.name].loader)
         source = with_channels(load(self.settings, data_folder(self.settings, self.data_dir)), self.settings.channels)
+        check_labels(source)
         train, self._val_rows = split(source.train.labels, self.settings.val_fraction, self.settings.split_seed)
         self._train_rows = train[: self.settings.limit_train]
         self._check_counts()
-        if source.about_test and self._share.rank == 0:
-            _log.info("%s", source.about_test)
+        if self._share.rank == 0:
+            _announce(source)
         self.channels, self.size = source.channels, source.size
         self.classes = named(source.classes, self.settings.class_names)
         self.train_count, self.val_count = len(self._train_rows), len(self._val_rows)
         self.test_count = len(source.test.labels)
         self.mean, self.std = self._statistics(source)
-        self._normalise = Normalise(self.mean, self.std)
-        self._train_loader = self._make_train_loader(source)
+        normalise = Normalise(self.mean, self.std)
+        self._make = LoaderMaker(self.settings, source, normalise, self._share, self.seed, self._skips)
+        self._train_loader = self._make.training(self._train_rows)
         self._loaded = source
 
     def _check_counts(self) -> None:
@@ -146,31 +145,6 @@ class ImageDataModule(pl.LightningDataModule):
         assert isinstance(source.train, MemoryPart), "a loader of streamed images gives mean and std itself"
         return channel_statistics(source.train.images, self._train_rows)
 
-    def _make_train_loader(self, source: DataSource) -> TrainLoader:
-        settings, part = self.settings, source.train
-        if isinstance(part, MemoryPart):
-            augmentation = settings.flip, settings.crop_padding
-            return MemoryTrainLoader(part, self._train_rows, self._share, self.seed, self._normalise, *augmentation)
-        view = TrainView(part.resize, source.size, self.seed, settings.random_resized_crop, settings.flip)
-        stream = self._stream(part, self._train_rows, view, replace=self._skips.allowed)
-        return StreamTrainLoader(
-            Reading(stream, settings.workers, self._normalise, self._skips), self._share, self.seed
-        )
-
-    def _make_eval_loader(self, part: MemoryPart | StreamPart, rows: Tensor | None) -> EvalLoader:
-        source = self._source
-        share, size = self._share, self.settings.eval_batch_size
-        own = (torch.arange(len(part.labels)) if rows is None else rows)[share.rank :: share.world_size]
-        if isinstance(part, MemoryPart):
-            return MemoryEvalLoader(part, own, size, self._normalise)
-        view = CentreView(part.resize, source.size)
-        stream = self._stream(part, own, view, replace=False)
-        return StreamEvalLoader(Reading(stream, self.settings.workers, self._normalise, self._skips), size)
-
-    def _stream(self, part: StreamPart, rows: Tensor, view: View, *, replace: bool) -> ImageStream:
-        convert = self.settings.channels is not None
-        return ImageStream(part.files, rows, self.channels, view, replace=replace, convert=convert)
-
     @property
     def _source(self) -> DataSource:
         if self._loaded is None:
@@ -185,11 +159,11 @@ class ImageDataModule(pl.LightningDataModule):
 
     def val_dataloader(self) -> EvalLoader | list[EvalLoader]:
         """Return the validation loader; without validation an empty list, which tells Lightning that there is none."""
-        return self._make_eval_loader(self._source.train, self._val_rows) if self.settings.val_fraction else []
+        return self._make.evaluation(self._source.train, self._val_rows) if self.settings.val_fraction else []
 
     def test_dataloader(self) -> EvalLoader:
         """Return the test loader."""
-        return self._make_eval_loader(self._source.test, None)
+        return self._make.evaluation(self._source.test)
 
     def _check_trainer(self) -> None:
         """Reject a trainer with other ranks: all processes would silently train on the same images."""
@@ -229,6 +203,13 @@ class ImageDataModule(pl.LightningDataModule):
             "mean": list(self.mean),
             "std": list(self.std),
         }
+
+
+def _announce(source: DataSource) -> None:
+    if source.about_test:
+        _log.info("%s", source.about_test)
+    for line in class_warnings(source):
+        _log.warning("%s", line)
 
 
 def _function(path: str) -> Any:

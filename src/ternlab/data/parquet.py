@@ -11,14 +11,24 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from ternlab.core.errors import SettingsError, did_you_mean
+from ternlab.core.errors import SettingsError
 from ternlab.data.encoded import assemble
-from ternlab.data.parquet_labels import class_names, open_parquet, placed, places, unlabelled
+from ternlab.data.parquet_columns import bytes_of, check_columns, encoded, refuse_nulls
+from ternlab.data.parquet_labels import (
+    check_same_kind,
+    class_names,
+    is_text,
+    numbers_of,
+    open_parquet,
+    placed,
+    places,
+    text_classes,
+    unlabelled,
+)
 from ternlab.data.parquet_parts import parquet_parts, part_files
 from ternlab.data.part_choice import choose_part
 from ternlab.data.source import DataSource
@@ -40,21 +50,33 @@ class ParquetImages:
     Args:
         files: the files of the split; rows are numbered consecutively across them.
         settings: the names of the columns.
-        classes: their names, in the order of the labels. Files that list the same names in a different order are
-            remapped. Default: the names in the first file that has any.
+        train: the training part, whose classes are used. Default: the names in the first file that has any; for labels
+            that are text `data.class_names`, or else the text in alphabetical order.
+
+    Attributes:
+        labels: int64, shape (rows,). Files that list the same names in a different order are remapped.
+        class_names: names of the classes, in the order of the labels; empty if the labels are numbers without names.
+        text: whether the labels are text.
 
     Raises:
         SettingsError: a file is not Parquet, a column is missing or has the wrong type, a value is missing, or a file
             has an unknown class.
     """
 
-    def __init__(self, files: Sequence[Path], settings: DataSettings, classes: tuple[str, ...] = ()) -> None:
+    def __init__(self, files: Sequence[Path], settings: DataSettings, train: ParquetImages | None = None) -> None:
         self._files = list(files)
         opened = [open_parquet(path) for path in files]
         for path, file in zip(files, opened, strict=True):
-            _check_columns(path, file.schema_arrow, settings)
+            check_columns(path, file.schema_arrow, settings)
         self._names = [class_names(file.schema_arrow, settings.label_column) for file in opened]
-        self.class_names = classes or next(filter(None, self._names), ())
+        kinds = [file.schema_arrow.field(settings.label_column).type for file in opened]
+        self.text = train.text if train is not None else any(map(is_text, kinds))
+        for path, kind, names in zip(files, kinds, self._names, strict=True):
+            check_same_kind(path, kind, names, settings.label_column, text=self.text)
+        self.class_names = train.class_names if train is not None else ()
+        self.class_names = self.class_names or next(filter(None, self._names), ())
+        if self.text and not self.class_names:
+            self.class_names = settings.class_names or text_classes(opened, settings.label_column)
         _check_memory(files)
         counts = [file.metadata.num_rows for file in opened]
         self._firsts = np.cumsum([0, *counts]).tolist()
@@ -66,10 +88,11 @@ class ParquetImages:
         for path, file, names in zip(self._files, opened, self._names, strict=True):
             where = places(path, names, self.class_names, settings.label_column)
             try:
-                for batch in file.iter_batches(_ROWS, columns=columns):
-                    numbers = _without_nulls(path, batch.column(columns[1]), columns[1]).cast(pa.int64()).to_numpy()
-                    labels.append(placed(numbers, where))
-                    block, sizes = _bytes_of(_without_nulls(path, _encoded(batch.column(columns[0])), columns[0]))
+                for number, batch in enumerate(file.iter_batches(_ROWS, columns=columns)):
+                    images, names_or_numbers = encoded(batch.column(columns[0])), batch.column(columns[1])
+                    refuse_nulls(path, {columns[0]: images, columns[1]: names_or_numbers}, number * _ROWS)
+                    labels.append(placed(numbers_of(path, names_or_numbers, self.class_names, columns[1]), where))
+                    block, sizes = bytes_of(images)
                     blocks.append(block)
                     lengths.append(sizes)
             except (pa.ArrowException, OSError) as error:
@@ -94,8 +117,8 @@ class ParquetImages:
 def load(settings: DataSettings, folder: Path) -> DataSource:
     """Return the images of `folder`'s training files and of the files of its test part.
 
-    Class names come from the schema's Hugging Face metadata, or else from `data.class_names`; without either they are
-    numbers starting at 0. Files may list the classes in different orders.
+    Class names come from the schema's Hugging Face metadata, from labels that are text, or from `data.class_names`;
+    otherwise they are numbers starting at 0. Files may list the classes in different orders.
 
     Raises:
         SettingsError: as for `ParquetImages` and `ternlab.data.encoded.assemble`, or a label is out of range.
@@ -109,7 +132,7 @@ def load(settings: DataSettings, folder: Path) -> DataSource:
     )
     assert choice is not None, "parquet_parts returns at least one part"
     train = ParquetImages(of_train, settings)
-    test = ParquetImages(part_files(folder, choice.name), settings, train.class_names)
+    test = ParquetImages(part_files(folder, choice.name), settings, train)
     numbers = tuple(str(label) for label in range(int(train.labels.max()) + 1))
     classes = train.class_names or settings.class_names or numbers
     source = "named in the file" if train.class_names else "of the training part"
@@ -130,43 +153,6 @@ def _check_labels(part: ParquetImages, expected: str, settings: DataSettings, cl
     raise SettingsError(
         f"data.label_column in {part.name(row)}", value=settings.label_column, rule=rule, instead=instead
     )
-
-
-def _check_columns(path: Path, schema: pa.Schema, settings: DataSettings) -> None:
-    for key in ("image_column", "label_column"):
-        name = getattr(settings, key)
-        if name not in schema.names:
-            rule = f"{path} has no such column"
-            raise SettingsError(f"data.{key}", value=name, rule=rule, instead=did_you_mean(name, schema.names))
-    image, label = schema.field(settings.image_column).type, schema.field(settings.label_column).type
-    if not pa.types.is_integer(label):
-        rule = f"must hold integers, but is {label} in {path}"
-        raise SettingsError("data.label_column", value=settings.label_column, rule=rule)
-    if pa.types.is_struct(image) and image.get_field_index("bytes") >= 0:
-        image = image.field("bytes").type
-    if not (pa.types.is_binary(image) or pa.types.is_large_binary(image)):
-        rule = f"must hold image files (binary, or a struct with the field `bytes`), but is {image} in {path}"
-        raise SettingsError("data.image_column", value=settings.image_column, rule=rule)
-
-
-def _encoded(column: pa.Array) -> pa.Array:
-    """Return the image files of a column, which contains them directly or in the field `bytes` of a struct."""
-    return pc.struct_field(column, "bytes") if pa.types.is_struct(column.type) else column
-
-
-def _bytes_of(column: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-    """Return the concatenated values of a binary column, and the length of each value."""
-    wide = column.cast(pa.large_binary())
-    _, offsets, data = wide.buffers()
-    edges = np.frombuffer(offsets, dtype=np.int64)[wide.offset : wide.offset + len(wide) + 1]
-    joined = np.frombuffer(data, dtype=np.uint8) if data is not None else np.empty(0, dtype=np.uint8)
-    return joined[edges[0] : edges[-1]], np.diff(edges)
-
-
-def _without_nulls(path: Path, column: pa.Array, name: str) -> pa.Array:
-    if column.null_count:
-        raise SettingsError(f"data column {name}", value=str(path), rule=f"{column.null_count} values are missing")
-    return column
 
 
 def _check_memory(files: Sequence[Path]) -> None:

@@ -57,6 +57,53 @@ def unlabelled(files: Sequence[Path], column: str) -> str:
     return f"none of its {count} rows has a label (they are -1 or missing)"
 
 
+def is_text(kind: pa.DataType) -> bool:
+    """Return whether a column holds text; pandas stores a category as a dictionary."""
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def text_classes(files: Sequence[pq.ParquetFile], column: str) -> tuple[str, ...]:
+    """Return the different labels of all files, which are text, sorted."""
+    found: set[str] = set()
+    for file in files:
+        found.update(file.read(columns=[column]).column(column).cast(pa.string()).unique().drop_null().to_pylist())
+    return tuple(sorted(found))
+
+
+def check_same_kind(path: Path, kind: pa.DataType, names: tuple[str, ...], column: str, *, text: bool) -> None:
+    """Refuse a file whose labels cannot be compared with those of the others: numbers beside text.
+
+    Raises:
+        SettingsError: the labels are text and `text` is false, or numbers without names and `text` is true.
+    """
+    if is_text(kind) == text or (text and names):
+        return
+    rule = f"holds {'numbers' if text else 'text'} in {path}, but {'text' if text else 'numbers'} in other files"
+    raise SettingsError("data.label_column", value=column, rule=rule, instead="files with labels of the same kind")
+
+
+def numbers_of(path: Path, labels: pa.Array, classes: tuple[str, ...], column: str) -> np.ndarray:
+    """Return the labels as int64: numbers as they are, text as places among the classes.
+
+    Raises:
+        SettingsError: a text is not among the classes.
+    """
+    if not is_text(labels.type):
+        return np.asarray(labels.cast(pa.int64()))
+    words = labels.cast(pa.string())
+    found = pc.index_in(words, value_set=pa.array(classes, pa.string()))
+    if found.null_count:
+        strange = words.filter(pc.is_null(found)).unique().to_pylist()
+        raise SettingsError(
+            f"data.label_column in {path}",
+            value=column,
+            rule=f"has the label {strange[0]!r}, which is not among the {len(classes)} classes",
+            instead="labels of the training part or of data.class_names",
+        )
+    return np.asarray(found.cast(pa.int64()))
+
+
 def places(path: Path, names: tuple[str, ...], classes: tuple[str, ...], column: str) -> np.ndarray | None:
     """Return the place of each name of a file among the classes; `None` where the numbers are right as they are.
 

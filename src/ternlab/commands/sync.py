@@ -112,7 +112,7 @@ def _mirrored(runs: Path, typed: Sequence[str]) -> Iterator[Chosen]:
     for path in sorted(runs.glob("*/record.json")):
         directory = run_directory(runs, path.parent.name)
         try:
-            name = (directory.config().get("logger") or {}).get("name")
+            name = str((directory.config().get("logger") or {}).get("name"))
         except (SettingsError, StorageError):
             continue
         entry = LOGGERS.get(name)

@@ -70,10 +70,10 @@ class ParquetImages:
             check_columns(path, file.schema_arrow, settings)
         self._names = [class_names(file.schema_arrow, settings.label_column) for file in opened]
         kinds = [file.schema_arrow.field(settings.label_column).type for file in opened]
-        self.text = train.text if train is not None else any(map(is_text, kinds))
+        self.text: bool = train.text if train is not None else any(map(is_text, kinds))
         for path, kind, names in zip(files, kinds, self._names, strict=True):
             check_same_kind(path, kind, names, settings.label_column, text=self.text)
-        self.class_names = train.class_names if train is not None else ()
+        self.class_names: tuple[str, ...] = train.class_names if train is not None else ()
         self.class_names = self.class_names or next(filter(None, self._names), ())
         if self.text and not self.class_names:
             self.class_names = settings.class_names or text_classes(opened, settings.label_column)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from ternlab.quantizers.filters import TRANSPOSED, FiltersFirst, filters_first
 from ternlab.quantizers.full_precision import full_precision
 from ternlab.quantizers.guard import guard
 from ternlab.quantizers.options import RuleOptions, TernaryOptions
+from ternlab.quantizers.order import Ends, first_and_last
 from ternlab.quantizers.plan import FULL_PRECISION, LayerChoice, LayerRule, QuantPlan, layer_plan, simplified
 from ternlab.quantizers.registry import rule_class, rule_options
 from ternlab.quantizers.residual import Residual
@@ -34,7 +35,13 @@ from ternlab.quantizers.weights import (
 _log = logging.getLogger(__name__)
 
 
-def quantize(model: nn.Module, rule: str | Mapping[str, Any] = "tga", **options: Any) -> nn.Module:
+def quantize(
+    model: nn.Module,
+    rule: str | Mapping[str, Any] = "tga",
+    *,
+    input_shape: Sequence[int] | None = None,
+    **options: Any,
+) -> nn.Module:
     """Quantize the convolutions, linear layers and attention projections of `model` in place.
 
     Any loop may train it: the gradients of thresholds are clamped before an optimizer steps, and a layer that cannot
@@ -46,6 +53,9 @@ def quantize(model: nn.Module, rule: str | Mapping[str, Any] = "tga", **options:
             initialized from its current weights.
         rule: a registered rule, or a mapping from layer names or patterns to rules; the first match counts, and all
             other layers stay in full precision: `{"fc": {"name": "uniform", "bits": 4}, "layer1.*": "twn"}`.
+        input_shape: of one image without the batch. `first_last="full"` goes by the order of execution; where torch.fx
+            cannot trace it, it is observed with an image of this shape. Without it, the order of definition counts
+            then, and a warning says so.
         options: `first_last` ("ternary" or "full"), `include` and `exclude` (name patterns), `layers` (entries such as
             `{"match": "fc", "name": "uniform", "bits": 4}` for layers with a different rule; the first match counts,
             and `"name": "none"` is full precision), and the rule's own options, nested (`threshold={"init": 0.1}`) or
@@ -75,22 +85,32 @@ def quantize(model: nn.Module, rule: str | Mapping[str, Any] = "tga", **options:
         network_rule = LayerRule(name=rule, options=rule_options(rule, values))
     choice = checked(LayerChoice, {**chosen, "layers": layer_entries(typed, network_rule)}, prefix="quant")
     network_rule, entries = simplified(network_rule, choice)
-    attach(model, plan_of(model, network_rule, choice.model_copy(update={"layers": entries})))
+    choice = choice.model_copy(update={"layers": entries})
+    ends = first_and_last(model, input_shape) if choice.first_last == "full" else None
+    attach(model, plan_of(model, network_rule, choice, ends))
     for weight in quantized_weights(model):
         guard(weight.name or type(weight.layer).__name__.removeprefix("Parametrized"), weight.rule)
+    if ends is not None:
+        _log.log(logging.INFO if ends.observed else logging.WARNING, "%s", ends)
     warning = full_precision(model).warning
     if warning is not None:
         _log.warning("%s", warning)
     return model
 
 
-def plan_of(model: nn.Module, rule: LayerRule, choice: LayerChoice) -> QuantPlan:
+def plan_of(model: nn.Module, rule: LayerRule, choice: LayerChoice, ends: Ends | None = None) -> QuantPlan:
     """Return the rule of each weight of `model` that can be quantized, by name in network order.
+
+    Args:
+        model: the network, not quantized.
+        rule: the network's rule.
+        choice: the choice of layers.
+        ends: the first and the last layer; only needed for `first_last=full`.
 
     Raises:
         SettingsError: see `ternlab.quantizers.plan.layer_plan`.
     """
-    return layer_plan([weight.name for weight in layer_weights(model)], rule, choice)
+    return layer_plan([weight.name for weight in layer_weights(model)], rule, choice, ends.names if ends else None)
 
 
 def attach(model: nn.Module, plan: QuantPlan) -> nn.Module:

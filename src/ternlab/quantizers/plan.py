@@ -7,7 +7,7 @@ the choice includes it, and stays in full precision otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
@@ -66,7 +66,8 @@ class LayerChoice(Section):
     """Which convolutions and linear layers are quantized, and which of them have their own rule.
 
     Attributes:
-        first_last: `ternary` also quantizes the first and the last layer; `full` leaves them in full precision.
+        first_last: `ternary` also quantizes the first and the last layer; `full` leaves them in full precision. The
+            order is that of execution where it can be observed, else that of definition.
         include: name patterns (`layer1.*`); a layer must match one of them. Default: every layer.
         exclude: name patterns of layers that stay in full precision.
         layers: rules of layers that differ from the network's; the first match counts and overrides the other choices.
@@ -127,13 +128,16 @@ def simplified(rule: LayerRule, choice: LayerChoice) -> tuple[LayerRule, tuple[L
     return rule, entries
 
 
-def layer_plan(names: Sequence[str], rule: LayerRule, choice: LayerChoice) -> QuantPlan:
+def layer_plan(
+    names: Sequence[str], rule: LayerRule, choice: LayerChoice, ends: Collection[str] | None = None
+) -> QuantPlan:
     """Return the plan of a network.
 
     Args:
-        names: names of the layers that can be quantized, from first to last.
+        names: names of the weights that can be quantized, in network order.
         rule: the network's rule.
         choice: the choice of layers, with the entries of those that differ.
+        ends: those of the first and the last layer; default: the first and the last of `names`.
 
     Raises:
         SettingsError: a pattern matches no layer or has no effect, or nothing is left to quantize.
@@ -141,11 +145,13 @@ def layer_plan(names: Sequence[str], rule: LayerRule, choice: LayerChoice) -> Qu
     if names:
         left = _after_entries(names, choice.layers)
         _check_patterns(names, left, choice)
-    ends = {names[0], names[-1]} if names and choice.first_last == "full" else set()
+    if ends is None:
+        ends = {names[0], names[-1]} if names else set()
     plan: QuantPlan = {}
     for name in names:
         entry = next((entry for entry in choice.layers if matches(name, entry.match)), None)
-        of_network = name not in ends and _chosen(name, choice)
+        kept = choice.first_last == "full" and name in ends
+        of_network = not kept and _chosen(name, choice)
         found = entry.rule if entry else rule if of_network else LayerRule()
         plan[name] = found if found.active else None
     if not any(plan.values()):

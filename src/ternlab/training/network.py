@@ -18,6 +18,8 @@ from ternlab.models.state_file import read_state, state_bytes
 from ternlab.models.versions import with_versions
 from ternlab.models.weights import load_weights
 from ternlab.quantizers.attach import attach, plan_of
+from ternlab.quantizers.order import first_and_last
+from ternlab.quantizers.plan import QuantPlan
 from ternlab.settings.root import Settings
 
 
@@ -49,8 +51,14 @@ def build_network(settings: Settings, shape: Shape, start: Path | None) -> nn.Mo
         _load_start(model, start, settings)
     if settings.quant.active:
         # Thresholds are initialized from the current weights; a checkpoint overwrites them later.
-        attach(model, plan_of(model, settings.quant.network_rule, settings.quant))
+        attach(model, _plan(model, settings, (shape.channels, shape.size, shape.size)))
     return model
+
+
+def _plan(model: nn.Module, settings: Settings, input_shape: tuple[int, int, int]) -> QuantPlan:
+    quant = settings.quant
+    ends = first_and_last(model, input_shape) if quant.first_last == "full" else None
+    return plan_of(model, quant.network_rule, quant, ends)
 
 
 def _load_start(model: nn.Module, start: Path, settings: Settings) -> None:
@@ -68,7 +76,7 @@ def check_layers(settings: Settings) -> None:
     """
     with torch.device("meta"):
         bare = settings.model.model_copy(update={"weights": None, "weights_skip": ()})
-        plan_of(build_model(bare, channels=3, size=224, classes=10), settings.quant.network_rule, settings.quant)
+        _plan(build_model(bare, channels=3, size=224, classes=10), settings, (3, 224, 224))
 
 
 def save_weights(model: nn.Module, path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ternlab import __version__
-from ternlab.commands import sync, wandb
+from ternlab.commands import run_parsers, wandb
 from ternlab.commands.folders import add_folder, with_folder_options
 from ternlab.core.errors import ExitCode, InfrastructureError, TernlabError
 from ternlab.core.logs import replace_unprintable
@@ -70,6 +70,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_results(commands)
     _add_show(commands)
     _add_compare(commands)
+    run_parsers.add_diff(commands, _RUN_HELP)
+    run_parsers.add_rerun(commands, _RUN_HELP)
     _add_runs(commands)
     tell = commands.add_parser(
         "info",
@@ -79,8 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     tell.add_argument("file", type=Path, help="the file")
     tell.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     _add_sweep(commands)
-    to_loggers = sync.add_parser(commands, _RUN_HELP)
-    add_folder(to_loggers, "runs")
+    run_parsers.add_sync(commands, _RUN_HELP)
     wandb.add_parser(commands)
     return parser
 
@@ -210,6 +211,24 @@ def _compare(chosen: argparse.Namespace) -> ExitCode:
     return compare(chosen)
 
 
+def _diff(chosen: argparse.Namespace) -> ExitCode:
+    from ternlab.commands.diff import diff
+
+    return diff(chosen)
+
+
+def _rerun(chosen: argparse.Namespace) -> ExitCode:
+    from ternlab.commands.rerun import rerun
+
+    return rerun(chosen)
+
+
+def _sync(chosen: argparse.Namespace) -> ExitCode:
+    from ternlab.commands.sync import sync
+
+    return sync(chosen)
+
+
 def _runs(chosen: argparse.Namespace) -> ExitCode:
     from ternlab.commands import manage_runs
 
@@ -229,6 +248,8 @@ _COMMANDS = {
     "runs": _runs,
     "info": _info,
     "sweep": _sweep,
-    "sync": sync.sync,
+    "sync": _sync,
+    "rerun": _rerun,
+    "diff": _diff,
     "wandb": wandb.run,
 }

@@ -15,13 +15,13 @@ from ternlab.core.statistics import Summary
 from ternlab.core.text import aligned
 from ternlab.reports.columns import with_columns
 from ternlab.reports.conditions import Condition, parse_condition
+from ternlab.reports.difference import different_settings
 from ternlab.reports.formatting import format_value
 from ternlab.reports.layout import interval_head
 from ternlab.reports.metrics_catalog import RECORD, metrics_of
 from ternlab.reports.one_run import OneRun, one_run
 from ternlab.reports.pairs import Pairs, paired_runs
 from ternlab.reports.run_index import read_runs
-from ternlab.reports.schema import defaults_for, is_free
 from ternlab.reports.terminal import visible
 from ternlab.runs.directory import existing_run
 from ternlab.runs.record import Status
@@ -49,7 +49,7 @@ def _is_condition(text: str) -> bool:
 
 
 def _print_runs(first: OneRun, second: OneRun, *, as_json: bool) -> None:
-    settings = _different_settings(first, second)
+    settings = different_settings(first, second)
     metrics = {
         name: (first.metrics.get(name), second.metrics.get(name))
         for name in dict.fromkeys([*metrics_of(RECORD), *first.metrics, *second.metrics])
@@ -68,13 +68,6 @@ def _print_runs(first: OneRun, second: OneRun, *, as_json: bool) -> None:
     if metrics:
         rows = [(visible(name), *_cells(name, *pair)) for name, pair in metrics.items()]
         print("", *aligned([("metric", "A", "B", "B - A"), *rows]), sep="\n")
-
-
-def _different_settings(first: OneRun, second: OneRun) -> dict[str, tuple[Any, Any]]:
-    """Return the settings that differ, those that affect the result first; an absent setting is at its default."""
-    sides = [{**defaults_for(run.settings), **run.settings} for run in (first, second)]
-    names = [name for name in dict.fromkeys([*sides[0], *sides[1]]) if sides[0].get(name) != sides[1].get(name)]
-    return {name: (sides[0].get(name), sides[1].get(name)) for name in sorted(names, key=is_free)}
 
 
 def _text(value: Any) -> str:

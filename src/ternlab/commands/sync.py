@@ -20,24 +20,6 @@ _SYNC = "ternlab sync"
 Chosen = tuple[RunDirectory, LoggerSettings]
 
 
-def add_parser(commands: Any, run_help: str) -> argparse.ArgumentParser:
-    """Add `ternlab sync` to the commands, and return its parser."""
-    text = "send runs to TensorBoard, MLflow or Trackio"
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "sync",
-        help=text,
-        description="Send runs to TensorBoard, MLflow or Trackio: the runs' own files are read, and what is missing is "
-        "added. Sending a run twice changes nothing. For W&B, use `ternlab wandb sync`. Exit code 1 if a run could not "
-        "be sent.",
-    )
-    parser.add_argument(
-        "words", nargs="*", metavar="RUN|logger=NAME|logger.OPTION=VALUE",
-        help=f"{run_help}; or the logger and its options (default: those that the run was trained with)",
-    )  # fmt: skip
-    parser.add_argument("--all", action="store_true", help="all runs that were trained with one of these loggers")
-    return parser
-
-
 def sync(chosen: argparse.Namespace) -> ExitCode:
     """Send the chosen runs one by one, and print the outcome of each.
 

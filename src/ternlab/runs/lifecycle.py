@@ -28,7 +28,7 @@ from ternlab.models.weights_file import check_weights, weights_kind, weights_pat
 from ternlab.runs import provenance
 from ternlab.runs.attempts import Attempt, begin_training, new_attempt
 from ternlab.runs.directory import RunDirectory, run_directory
-from ternlab.runs.identity import file_digest, run_id
+from ternlab.runs.identity import file_digest, identity, run_id
 from ternlab.runs.needs import Inputs, Need, inputs, needs, ordered
 from ternlab.runs.pairing import paired_metrics
 from ternlab.runs.record import Record, Status, write_record
@@ -229,6 +229,7 @@ def _begun(directory: RunDirectory, settings: Settings, command: str) -> Record:
         "tags": list(settings.tags),
         "epochs": settings.trainer.max_epochs,
         "starts_from": settings.quant.init if settings.quant.active else "scratch",
+        "contents": identity(settings)["contents"],
         "metrics": {},
         "needs": {},
         "baseline_run_id": None,

@@ -29,7 +29,7 @@ def readable_root(root: Path) -> Path:
             rule = "is a file, but must be the folder that contains the data"
             raise SettingsError("data.root", value=str(root), rule=rule, instead=f"data.root={root.parent}")
         if not any(True for _ in os.scandir(root)):
-            raise SettingsError("data.root", value=str(root), rule="is an empty folder")
+            raise SettingsError("data.root", value=str(root), rule="is an empty folder", instead="data.root=PATH")
     except OSError as error:
         rule = f"cannot be read ({error.strerror or error})"
         raise SettingsError("data.root", value=str(root), rule=rule, instead="check its permissions") from error
@@ -52,7 +52,7 @@ def parquet_parts(root: Path) -> tuple[list[Path], list[Path]]:
         if not files:
             found = sorted(path.name for path in root.iterdir())[:8]
             rule = f"has no {part}.parquet and no {part}-*.parquet (found: {', '.join(found)})"
-            raise SettingsError("data.root", value=str(root), rule=rule)
+            raise SettingsError("data.root", value=str(root), rule=rule, instead="data.root=PATH (with both parts)")
     return train, test
 
 
@@ -115,7 +115,8 @@ def folder_parts(root: Path) -> tuple[Path, Path, list[str]]:
         if not names[part]:
             what = "has no class folders" if part.is_dir() else "is missing"
             rule = f"{part.name}/ {what}; images must be in {part.name}/<class>/"
-            raise SettingsError("data.root", value=str(root), rule=rule)
+            instead = "data.root=PATH (the folder that contains train/ and test/ or val/)"
+            raise SettingsError("data.root", value=str(root), rule=rule, instead=instead)
     odd = sorted(set(names[train]) ^ set(names[test]))
     if odd:
         shown = ", ".join(f"{name} (only in {(train if name in names[train] else test).name}/)" for name in odd[:5])
@@ -185,4 +186,5 @@ def empty_class(part: Path, name: str) -> SettingsError:
 def no_images(part: Path) -> SettingsError:
     """Return the error for a folder without any image files."""
     known = " ".join(sorted(IMAGE_SUFFIXES))
-    return SettingsError("data.root", value=str(part), rule=f"no images found (looked for {known})")
+    rule = f"no images found (looked for {known})"
+    return SettingsError("data.root", value=str(part), rule=rule, instead="data.root=PATH (a folder with images)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +17,15 @@ import torch
 from torch import Tensor
 
 from ternlab.core.errors import SettingsError, did_you_mean
+from ternlab.core.typed import assignment
 from ternlab.data.encoded import assemble
 from ternlab.data.layout import parquet_parts
 from ternlab.data.source import DataSource
 
 if TYPE_CHECKING:
     from ternlab.data.settings import DataSettings
+
+_AGAIN = "copy the file again from its source"
 
 
 class ParquetImages:
@@ -67,10 +70,11 @@ class ParquetImages:
                     blocks.append(block)
                     lengths.append(sizes)
             except (pa.ArrowException, OSError) as error:
-                raise SettingsError("data.root", value=str(path), rule=f"cannot be read ({error})") from error
+                rule = f"cannot be read ({error})"
+                raise SettingsError("data.root", value=str(path), rule=rule, instead=_AGAIN) from error
         if not sum(len(sizes) for sizes in lengths):
             rule = "no images found (the file has no rows)"
-            raise SettingsError("data.root", value=str(self._files[0]), rule=rule)
+            raise SettingsError("data.root", value=str(self._files[0]), rule=rule, instead="data.root=PATH")
         edges = np.concatenate([[0], *lengths]).cumsum()
         return torch.from_numpy(np.concatenate(labels)), torch.from_numpy(np.concatenate(blocks)), edges
 
@@ -104,7 +108,11 @@ def load(settings: DataSettings, folder: Path) -> DataSource:
             row = int(wrong[0])
             source = "named in the file" if train.class_names else "of the training part"
             rule = f"label {int(part.labels[row])} is out of range 0..{len(classes) - 1}, the classes {source}"
-            raise SettingsError(f"data.label_column in {part.name(row)}", value=settings.label_column, rule=rule)
+            where, instead = (
+                f"data.label_column in {part.name(row)}",
+                f"labels from 0 to {len(classes) - 1} in every file",
+            )
+            raise SettingsError(where, value=settings.label_column, rule=rule, instead=instead)
     return assemble(settings, train, test, classes)
 
 
@@ -113,7 +121,8 @@ def _open(path: Path) -> pq.ParquetFile:
         return pq.ParquetFile(path)
     except (pa.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())
-        raise SettingsError("data.root", value=str(path), rule=f"is not a readable Parquet file ({reason})") from error
+        rule = f"is not a readable Parquet file ({reason})"
+        raise SettingsError("data.root", value=str(path), rule=rule, instead=_AGAIN) from error
 
 
 def _check_columns(path: Path, schema: pa.Schema, settings: DataSettings) -> None:
@@ -125,12 +134,23 @@ def _check_columns(path: Path, schema: pa.Schema, settings: DataSettings) -> Non
     image, label = schema.field(settings.image_column).type, schema.field(settings.label_column).type
     if not pa.types.is_integer(label):
         rule = f"must hold integers, but is {label} in {path}"
-        raise SettingsError("data.label_column", value=settings.label_column, rule=rule)
-    if pa.types.is_struct(image) and image.get_field_index("bytes") >= 0:
-        image = image.field("bytes").type
-    if not (pa.types.is_binary(image) or pa.types.is_large_binary(image)):
+        instead = _columns("label_column", schema, pa.types.is_integer) or "class numbers (0, 1, ...) in this column"
+        raise SettingsError("data.label_column", value=settings.label_column, rule=rule, instead=instead)
+    if not _holds_files(image):
         rule = f"must hold image files (binary, or a struct with the field `bytes`), but is {image} in {path}"
-        raise SettingsError("data.image_column", value=settings.image_column, rule=rule)
+        instead = _columns("image_column", schema, _holds_files) or "image files (PNG, JPEG, ...) in this column"
+        raise SettingsError("data.image_column", value=settings.image_column, rule=rule, instead=instead)
+
+
+def _holds_files(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+        kind = kind.field("bytes").type
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _columns(setting: str, schema: pa.Schema, fits: Callable[[pa.DataType], bool]) -> str:
+    """Return what to type to read the columns of a suitable type; empty if there is none."""
+    return " or ".join(assignment(f"data.{setting}", field.name) for field in schema if fits(field.type))
 
 
 def _encoded(column: pa.Array) -> pa.Array:
@@ -149,7 +169,8 @@ def _bytes_of(column: pa.Array) -> tuple[np.ndarray, np.ndarray]:
 
 def _without_nulls(path: Path, column: pa.Array, name: str) -> pa.Array:
     if column.null_count:
-        raise SettingsError(f"data column {name}", value=str(path), rule=f"{column.null_count} values are missing")
+        rule, instead = f"{column.null_count} values are missing", "a value in every row"
+        raise SettingsError(f"data column {name}", value=str(path), rule=rule, instead=instead)
     return column
 
 
@@ -158,7 +179,7 @@ def _check_memory(files: Sequence[Path]) -> None:
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > there // 2:
         rule = f"{needed / 2**30:.1f} GiB of encoded images do not fit in half of this machine's memory"
-        instead = "extract them and use data=image_folder"
+        instead = "data=image_folder (with the images extracted)"
         raise SettingsError("data.root", value=str(files[0].parent), rule=rule, instead=instead)
 
 

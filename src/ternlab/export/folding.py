@@ -209,7 +209,10 @@ def _traced(network: nn.Module) -> Graph:
         return _Tracer().trace(network)
     except Exception as error:  # torch.fx raises what the traced code raises
         raise SettingsError(
-            "fold", value=True, rule=f"the network cannot be traced ({error})", instead="fold=false"
+            "fold_batchnorm",
+            value=True,
+            rule=f"the network cannot be traced ({error})",
+            instead="format=packed fold_batchnorm=false",
         ) from error
     finally:
         for module in training:

@@ -104,7 +104,9 @@ def cluster_settings(values: Mapping[str, Any] | ClusterSettings) -> ClusterSett
     """
     if isinstance(values, ClusterSettings):
         return values
-    name = values.get("name", ClusterSettings.model_fields["name"].default) if isinstance(values, Mapping) else None
+    if not isinstance(values, Mapping):
+        return checked(ClusterSettings, values, prefix="cluster")
+    name = values.get("name", ClusterSettings.model_fields["name"].default)
     return checked(LAUNCHERS.entry(str(name)).settings, values, prefix="cluster")
 
 

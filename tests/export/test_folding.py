@@ -290,7 +290,9 @@ class Dynamic(Net):
 
 def test_a_network_that_cannot_be_traced_is_named(tmp_path: Path) -> None:
     model = quantize(Dynamic(), "twn")
-    with pytest.raises(SettingsError, match=r"fold = True: the network cannot be traced[\s\S]*instead: fold=false"):
+    with pytest.raises(
+        SettingsError, match=r"fold_batchnorm = True: the network cannot be traced[\s\S]*packed fold_batchnorm=false"
+    ):
         save(model, tmp_path / "net", fold=True)
     assert not (tmp_path / "net").exists()
     save(model, tmp_path / "net")

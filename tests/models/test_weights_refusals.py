@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,7 @@ def test_other_classes_name_the_layer_the_shapes_and_the_remedy(network: nn.Modu
     assert message.splitlines() == [
         f"model.weights = {tmp_path / 'a.pt'}: the weights do not fit the network",
         "  different shape: fc.weight (given (100, 64), needed (10, 64)), fc.bias (given (100,), needed (10,))",
-        "  instead: 'model.weights_skip=[fc.*]' to initialize these layers randomly",
+        "  instead: 'model.weights_skip=[fc.*]' (these entries are not loaded)",
     ]
 
 
@@ -47,7 +49,26 @@ def test_missing_and_unexpected_entries_are_told_apart(network: nn.Module, tmp_p
     message = refusal(network, saved(tmp_path, state))
     assert "\n  missing from the file: fc.weight\n" in message
     assert "\n  unexpected in the file: head.weight\n" in message
-    assert "weights_skip=[fc.*, head.*]" in message
+    assert "weights_skip=[fc.weight,head.*]" in message
+
+
+def test_what_it_says_to_skip_leaves_the_entries_that_fit(network: nn.Module, tmp_path: Path) -> None:
+    """An extra entry of a layer (a pruning mask) must not cost the layer its trained weights."""
+    trained = {name: torch.full_like(value, 3) for name, value in network.state_dict().items()}
+    path = saved(tmp_path, trained | {"fc.weight_mask": torch.ones(10, 64), "conv1.scale": torch.ones(1)})
+    remedy = refusal(network, path).partition("instead: ")[2]
+    (word,) = shlex.split(remedy.partition(" (")[0])
+    assert word == "model.weights_skip=[fc.weight_mask,conv1.scale]"
+    load_weights(network, str(path), name="resnet20", skip=word.partition("=")[2].strip("[]").split(","))
+    assert all(torch.equal(value, trained[name]) for name, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_weights_that_are_not_finite_are_refused_by_name(value: float, network: nn.Module, tmp_path: Path) -> None:
+    state = network.state_dict()
+    state["fc.bias"] = torch.full((10,), value)
+    message = refusal(network, saved(tmp_path, state))
+    assert "not finite (NaN or infinity): fc.bias\n" in message and "optim.lr" not in message
 
 
 def test_long_lists_are_cut_and_many_layers_mean_another_network(network: nn.Module, tmp_path: Path) -> None:
@@ -67,7 +88,8 @@ def test_exactly_ten_entries_are_listed_without_more(network: nn.Module, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("pattern", "instead"), [("fcc.*", "fc.*"), ("layer1.0.conv3.*", "layer1.0.conv"), ("zzz", "bn1.*")]
+    ("pattern", "instead"),
+    [("fcc.*", "fc.*"), ("layer1.0.conv3.*", "layer1.0.conv"), ("zzz", "model.weights_skip=[conv1.*]")],
 )
 def test_pattern_that_matches_nothing(pattern: str, instead: str, network: nn.Module, tmp_path: Path) -> None:
     message = refusal(network, saved(tmp_path, network.state_dict()), skip=["conv1.*", pattern])

@@ -279,7 +279,7 @@ UNIFORM = {"match": "fc", "name": "uniform"}
         ),
         (
             {"layers": [{"match": "fc", "threshold": 0.3}]},
-            r"quant\.layers\.0\.threshold = 0\.3: is a group of settings\n  instead: threshold\.init: \.\.\. or thres",
+            r"quant\.layers\.0\.threshold = 0\.3: is a group of settings\n  instead: threshold\.init: 0\.05 \(the sett",
         ),
         ({"layers": [{"name": "uniform"}]}, r"quant\.layers\.0\.match: is missing\n  instead: {match: fc, name: "),
         ({"layers": [{"match": 0.5, "name": "bwn"}]}, r"quant\.layers\.0\.match = 0\.5: .*\n  instead: match: '0\.5'"),

@@ -110,7 +110,7 @@ def test_statistics_number_the_planes() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("lsq", {"bits": 4}, r"residual expansion \(rel.factors\) needs ternary weights: give bits=ternary"),
+        ("lsq", {"bits": 4}, r"expansion \(rel.factors\) needs ternary weights\n  instead: quant.bits=ternary, or "),
         ("lsq", {"bits": 2}, "bits=ternary"),
         ("bwn", {}, r"quant\.rel: there is no such setting"),
         ("uniform", {"bits": 2}, r"quant\.rel: there is no such setting"),

@@ -46,7 +46,7 @@ def test_an_id_that_begins_another_one_is_still_itself(runs: Path) -> None:
 
 
 def test_what_fits_several_runs_is_refused_with_their_ids(runs: Path) -> None:
-    with pytest.raises(SettingsError, match=f"2 runs match: {FIRST}, {SECOND}") as error:
+    with pytest.raises(SettingsError, match=f"2 runs match\n  instead: one of: {FIRST}, {SECOND}$") as error:
         existing_run(runs, "digits-", "baseline.run")
     assert str(error.value).startswith("baseline.run = digits-:")
     assert error.value.exit_code == ExitCode.BAD_SETTINGS

@@ -84,7 +84,8 @@ def _of_teacher(error: SettingsError, file: Path, name: str) -> SettingsError:
         "algorithm.teacher",
         value=str(file),
         rule=rule,
-        instead=f"give full-precision weights of {name} for these images and classes, or algorithm.teacher_model=NAME",
+        instead=f"algorithm.teacher=FILE (full-precision weights of {name} for these images and classes), "
+        "or algorithm.teacher_model=NAME",
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from ternlab.core.errors import SettingsError, did_you_mean
+from ternlab.core.errors import Conflict, SettingsError, did_you_mean
 from ternlab.core.fields import PositiveFloat, Section
 from ternlab.core.roles import BASELINE
 from ternlab.models.registry import MODELS
@@ -78,16 +78,18 @@ class DistillationOptions(AlgorithmOptions):
     @classmethod
     def _known(cls, name: str | None) -> str | None:
         if name is not None and name not in MODELS:
-            raise ValueError(f"no such model; {did_you_mean(name, MODELS)}")
+            rule = "there is no such network"
+            raise SettingsError("algorithm.teacher_model", value=name, rule=rule, instead=did_you_mean(name, MODELS))
         return name
 
     @model_validator(mode="after")
     def _goes_together(self) -> DistillationOptions:
         """Reject options that would be ignored: two runs would differ in their ids but not in their results."""
         if self.loss == "mse" and self.temperature != _TEMPERATURE:
-            raise ValueError("temperature only applies to loss=kl; leave it out, or give algorithm.loss=kl")
+            raise Conflict("temperature only applies to loss=kl", {"loss": "kl"}, {"temperature": _TEMPERATURE})
         if self.teacher == BASELINE and self.teacher_model is not None:
-            raise ValueError("the baseline uses the run's own network; leave teacher_model out, or give teacher=FILE")
+            rule = "teacher_model is the network of a file, but the baseline has the run's own network"
+            raise Conflict(rule, {"teacher_model": None}, {"teacher": "FILE"})
         return self
 
     def inputs(self, settings: Settings) -> tuple[Input, ...]:

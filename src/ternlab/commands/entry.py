@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ternlab.commands.help import asks_for_help, help_text
-from ternlab.commands.hydra_errors import settings_error, with_own_default
+from ternlab.commands.hydra_errors import refuse_values_of_groups, settings_error, with_own_default
 from ternlab.core.errors import ExitCode, SettingsError, TernlabError
 from ternlab.core.logs import log_to_terminal, replace_unprintable
 from ternlab.core.wait_policy import set_wait_policy
@@ -69,7 +69,7 @@ def run(config: Path, command: Command, multirun: str | None = None) -> int:
 
     entry = hydra.main(config_path=str(config.parent.resolve()), config_name=config.stem, version_base="1.3")
     sys.argv[1:] = _with_own_overrides(typed)
-    code = _guarded(lambda: _none(entry(task)()), typed, config)
+    code = _guarded(lambda: _started(entry(task), typed, config), typed, config)
     return int(max([code, *codes]))
 
 
@@ -101,7 +101,9 @@ def _printed(text: str) -> ExitCode:
     return ExitCode.DONE
 
 
-def _none(_: object) -> ExitCode:
+def _started(main: Callable[[], object], typed: list[str], config: Path) -> ExitCode:
+    refuse_values_of_groups(typed, config)
+    main()
     return ExitCode.DONE
 
 

@@ -46,6 +46,6 @@ def _source(settings: EvaluateSettings) -> tuple[RunDirectory, Path | None]:
             "ckpt_path",
             value=str(path),
             rule=f"is not in a run directory ({directory.config_file} is missing)",
-            instead="a file in RUN/checkpoints",
+            instead="ckpt_path=RUN/checkpoints/FILE, or run=ID",
         )
     return directory, path

@@ -8,20 +8,46 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import MissingConfigException
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import QuotedString
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import OmegaConf
 
-from ternlab.commands.choices import own_folders
-from ternlab.core.dotted import find, names
-from ternlab.core.errors import SettingsError, did_you_mean, near_matches
+from ternlab.commands.choices import choices, own_folders
+from ternlab.core.dotted import leaves, names
+from ternlab.core.errors import NO_DEFAULT, SettingsError, did_you_mean, near_matches, one_of
 
 _NO_KEY = re.compile(r"Key '([^']+)' is not in struct")
 _FULL_KEY = re.compile(r"full_key: (\S+)")
 _MISSING = re.compile(r"Missing mandatory value: (\S+)")
 _NOT_PARSED = re.compile(r"Error parsing override '(.*)'")
+_AMBIGUOUS = re.compile(r"Ambiguous value for argument '(.*)'")
 _COULD_NOT = re.compile(r"Could not override '([^']+)'")
 # Groups whose members have user-defined names.
 _OPEN = ("objectives",)
+
+
+def refuse_values_of_groups(overrides: list[str], config: Path) -> None:
+    """Refuse a value other than names for a group of conf/ (`data=null`, `optim=[1]`), on which Hydra itself fails.
+
+    Raises:
+        SettingsError: the choices of the group are listed.
+    """
+    known = choices([config.parent, *own_folders(overrides)])
+    for word in overrides:
+        group, equals, text = word.partition("=")
+        if not equals or group not in known:
+            continue
+        try:
+            (override,) = OverridesParser.create().parse_overrides([word])
+        except HydraException:
+            return
+        given: Any = override.value()
+        names_given = given if isinstance(given, list) else [given]
+        if override.is_sweep_override() or all(isinstance(name, str | QuotedString) and name for name in names_given):
+            continue
+        rule = "is a group of settings, and its value is the name of a choice"
+        raise SettingsError(group, value=text, rule=rule, instead=one_of(known[group]))
 
 
 def settings_error(error: Exception, overrides: list[str], config: Path | None) -> SettingsError:
@@ -41,10 +67,14 @@ def settings_error(error: Exception, overrides: list[str], config: Path | None) 
             rule="is not name=value in Hydra's grammar",
             instead="name=value; quote values with spaces, commas, brackets or '=' twice: \"name='a, b'\"",
         )
+    if several := _AMBIGUOUS.search(text):
+        instead = f"-m {several.group(1)} (one run for each value)"
+        return SettingsError("command line", value=several.group(1), rule="has several values", instead=instead)
     name = _first(_COULD_NOT, text) or _first(_FULL_KEY, text)
     if name and (_NO_KEY.search(text) or _COULD_NOT.search(text)):
         return _unknown_key(name, overrides, config)
-    return SettingsError("command line", rule=str(error).strip() or type(error).__name__)
+    rule = str(error).strip() or type(error).__name__
+    return SettingsError("command line", rule=rule, instead="name=value (--help lists the settings)")
 
 
 def _unknown_choice(error: MissingConfigException) -> SettingsError:
@@ -73,13 +103,19 @@ def _unknown_key(name: str, overrides: list[str], config: Path | None) -> Settin
     near = (
         same
         or near_matches(name, [key for key in known if "." in key] if section else known)
-        or near_matches(name.rpartition(".")[2], [key.rpartition(".")[2] for key in known])
+        or _named_alike(leaf, known)
     )
     if near:
         instead = f"did you mean {' or '.join(near)}?"
     else:
         instead = f"one of: {', '.join(beside or [key for key in known if '.' not in key])}"
     return SettingsError(name, rule="there is no such setting", instead=instead)
+
+
+def _named_alike(leaf: str, known: list[str]) -> list[str]:
+    """Return the dotted names of the settings whose last part resembles `leaf`."""
+    near = near_matches(leaf, {key.rpartition(".")[2] for key in known})
+    return [key for last in near for key in known if key.rpartition(".")[2] == last]
 
 
 def _choices_that_have(name: str, config: Path | None) -> list[str]:
@@ -122,10 +158,10 @@ def _chosen(overrides: list[str], config: Path) -> Any:
 
 def with_own_default(error: SettingsError, overrides: list[str], config: Path) -> SettingsError:
     """Return the error with the setting's default under the typed choices."""
-    if error.default is None:
+    if error.default is NO_DEFAULT:
         return error
-    found = find(_chosen(overrides, config), error.what)
-    return error if found is None or isinstance(found, dict | list) else error.with_default(found)
+    own = dict(leaves(_chosen(overrides, config)))
+    return error.with_default(own[error.setting]) if error.setting in own else error
 
 
 def _chain(error: BaseException | None) -> str:

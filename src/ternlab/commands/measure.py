@@ -70,10 +70,13 @@ def _data_settings(wanted: MeasureSettings, path: Path) -> DataSettings:
 
 
 def _full_precision(wanted: MeasureSettings) -> RunDirectory:
-    directory = trained_run(wanted.paths.runs, str(wanted.against), instead="a finished run")
+    directory = trained_run(wanted.paths.runs, str(wanted.against), instead="against=RUN (a finished run)")
     if directory.settings().quant.active:
         raise SettingsError(
-            "against", value=directory.run_id, rule="is quantized", instead="a full-precision run (quant=none)"
+            "against",
+            value=directory.run_id,
+            rule="is quantized",
+            instead="against=RUN (a full-precision run, quant=none)",
         )
     return directory
 

@@ -237,5 +237,8 @@ def _write(path: Path, text: str | bytes) -> None:
         write_bytes(path, text if isinstance(text, bytes) else text.encode())
     except OSError as error:
         raise SettingsError(
-            "--out", value=str(path), rule=f"cannot be written ({error.strerror})", instead="a writable path"
+            "--out",
+            value=str(path),
+            rule=f"cannot be written ({error.strerror})",
+            instead="--out FILE (in a folder that you can write to)",
         ) from error

@@ -91,7 +91,7 @@ def _refuse_axes_of_the_sweep(typed: Iterable[str]) -> None:
             raise SettingsError(
                 override.key_or_group,
                 rule="applies to the whole sweep, so it takes one value",
-                instead="one sweep per value",
+                instead=f"{override.key_or_group}=VALUE (one sweep per value)",
             )
 
 
@@ -99,7 +99,9 @@ def _refuse_paths(space: Space) -> None:
     for axis in space.axes:
         if axis.name.lstrip("+").split(".")[0] == "paths":
             raise SettingsError(
-                axis.name, rule="applies to the whole sweep, so it takes one value", instead="one folder"
+                axis.name,
+                rule="applies to the whole sweep, so it takes one value",
+                instead=f"{axis.name}=FOLDER (one sweep per folder)",
             )
 
 

@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 from ternlab.commands.run_sweep import summarize
-from ternlab.core.errors import ExitCode, SettingsError, TernlabError, did_you_mean
+from ternlab.core.errors import ExitCode, SettingsError, TernlabError
 from ternlab.core.lock import RunLock
-from ternlab.runs.directory import fitting_ids
+from ternlab.runs.directory import fitting_ids, not_one
 from ternlab.settings.load import import_plugins
 from ternlab.sweeps.folder import output_file
 from ternlab.sweeps.launchers import Jobs, all_jobs, unknown_names
@@ -39,12 +39,8 @@ def found_plan(sweeps: Path, name: str) -> tuple[Plan, Path]:
     ids = sorted(path.parent.name for path in sweeps.glob("*/plan.json"))
     fitting = fitting_ids(name, ids)
     if len(fitting) != 1:
-        rule = (
-            f"{len(fitting)} sweeps match: {', '.join(fitting)}" if fitting else f"there is no such sweep in {sweeps}"
-        )
-        raise SettingsError(
-            "sweep", value=name, rule=rule, instead=did_you_mean(name, ids) if ids else "plan one first"
-        )
+        none = f"there is no such sweep in {sweeps}"
+        raise not_one("sweep", name, "sweep", fitting, ids, none, "plan one first")
     return read_plan(sweeps / fitting[0] / "plan.json"), sweeps / fitting[0]
 
 
@@ -119,7 +115,8 @@ def cancel(sweeps: Path, name: str) -> ExitCode:
     stopped = _stop_process(plan, folder)
     canceled = sum(jobs.cancel(folder, plan.sweep_id) for jobs in _jobs_of(plan, folder))
     if not stopped and not canceled:
-        raise SettingsError("sweep", value=plan.sweep_id, rule="is not running, so there is nothing to cancel")
+        rule, instead = "is not running, so there is nothing to cancel", f"ternlab sweep status {plan.sweep_id}"
+        raise SettingsError("sweep", value=plan.sweep_id, rule=rule, instead=instead)
     _wait_for_queues(plan, folder)
     print(summary_line(plan, look(plan, plan.runs)), f"to resume:\n  {plan.command}", sep="\n")
     return ExitCode.DONE
@@ -179,8 +176,7 @@ def logs(sweeps: Path, name: str, run: str | None, lines: int) -> ExitCode:
     ids = [one.run_id for one in found]
     named = fitting_ids(run, ids) if run is not None else []
     if run is not None and len(named) != 1:
-        rule = f"{len(named)} runs match" if named else f"is not a run of {plan.sweep_id}"
-        raise SettingsError("run", value=run, rule=rule, instead=did_you_mean(run, named or ids))
+        raise not_one("run", run, "run", named, ids, f"is not a run of {plan.sweep_id}", "plan one first")
     wanted = [
         one for one in found if (one.run_id in named if run else one.state not in (State.FINISHED, State.WAITING))
     ]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from ternlab.core.check import checked
 from ternlab.core.errors import SettingsError
@@ -55,7 +57,8 @@ def checked_by_name(
     for key in own:
         having = _parts_with(registry, key)
         if having and key not in section.model_fields:
-            instead = f"leave it out, or use {' or '.join(f'{prefix or by}={other}' for other in having)}"
+            others = [other for other in having if _accepts(registry[other].settings, key, own[key])]
+            instead = ", or ".join(["leave it out", *(f"{prefix or by}={other}" for other in others)])
             setting = f"{prefix}.{key}" if prefix else key
             raise SettingsError(setting, value=own[key], rule=f"{name} has no such option", instead=instead)
     found: S = checked(section, own, prefix=prefix)
@@ -73,6 +76,15 @@ def option_defaults(registry: Registry[E], name: str | None) -> dict[str, Any]:
 
 def _parts_with(registry: Registry[E], key: str) -> list[str]:
     return [name for name, entry in registry.items() if key in entry.settings.model_fields]
+
+
+def _accepts(section: type[Section], key: str, value: Any) -> bool:
+    field: Any = section.model_fields[key]
+    try:
+        TypeAdapter(Annotated[field.annotation, field]).validate_python(value)
+    except ValidationError:
+        return False
+    return True
 
 
 def _says_nothing(registry: Registry[E], section: type[Section], key: str, value: Any) -> bool:

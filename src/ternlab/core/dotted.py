@@ -76,5 +76,5 @@ def nested(values: Mapping[str, Any]) -> dict[str, Any]:
                     raise ValueError(name)
                 put(tree, name, leaf)
             except ValueError:
-                raise SettingsError(key, value=value, rule="is given twice", instead="give it once") from None
+                raise SettingsError(key, value=value, rule="is given twice", instead="each name once") from None
     return tree

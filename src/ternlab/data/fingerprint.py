@@ -147,7 +147,8 @@ def check_pairs(settings: DataSettings, storage: str | None) -> None:
         )
     if settings.resize is not None and settings.image_size is not None and settings.resize < settings.image_size:
         rule = f"must be at least data.image_size = {settings.image_size}, which is cropped from it"
-        raise SettingsError("data.resize", value=settings.resize, rule=rule)
+        instead = f"data.resize={settings.image_size}, or data.resize=null"
+        raise SettingsError("data.resize", value=settings.resize, rule=rule, instead=instead)
 
 
 def _check_known(settings: DataSettings) -> None:

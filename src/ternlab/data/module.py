@@ -131,10 +131,11 @@ class ImageDataModule(pl.LightningDataModule):
                 "data.val_fraction",
                 value=self.settings.val_fraction,
                 rule=rule,
-                instead="use a larger fraction, or 0",
+                instead="data.val_fraction=0, or a larger fraction",
             )
         if not len(self._train_rows):
-            raise SettingsError("data", value=self.settings.name, rule="there are no training images")
+            rule, instead = "there are no training images", "data.root=PATH (with images in its training part)"
+            raise SettingsError("data", value=self.settings.name, rule=rule, instead=instead)
 
     def _statistics(self, source: DataSource) -> tuple[tuple[float, ...], tuple[float, ...]]:
         check_normalization(self.settings, source.channels)

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from ternlab.core.errors import Conflict
 from ternlab.core.fields import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Section, free
 from ternlab.data.naming import check_names, names_in
 from ternlab.data.part_choice import AUTO
@@ -107,5 +108,5 @@ class DataSettings(Section):
     @model_validator(mode="after")
     def _root_given(self) -> DataSettings:
         if DATA_SETS[self.name].needs_root and self.root is None:
-            raise ValueError(f"data={self.name} reads your own files: give data.root=PATH")
+            raise Conflict(f"data={self.name} reads your own files, so data.root must be given", {"root": "PATH"})
         return self

@@ -27,7 +27,7 @@ RawBatch = tuple[Tensor | None, Tensor, Found]
 
 def corrupt_error(name: str, reason: str) -> SettingsError:
     """Return the error that stops a run at a corrupt image."""
-    instead = "repair or remove it, or data.on_error=skip"
+    instead = "data.on_error=skip, or repair or remove it"
     return SettingsError("data", value=name, rule=f"is not a readable image ({reason})", instead=instead)
 
 

@@ -35,7 +35,7 @@ class NotTraceableError(SettingsError):
 
     def __init__(self, error: Exception) -> None:
         self.reason = f"the network cannot be traced ({error})"
-        super().__init__("fold", value=True, rule=self.reason, instead="fold=false")
+        super().__init__("fold_batchnorm", value=True, rule=self.reason, instead="format=packed fold_batchnorm=false")
 
 
 @dataclass(frozen=True)

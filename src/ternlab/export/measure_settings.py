@@ -27,7 +27,7 @@ class MeasureSettings(Section):
         json_output: print one JSON object instead of the table (`json` in the configuration).
     """
 
-    model: str = Field(min_length=1)
+    model: str = Field(min_length=1, examples=["FILE"])
     data: dict[str, Any] | None = None
     against: str | None = None
     batches: tuple[PositiveInt, ...] = Field((1, 32), min_length=1)

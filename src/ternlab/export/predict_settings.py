@@ -29,8 +29,10 @@ class PredictSettings(Section):
         plugins: modules to import first; they register networks.
     """
 
-    model: str = Field(min_length=1)
-    images: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_listed)] = Field(min_length=1)
+    model: str = Field(min_length=1, examples=["FILE"])
+    images: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_listed)] = Field(
+        min_length=1, examples=["FOLDER"]
+    )
     top: PositiveInt = 1
     json_output: bool = Field(default=False, alias="json")
     batch_size: PositiveInt = 32

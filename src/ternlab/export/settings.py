@@ -25,7 +25,7 @@ class ExportSettings(Section):
 
     default_file: ClassVar[str] = ""
 
-    run: str = Field(min_length=1)
+    run: str = Field(min_length=1, examples=["RUN"])
     format: str = "packed"
     out: str | None = None
     plugins: tuple[str, ...] = ()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ternlab.core.errors import SettingsError, near_matches
 from ternlab.core.registry import imported
+from ternlab.core.typed import assignment
 from ternlab.models.extra_state import extra_states, is_extra_state
 from ternlab.models.registry import MODELS
 from ternlab.models.versions import versions_of, with_versions
@@ -53,6 +54,7 @@ def load_weights(model: nn.Module, source: str, *, name: str, skip: Sequence[str
     _check_patterns(skip, names | set(given))
     given, wanted = _unskipped(given, skip), _unskipped(wanted, skip)
     _check_fit(given, wanted, source)
+    _check_finite(given, model, source)
     model.load_state_dict(with_versions(given, model, versions), strict=False)
 
 
@@ -82,13 +84,13 @@ def _check_patterns(skip: Sequence[str], names: set[str]) -> None:
         if any(fnmatchcase(key, pattern) for key in names):
             continue
         modules = {f"{_module(key)}.*" for key in names}
-        parts = sorted({key.partition(".")[0] + ".*" for key in names})
-        near = near_matches(pattern, names | modules) or parts
+        rest = [one for one in skip if one != pattern]
+        others = [[*rest, near] for near in near_matches(pattern, names | modules)] or [rest]
         raise SettingsError(
             "model.weights_skip",
             value=pattern,
             rule="the pattern matches no entry of the network or of the file",
-            instead=" or ".join(near[:_MOST_LISTED]),
+            instead=", or ".join(assignment("model.weights_skip", patterns) for patterns in others),
         )
 
 
@@ -100,11 +102,24 @@ def _check_fit(given: State, wanted: State, source: str) -> None:
             "model.weights",
             value=source,
             rule="the weights do not fit the network" + description,
-            instead=_remedy(differing, source),
+            instead=_remedy(differing, {*given, *wanted}, source),
         )
     if not given:
         rule = "every entry of the weights is skipped, so nothing would be loaded"
         raise SettingsError("model.weights_skip", rule=rule, instead="model.weights=null")
+
+
+def _check_finite(given: State, model: nn.Module, source: str) -> None:
+    """Refuse NaN and infinity in parameters, which no recipe can train; a buffer may hold them (a mask)."""
+    parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    broken = [key for key, value in given.items() if key in parameters and not bool(value.isfinite().all())]
+    if broken:
+        raise SettingsError(
+            "model.weights",
+            value=source,
+            rule=f"these weights are not finite (NaN or infinity): {', '.join(broken[:_MOST_LISTED])}{_more(broken)}",
+            instead="model.weights=FILE (a checkpoint from before the network diverged)",
+        )
 
 
 def describe_mismatch(given: Mapping[str, Any], wanted: Mapping[str, Any]) -> tuple[list[str], str]:
@@ -134,25 +149,35 @@ def describe_mismatch(given: Mapping[str, Any], wanted: Mapping[str, Any]) -> tu
 def _listed(title: str, entries: list[str]) -> str:
     if not entries:
         return ""
+    return f"\n  {title}: {', '.join(entries[:_MOST_LISTED])}{_more(entries)}"
+
+
+def _more(entries: list[str]) -> str:
     more = len(entries) - _MOST_LISTED
-    rest = f", and {more} more" if more > 0 else ""
-    return f"\n  {title}: {', '.join(entries[:_MOST_LISTED])}{rest}"
+    return f", and {more} more" if more > 0 else ""
 
 
 def _shapes(key: str, given: Tensor, wanted: Tensor) -> str:
     return f"{key} (given {tuple(given.shape)}, needed {tuple(wanted.shape)})"
 
 
-def _remedy(keys: list[str], source: str) -> str:
+def _remedy(keys: list[str], names: set[str], source: str) -> str:
     """Suggest what to skip if few layers differ; many differences mean that it is another network."""
     modules = list(dict.fromkeys(_module(key) for key in keys))
     if len(modules) > _MOST_SKIPS:
-        return "model.name=NAME, the network that the file was saved from"
-    skips = ", ".join(f"{module}.*" for module in modules)
-    advice = f"'model.weights_skip=[{skips}]' to initialize these layers randomly"
+        return "model.name=NAME (the network that the file was saved from)"
+    skips = [pattern for module in modules for pattern in _patterns(module, keys, names)]
+    advice = f"{assignment('model.weights_skip', skips)} (these entries are not loaded)"
     if source == TORCHVISION and "conv1" in modules:
-        advice += ", or model.stem=imagenet (with three-channel images) for the published first layer"
+        advice = f"model.stem=imagenet (the published first layer, with three-channel images), or {advice}"
     return advice
+
+
+def _patterns(module: str, keys: list[str], names: set[str]) -> list[str]:
+    """Return patterns of the entries of a module that differ; entries that fit are still loaded."""
+    differing = [key for key in keys if _module(key) == module]
+    whole = {key for key in names if key.startswith(f"{module}.") and not key.endswith(".num_batches_tracked")}
+    return [f"{module}.*"] if whole <= set(differing) else differing
 
 
 def _module(key: str) -> str:

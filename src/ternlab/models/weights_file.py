@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from ternlab.core.errors import SettingsError, near_matches
+from ternlab.core.typed import assignment
 from ternlab.models.registry import MODELS
 from ternlab.models.settings import ModelSettings
 
@@ -133,8 +134,12 @@ def _unusable(path: Path | str, rule: str, instead: str = "copy the file again f
 
 def _neighbours(path: Path) -> str:
     if not path.parent.is_dir():
-        return f"the folder {path.parent} does not exist either; relative paths start at {Path.cwd()}"
+        return f"model.weights=FILE (the folder {path.parent} does not exist either{_start(path)})"
     near = near_matches(path.name, (other.name for other in path.parent.iterdir() if other.is_file()))
     if near:
-        return " or ".join(f"model.weights={path.parent / name}" for name in near)
-    return f"model.weights=FILE, with an existing file; relative paths start at {Path.cwd()}"
+        return " or ".join(assignment("model.weights", str(path.parent / name)) for name in near)
+    return f"model.weights=FILE (there is no file like it in {path.parent}{_start(path)})"
+
+
+def _start(path: Path) -> str:
+    return "" if path.is_absolute() else f"; relative paths start at {Path.cwd()}"

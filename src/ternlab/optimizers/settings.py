@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from ternlab.core.errors import Conflict
 from ternlab.core.fields import Fraction, NonNegativeFloat, PositiveFloat, Section, changed_default
 
 
@@ -31,13 +32,21 @@ class ScheduleSettings(Section):
         if self.name != "step":
             return self
         if not self.milestones or list(self.milestones) != sorted(set(self.milestones)):
-            raise ValueError(f"milestones = {list(self.milestones)} must be increasing epochs, e.g. [80,120,160]")
+            rule = f"milestones = {list(self.milestones)} must be increasing epochs"
+            raise Conflict(rule, self._with_milestones(sorted(set(self.milestones)) or [80, 120, 160]))
         if len(self.factors) not in (1, len(self.milestones)):
-            raise ValueError(
+            raise Conflict(
                 f"factors = {list(self.factors)} must be one number, or one for each of the "
-                f"{len(self.milestones)} milestones"
+                f"{len(self.milestones)} milestones",
+                {"factors": [0.1]},
+                {"factors": [0.1] * len(self.milestones)},
             )
         return self
+
+    def _with_milestones(self, milestones: list[float]) -> dict[str, object]:
+        """Return `milestones`, with factors that go with them."""
+        fit = len(self.factors) in (1, len(milestones))
+        return {"milestones": milestones} if fit else {"milestones": milestones, "factors": [0.1]}
 
 
 class OptimSettings(Section):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import model_validator
 
+from ternlab.core.errors import Conflict
 from ternlab.core.fields import Fraction, NonNegativeFloat, PositiveFloat, changed_default
 from ternlab.optimizers.settings import OptimSettings
 
@@ -26,7 +27,7 @@ class TorchOptimSettings(OptimSettings):
     @model_validator(mode="after")
     def _nesterov_needs_momentum(self) -> TorchOptimSettings:
         if self.name == "sgd" and self.nesterov and self.momentum == 0:
-            raise ValueError("nesterov=true needs momentum > 0: give optim.nesterov=false or optim.momentum=0.9")
+            raise Conflict("nesterov=true needs momentum > 0", {"nesterov": False}, {"momentum": 0.9})
         return self
 
 

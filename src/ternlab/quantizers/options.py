@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from ternlab.core.dotted import find, put
+from ternlab.core.errors import Conflict
 from ternlab.core.fields import NonNegativeFloat, PositiveFloat, Section
 
 
@@ -66,7 +67,11 @@ class RuleOptions(Section):
     @model_validator(mode="after")
     def _bound_known(self) -> RuleOptions:
         if self.surrogate.kind == "clipped" and self.surrogate.bound is None and not self.has_range:
-            raise ValueError("this rule has no range of its own, so surrogate.kind=clipped needs surrogate.bound=1.0")
+            raise Conflict(
+                "surrogate.kind=clipped needs a bound, because this rule has no range of its own",
+                {"surrogate.bound": 1.0},
+                {"surrogate.kind": "straight"},
+            )
         return self
 
 
@@ -106,7 +111,10 @@ class TernaryOptions(RuleOptions):
     def _expansion_replaces_its_option(self) -> TernaryOptions:
         """Reject an option that would be ignored: two runs would differ in their ids but not in their results."""
         if self.rel.factors and self._expanded() != type(self)()._expanded():
-            raise ValueError(f"rel.factors replaces {self.expanded_option}; leave that at its default")
+            plain = {self.expanded_option: type(self)()._expanded()}
+            raise Conflict(
+                f"rel.factors replaces {self.expanded_option}, which must be at its default", plain, {"rel.factors": []}
+            )
         return self
 
     def _expanded(self) -> Any:

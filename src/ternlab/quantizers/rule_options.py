@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import model_validator
 
+from ternlab.core.errors import Conflict
 from ternlab.core.fields import PositiveFloat
 from ternlab.quantizers.options import RuleOptions, SurrogateOptions, TernaryOptions, TrainedThresholdOptions
 
@@ -112,7 +113,9 @@ class LSQOptions(TernaryOptions):
     @model_validator(mode="after")
     def _expands_ternary(self) -> LSQOptions:
         if self.rel.factors and self.bits != "ternary":
-            raise ValueError("residual expansion (rel.factors) needs ternary weights: give bits=ternary")
+            raise Conflict(
+                "residual expansion (rel.factors) needs ternary weights", {"bits": "ternary"}, {"rel.factors": []}
+            )
         return self
 
 

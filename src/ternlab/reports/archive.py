@@ -35,7 +35,9 @@ def check_target(target: Path, directories: Sequence[RunDirectory]) -> None:
     elif any(target.resolve().is_relative_to(directory.path.resolve()) for directory in directories):
         rule = "is inside a run to be archived"
     if rule:
-        raise SettingsError("--to", value=str(target), rule=rule, instead="a new FILE.tar.gz in a folder that exists")
+        raise SettingsError(
+            "--to", value=str(target), rule=rule, instead="--to FILE.tar.gz (new, in a folder that exists)"
+        )
 
 
 def write_archive(target: Path, directories: Sequence[RunDirectory]) -> int:

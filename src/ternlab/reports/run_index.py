@@ -66,7 +66,7 @@ def _stamps(folder: Path, warn: Warn) -> pl.DataFrame:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
         raise SettingsError(
-            "--runs", value=str(folder), rule=f"cannot be read ({error.strerror})", instead="the folder of your runs"
+            "--runs", value=str(folder), rule=f"cannot be read ({error.strerror})", instead="--runs FOLDER"
         ) from error
     for entry in entries:
         if ASIDE in entry.name or entry.name.startswith("."):

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from ternlab.core.errors import SettingsError, StorageError, did_you_mean
+from ternlab.core.errors import SettingsError, StorageError, did_you_mean, one_of
 from ternlab.core.files import write_json, write_text
 from ternlab.core.lock import RunLock
 from ternlab.runs.record import Record, read_record
@@ -146,7 +146,10 @@ class RunDirectory:
                 raise ValueError(f"it contains {type(config).__name__}, not settings")
         except (OSError, ValueError, yaml.YAMLError) as error:
             raise SettingsError(
-                "run", value=str(self.path), rule=f"has no readable config.yaml ({error})", instead="name another run"
+                "run",
+                value=str(self.path),
+                rule=f"has no readable config.yaml ({error})",
+                instead="ternlab results (lists the runs that can be read)",
             ) from error
         return config
 
@@ -174,6 +177,25 @@ def fitting_ids(name: str, ids: Iterable[str]) -> list[str]:
     )
 
 
+def not_one(
+    setting: str, name: str, kind: str, fitting: list[str], ids: list[str], none: str, first: str
+) -> SettingsError:
+    """Return the error for an ID that names no run (or sweep), or more than one.
+
+    Args:
+        setting: the setting it was given in.
+        name: what the user typed.
+        kind: what it names, for the message.
+        fitting: the IDs that it fits; only these are proposed, if there are any.
+        ids: all IDs.
+        none: the rule that is violated if none fits.
+        first: what to do if there is none at all.
+    """
+    if fitting:
+        return SettingsError(setting, value=name, rule=f"{len(fitting)} {kind}s match", instead=one_of(fitting))
+    return SettingsError(setting, value=name, rule=none, instead=did_you_mean(name, ids) if ids else first)
+
+
 def existing_run(runs: str | Path, name: str, setting: str = "run") -> RunDirectory:
     """Find a run by its id, by a unique part of it, or by the path of its directory.
 
@@ -193,8 +215,7 @@ def existing_run(runs: str | Path, name: str, setting: str = "run") -> RunDirect
     fitting = [run for run in fitting if ASIDE not in run] or fitting
     if len(fitting) == 1:
         return run_directory(runs, fitting[0])
-    rule = f"there is no such run in {runs}" if not fitting else f"{len(fitting)} runs match: {', '.join(fitting)}"
-    raise SettingsError(setting, value=name, rule=rule, instead=did_you_mean(name, ids) if ids else "train one first")
+    raise not_one(setting, name, "run", fitting, ids, f"there is no such run in {runs}", "train one first")
 
 
 def trained_run(runs: str | Path, name: str, instead: str) -> RunDirectory:

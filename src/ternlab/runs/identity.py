@@ -98,5 +98,5 @@ def file_digest(setting: str, path: str | None) -> str | None:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise SettingsError(
-            setting, value=path, rule=f"cannot be read ({error.strerror})", instead="give the path of an existing file"
+            setting, value=path, rule=f"cannot be read ({error.strerror})", instead=f"{setting}=FILE"
         ) from error

@@ -96,7 +96,7 @@ def needs(settings: Settings) -> tuple[Need, ...]:
         if isinstance(source, Path):
             continue
         if source not in found:
-            raise SettingsError(name, value=source, rule=f"this run has no {source}", instead="give the path of a file")
+            raise SettingsError(name, value=source, rule=f"this run has no {source}", instead=f"{name}=FILE")
         found[source] = replace(found[source], gives=(*found[source].gives, name))
     _check_given_once(settings, found.values())
     return tuple(map(_tidied, found.values()))

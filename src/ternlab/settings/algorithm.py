@@ -26,7 +26,7 @@ class AlgorithmSettings(Section):
     options: SerializeAsAny[AlgorithmOptions] = Field(default_factory=SupervisedOptions)
 
 
-def algorithm_settings(values: Mapping[str, Any]) -> AlgorithmSettings:
+def algorithm_settings(values: Any) -> AlgorithmSettings:
     """Validate the flat `algorithm` group of the configuration.
 
     Args:
@@ -35,6 +35,9 @@ def algorithm_settings(values: Mapping[str, Any]) -> AlgorithmSettings:
     Raises:
         SettingsError: unknown algorithm, unknown option, or a value outside its range.
     """
+    if not isinstance(values, Mapping):
+        instead = f"algorithm={DEFAULT}"
+        raise SettingsError("algorithm", value=values, rule="is a group of settings", instead=instead)
     name = str(values.get("name", DEFAULT))
     entry = algorithm_entry(name)
     options = {key: value for key, value in values.items() if key != "name"}

@@ -11,6 +11,7 @@ import yaml
 from ternlab.core.check import checked
 from ternlab.core.dotted import put
 from ternlab.core.errors import SettingsError
+from ternlab.core.typed import assignment
 from ternlab.settings.algorithm import algorithm_config, algorithm_settings
 from ternlab.settings.objectives import objectives_config, objectives_settings
 from ternlab.settings.quant import quant_settings
@@ -18,6 +19,7 @@ from ternlab.settings.root import Settings
 
 # Settings that a baseline always shares with its run.
 _NOT_OF_A_RECIPE = frozenset({"paths", "force", "plugins", "ckpt_path", "logger"})
+_EXAMPLE = assignment("baseline.overrides", ["optim.lr=0.1"])
 
 
 def settings_from_config(config: Mapping[str, Any]) -> Settings:
@@ -68,45 +70,45 @@ def twin_of(settings: Settings) -> Settings:
     config["baseline"] = {}
     config["ckpt_path"] = None
     config["force"] = False
-    for assignment in settings.baseline.overrides:
-        _assign(config, assignment)
+    for override in settings.baseline.overrides:
+        _assign(config, override)
     twin = settings_from_config(config)
     if twin.quant.active:
         raise SettingsError(
             "baseline.overrides",
             value=list(settings.baseline.overrides),
             rule="a baseline must be in full precision",
-            instead="override only settings outside quant",
+            instead=f"{_EXAMPLE} (settings outside quant)",
         )
     return twin
 
 
-def _assign(config: dict[str, Any], assignment: str) -> None:
-    name, equals, text = assignment.partition("=")
+def _assign(config: dict[str, Any], override: str) -> None:
+    name, equals, text = override.partition("=")
     if not equals:
         raise SettingsError(
             "baseline.overrides",
-            value=assignment,
+            value=override,
             rule="must be name=value",
-            instead="'baseline.overrides=[\"optim.lr=0.1\"]'",
+            instead=_EXAMPLE,
         )
     if name.partition(".")[0] in _NOT_OF_A_RECIPE:
         raise SettingsError(
             "baseline.overrides",
-            value=assignment,
+            value=override,
             rule=f"{name} is not part of the recipe; the baseline uses the run's",
-            instead="override settings of model, data, optim or trainer",
+            instead=f"{_EXAMPLE} (settings of model, data, optim or trainer)",
         )
     try:
         value = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError) as error:
-        raise SettingsError("baseline.overrides", value=assignment, rule=f"{text!r} is not a valid value") from error
+        rule = f"{text!r} is not a valid value"
+        raise SettingsError("baseline.overrides", value=override, rule=rule, instead=_EXAMPLE) from error
     try:
         put(config, name, value)
     except ValueError as error:
-        raise SettingsError(
-            "baseline.overrides", value=assignment, rule=f"{error} is not a group of settings"
-        ) from None
+        rule = f"{error} is not a group of settings"
+        raise SettingsError("baseline.overrides", value=override, rule=rule, instead=_EXAMPLE) from None
 
 
 def _refuse_targets(config: Mapping[str, Any]) -> None:
@@ -150,14 +152,18 @@ def import_plugins(names: Any) -> None:
     Raises:
         SettingsError: not a list, or a module cannot be imported.
     """
-    if isinstance(names, str):
-        raise SettingsError("plugins", value=names, rule="must be a list of modules", instead=f"'plugins=[{names}]'")
+    if not isinstance(names, list | tuple):
+        instead = assignment("plugins", [names] if isinstance(names, str) else [])
+        raise SettingsError("plugins", value=names, rule="must be a list of modules", instead=instead)
     for name in names:
         try:
             importlib.import_module(str(name))
         except ImportError as error:
             raise SettingsError(
-                "plugins", value=str(name), rule=f"cannot be imported ({error})", instead="give a module on PYTHONPATH"
+                "plugins",
+                value=str(name),
+                rule=f"cannot be imported ({error})",
+                instead="export PYTHONPATH=FOLDER, with the folder that contains the module",
             ) from error
 
 
@@ -169,7 +175,7 @@ def _check_pairs(settings: Settings) -> None:
             "trainer.accumulate_grad_batches",
             value=settings.trainer.accumulate_grad_batches,
             rule="the two passes of quant.update=sequential would accumulate gradients at different thresholds",
-            instead="quant.update=joint, or trainer.accumulate_grad_batches=1 with a larger data.batch_size",
+            instead="quant.update=joint, or trainer.accumulate_grad_batches=1 (and a larger data.batch_size)",
         )
     processes = settings.trainer.devices * settings.trainer.nodes
     if settings.data.batch_size % processes:
@@ -184,5 +190,5 @@ def _check_pairs(settings: Settings) -> None:
             "baseline.overrides",
             value=list(settings.baseline.overrides),
             rule=f"changes the baseline's recipe, but baseline.run={settings.baseline.run} names a finished run",
-            instead="give only one of the two",
+            instead="baseline.run=null, or 'baseline.overrides=[]'",
         )

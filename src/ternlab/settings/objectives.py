@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ from pydantic import Field, SerializeAsAny
 from ternlab.core.check import checked
 from ternlab.core.errors import SettingsError, did_you_mean
 from ternlab.core.fields import NonNegativeFloat, Section
-from ternlab.objectives.registry import TermOptions, term_entry
+from ternlab.objectives.registry import TERMS, TermOptions, term_entry
 
 
 class TermSettings(Section):
@@ -27,7 +28,7 @@ class TermSettings(Section):
     options: SerializeAsAny[TermOptions] = Field(default_factory=TermOptions)
 
 
-def objectives_settings(values: Mapping[str, Any]) -> tuple[TermSettings, ...]:
+def objectives_settings(values: Any) -> tuple[TermSettings, ...]:
     """Validate the `objectives` of the configuration.
 
     Args:
@@ -40,9 +41,8 @@ def objectives_settings(values: Mapping[str, Any]) -> tuple[TermSettings, ...]:
         SettingsError: unknown term, unknown option, or a value outside its range.
     """
     if not isinstance(values, Mapping):
-        raise SettingsError(
-            "objectives", value=values, rule="must be a group of loss terms", instead="+objectives.NAME.weight=0.1"
-        )
+        instead = f"+objectives.NAME.weight=0.1, with NAME one of: {', '.join(sorted(TERMS))}"
+        raise SettingsError("objectives", value=values, rule="must be a group of loss terms", instead=instead)
     return tuple(_term(name, values[name]) for name in sorted(values))
 
 
@@ -51,9 +51,9 @@ def _term(name: str, values: Any) -> TermSettings:
     entry = term_entry(name)
     values = {} if values is None else values
     if not isinstance(values, Mapping):
-        raise SettingsError(
-            prefix, value=values, rule="must be a group of settings", instead=f"+{prefix}.weight={values}"
-        )
+        number = isinstance(values, int | float) and 0 <= values < math.inf
+        instead = f"+{prefix}.weight={float(values) if number else 1.0}"
+        raise SettingsError(prefix, value=values, rule="must be a group of settings", instead=instead)
     known = {*entry.options.model_fields, "weight"}
     for key in values:
         if key not in known:

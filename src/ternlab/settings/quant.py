@@ -70,7 +70,7 @@ class QuantSettings(LayerChoice):
 _COMMON = set(QuantSettings.model_fields) - {"rule"}
 
 
-def quant_settings(values: Mapping[str, Any]) -> QuantSettings:
+def quant_settings(values: Any) -> QuantSettings:
     """Validate the flat `quant` group of the configuration.
 
     Args:
@@ -79,6 +79,9 @@ def quant_settings(values: Mapping[str, Any]) -> QuantSettings:
     Raises:
         SettingsError: unknown rule, unknown option, a value outside its range, or an invalid combination.
     """
+    if not isinstance(values, Mapping):
+        instead = f"quant={FULL_PRECISION}"
+        raise SettingsError("quant", value=values, rule="is a group of settings", instead=instead)
     name = str(values.get("name", FULL_PRECISION))
     common = {key: value for key, value in values.items() if key in _COMMON and key != "layers"}
     options = {key: value for key, value in values.items() if key not in _COMMON}
@@ -96,17 +99,21 @@ def quant_settings(values: Mapping[str, Any]) -> QuantSettings:
 def _network_rule(name: str, options: Mapping[str, Any]) -> LayerRule:
     if name == FULL_PRECISION:
         for key in options:
-            raise SettingsError(
-                f"quant.{key}",
-                rule="full precision (quant=none) has no such option",
-                instead=f"quant=RULE quant.{key}=..., with RULE one of: {', '.join(sorted(RULES))}",
-            )
+            rule = "full precision (quant=none) has no such option"
+            raise SettingsError(f"quant.{key}", rule=rule, instead=_rules_with(key) or did_you_mean(key, _COMMON))
         return LayerRule()
     known = {*rule_entry(name).options.model_fields, *_COMMON}
     for key in options:
         if key not in known:
             raise SettingsError(f"quant.{key}", rule=f"{name} has no such option", instead=did_you_mean(key, known))
     return LayerRule(name=name, options=rule_options(name, options))
+
+
+def _rules_with(key: str) -> str:
+    """Return what to type to select a rule that has the option `key`; empty if there is none."""
+    option, _, _ = key.partition(".")
+    having = sorted(name for name, entry in RULES.items() if option in entry.options.model_fields)
+    return f"quant=RULE quant.{key}=..., with RULE one of: {', '.join(having)}" if having else ""
 
 
 def _updates(settings: QuantSettings) -> Iterator[tuple[str, str]]:

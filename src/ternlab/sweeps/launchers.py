@@ -96,7 +96,7 @@ def register_launcher(name: str, launcher: str, *, settings: type[ClusterSetting
     LAUNCHERS.register(name, LauncherEntry(settings, checked_reference("launcher", launcher), jobs))
 
 
-def cluster_settings(values: Mapping[str, Any] | ClusterSettings) -> ClusterSettings:
+def cluster_settings(values: Any) -> ClusterSettings:
     """Check `cluster.*` with the class that the launcher registered.
 
     Raises:
@@ -104,7 +104,9 @@ def cluster_settings(values: Mapping[str, Any] | ClusterSettings) -> ClusterSett
     """
     if isinstance(values, ClusterSettings):
         return values
-    name = values.get("name", ClusterSettings.model_fields["name"].default) if isinstance(values, Mapping) else None
+    if not isinstance(values, Mapping):
+        return checked(ClusterSettings, values, prefix="cluster")
+    name = values.get("name", ClusterSettings.model_fields["name"].default)
     return checked(LAUNCHERS.entry(str(name)).settings, values, prefix="cluster")
 
 

@@ -185,7 +185,7 @@ def read_plan(path: Path) -> Plan:
             "sweep",
             value=str(path.parent),
             rule="there is no such sweep",
-            instead="start one with python sweeps/launch.py -m",
+            instead="python sweeps/launch.py -m SETTINGS (starts one)",
         ) from None
     except (OSError, ValueError) as error:
         raise StorageError(f"{path}: is not a readable plan ({error}).") from error

@@ -141,7 +141,7 @@ def _checked_space(space: Space, search: SearchSettings) -> Space:
             "search",
             value=search.name,
             rule="the search space is empty; seeds do not count, because they are repeats of a setting",
-            instead="add an axis, e.g. 'optim.lr=tag(log,interval(1e-3,1e-1))'",
+            instead="'optim.lr=tag(log,interval(1e-3,1e-1))' (or another axis)",
         )
     return searched
 

@@ -129,7 +129,7 @@ def space_of(
     given = Counter(override.key_or_group for override in overrides)
     for axis in axes:
         if given[axis.name.lstrip("+")] > 1:
-            raise SettingsError(axis.name, rule="is given twice", instead=f"a single {axis.name}=a,b,c with all values")
+            raise SettingsError(axis.name, rule="is given twice", instead=f"{axis.name}=a,b,c (one list of all values)")
     return Space(fixed, axes)
 
 

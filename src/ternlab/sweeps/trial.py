@@ -75,7 +75,7 @@ def check_code(planned: dict[str, Any] | None, now: dict[str, Any] | None) -> No
         "code",
         value=_named(now),
         rule=f"the sweep was started by {_named(planned)}; its trials would differ in more than their settings",
-        instead="check out that code, or use allow_other_code=true",
+        instead="allow_other_code=true, or check out that code",
     )
 
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from ternlab.core.errors import Conflict
 from ternlab.core.fields import PositiveInt, Section
 from ternlab.settings.root import PathSettings
 
@@ -31,5 +32,6 @@ class EvaluateSettings(Section):
     @model_validator(mode="after")
     def _one_source(self) -> EvaluateSettings:
         if (self.run is None) == (self.ckpt_path is None):
-            raise ValueError("set exactly one of run=ID or ckpt_path=FILE")
+            rule = "exactly one of run=ID and ckpt_path=FILE must be given"
+            raise Conflict(rule, {"run": "ID", "ckpt_path": None}, {"run": None, "ckpt_path": "FILE"})
         return self

@@ -61,7 +61,7 @@ def _make_folder(path: Path, wanted: ExportSettings) -> None:
         path.parent.mkdir(exist_ok=True)
     elif not path.parent.is_dir():
         raise SettingsError(
-            "out", value=wanted.out, rule=f"there is no folder {path.parent}", instead="a file in a folder that exists"
+            "out", value=wanted.out, rule=f"there is no folder {path.parent}", instead=f"mkdir -p {path.parent}"
         )
 
 
@@ -167,7 +167,7 @@ def _refuse_full_precision(trained: Trained, directory: RunDirectory) -> None:
             "format",
             value="packed",
             rule=f"{directory.run_id} is a full-precision run, which has no codes to pack",
-            instead="a quantized run, or format=state_dict or format=onnx",
+            instead="format=state_dict, or format=onnx, or run=ID (a quantized run)",
         )
 
 

@@ -123,9 +123,18 @@ class Classifier(pl.LightningModule):
             # All processes must stop together, or the others would wait for the missing one.
             finite = self.trainer.strategy.reduce_boolean_decision(finite, all=True)
         if not finite:
-            lr = self.settings.optim.lr
-            raise DivergedError(
-                f"The loss is no longer finite (epoch {self.current_epoch}, step {self.global_step}).\n"
-                f"  instead: use a smaller optim.lr (now {lr:g}), optim.schedule.warmup_epochs, or "
-                "trainer.gradient_clip_val; the last good checkpoint is kept"
+            raise DivergedError(self._diverged())
+
+    def _diverged(self) -> str:
+        if self.global_step == 0:
+            # No step has been taken, so the learning rate is not the cause.
+            return (
+                "The loss is not finite before the first step.\n"
+                "  instead: trainer.precision=32, or model.weights=null (if weights were loaded)"
             )
+        lr = self.settings.optim.lr
+        return (
+            f"The loss is no longer finite (epoch {self.current_epoch}, step {self.global_step}).\n"
+            f"  instead: optim.lr={lr / 10:g} (now {lr:g}), or trainer.gradient_clip_val=1.0, or "
+            "optim.schedule.warmup_epochs=5 (the last good checkpoint is kept)"
+        )

@@ -98,5 +98,8 @@ def load_trained(model: nn.Module, path: Path) -> None:
         model.load_state_dict(with_versions(read_state(path), model))
     except (OSError, RuntimeError, ValueError, SafetensorError, UnpicklingError) as error:
         raise SettingsError(
-            "run", value=str(path), rule=f"does not hold the weights of this network ({error})"
+            "run",
+            value=str(path),
+            rule=f"does not hold the weights of this network ({error})",
+            instead="re-run the command in its record with force=true to train it again",
         ) from error

@@ -113,10 +113,15 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError, CheckpointCorruptError) as error:
         first = str(error).splitlines()[0]
         raise SettingsError(
-            "ckpt_path", value=str(path), rule=f"cannot be read ({first})", instead="use another checkpoint"
+            "ckpt_path",
+            value=str(path),
+            rule=f"cannot be read ({first})",
+            instead="ckpt_path=FILE (another checkpoint)",
         ) from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
-        raise SettingsError("ckpt_path", value=str(path), rule="is not a checkpoint", instead="use another file")
+        raise SettingsError(
+            "ckpt_path", value=str(path), rule="is not a checkpoint", instead="ckpt_path=FILE (another file)"
+        )
     return checkpoint
 
 
@@ -135,6 +140,6 @@ def load_checkpoint_weights(model: nn.Module, path: Path) -> None:
             "ckpt_path",
             value=str(path),
             rule=f"is a checkpoint of another network{mismatch}",
-            instead="use another file",
+            instead="ckpt_path=FILE (another file)",
         )
     model.load_state_dict(with_versions(given, model))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from PIL import Image, ImageDraw, ImageFont
 
-from ternlab.reports.seed_groups import Cell, HeatMap, shown_value
 from ternlab.reports.page.chart_data import ordered, reach_of
+from ternlab.reports.seed_groups import Cell, HeatMap, shown_value
 
 _CELL = (104, 60)
 _LEFT, _TOP, _RIGHT, _BOTTOM = 120, 64, 24, 64

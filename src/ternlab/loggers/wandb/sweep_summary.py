@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ternlab.loggers.options import WandbSettings
 from ternlab.loggers.wandb.account import wandb_mode
 from ternlab.loggers.wandb.client import quiet_wandb
-from ternlab.loggers.wandb.run_payload import RunPayload
 from ternlab.loggers.wandb.heat_map import heat_map_picture
-from ternlab.loggers.wandb.writer import open_run
+from ternlab.loggers.wandb.run_payload import RunPayload
 from ternlab.loggers.wandb.server import Server
+from ternlab.loggers.wandb.writer import open_run
+from ternlab.metrics.registry import DEGRADATION, TEST, VAL
 from ternlab.reports.load_runs import Gathered, gather, value_of
 from ternlab.reports.seed_groups import Group, HeatMap, best_of, groups_of, heat_maps
-from ternlab.metrics.registry import DEGRADATION, TEST, VAL
-from ternlab.loggers.options import WandbSettings
 from ternlab.sweeps.plan import Plan
 
 _log = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ from pathlib import Path
 from ternlab.core.errors import SettingsError, StorageError
 from ternlab.loggers.history import history_of, summary_of
 from ternlab.loggers.wandb.run_payload import RunPayload, run_payload
-from ternlab.loggers.wandb.writer import RunWriter
 from ternlab.loggers.wandb.server import Server
+from ternlab.loggers.wandb.writer import RunWriter
 from ternlab.runs.directory import RunDirectory, run_directory
 from ternlab.runs.metrics import Row
 from ternlab.runs.record import Record, Status
@@ -78,7 +78,9 @@ def _sync(server: Server, directory: RunDirectory, dry_run: bool, group: str | N
     _send(payload, wandb_id, history, record)
     there = server.look(payload, wandb_id)
     if there is None or not there.is_whole(history, metrics):
-        return Synced(directory.run_id, Did.FAILED, why="W&B accepted the data but does not have all of it", wandb_id=wandb_id)
+        return Synced(
+            directory.run_id, Did.FAILED, why="W&B accepted the data but does not have all of it", wandb_id=wandb_id
+        )
     return Synced(directory.run_id, Did.SENT, missing, wandb_id=wandb_id)
 
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from ternlab.loggers.wandb.client import quiet_wandb
 from ternlab.loggers.history import summary_of
+from ternlab.loggers.wandb.client import quiet_wandb
 from ternlab.loggers.wandb.run_payload import RunPayload
 from ternlab.reports.metrics_catalog import LAYERS, catalog
 from ternlab.runs.metrics import Row

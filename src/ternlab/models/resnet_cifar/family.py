@@ -6,6 +6,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from ternlab.core.errors import Conflict
 from ternlab.models.entry import ModelEntry
 from ternlab.models.stem import StemSettings
 
@@ -26,7 +27,7 @@ class CifarResNetSettings(StemSettings):
     @model_validator(mode="after")
     def _has_one_stem(self) -> Self:
         if self.stem == "imagenet":
-            raise ValueError(f"{self.name} has no imagenet stem; leave model.stem out, or use model=resnet18")
+            raise Conflict(f"{self.name} has no imagenet stem (model=resnet18 has one)", {"stem": "auto"})
         return self
 
     @property

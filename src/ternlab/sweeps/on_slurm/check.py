@@ -40,7 +40,7 @@ def check(folder: Path, plan: Plan, cluster: SlurmCluster, run: CommandRunner) -
             "cluster",
             value="slurm",
             rule="sbatch is not on PATH, so this machine cannot submit jobs",
-            instead="run this command on a login node of the cluster, or use cluster=local",
+            instead="cluster=local, or run this command on a login node of the cluster",
         )
     try:
         nodes = parse_nodes(output_of(run, "sinfo", "--noheader", "--exact", "--format=%P|%l|%D|%c|%m|%G"))
@@ -49,7 +49,7 @@ def check(folder: Path, plan: Plan, cluster: SlurmCluster, run: CommandRunner) -
             "cluster",
             value="slurm",
             rule=f"SLURM does not respond ({error})",
-            instead="re-run the command later (scontrol ping shows whether SLURM is up), or use cluster=local",
+            instead="cluster=local, or re-run the command later (scontrol ping shows whether SLURM is up)",
         ) from error
     for partition in _partitions(cluster, nodes):
         _check_partition(cluster, [one for one in nodes if one.partition == partition])
@@ -112,7 +112,7 @@ def _partitions(cluster: SlurmCluster, nodes: list[Nodes]) -> list[str]:
                 "cluster.partition",
                 value=name,
                 rule="SLURM has no such partition",
-                instead=f"cluster.partition=NAME; {did_you_mean(name, known)}",
+                instead=did_you_mean(name, known),
             )
     # SLURM picks the first of several partitions that fits; whether one does is for sbatch to check.
     return chosen if len(chosen) == 1 else []
@@ -132,11 +132,12 @@ def _check_partition(cluster: SlurmCluster, nodes: list[Nodes]) -> None:
     for setting, value in wanted.items():
         if not any(one.has(setting, value) for one in nodes):
             most = max(one.most(setting) for one in nodes)
+            instead = f"cluster.{setting}={most}" if most else f"cluster.{setting}=null, or another cluster.partition"
             raise SettingsError(
                 f"cluster.{setting}",
                 value=value,
                 rule=f"no node of partition {name} has more than {most}",
-                instead=f"cluster.{setting}={most}" if most else "another cluster.partition",
+                instead=instead,
             )
     fitting = sum(one.count for one in nodes if all(one.has(*item) for item in wanted.items()))
     if fitting < cluster.nodes:
@@ -145,8 +146,19 @@ def _check_partition(cluster: SlurmCluster, nodes: list[Nodes]) -> None:
             value=cluster.nodes,
             rule=f"partition {name} has {f'only {fitting}' if fitting else 'no'} nodes of this size "
             f"(sinfo -p {name} lists them)",
-            instead=f"cluster.nodes={fitting}" if fitting else "fewer GPUs, CPUs or GB per node",
+            instead=f"cluster.nodes={fitting}" if fitting else _sizes_of_one(nodes, wanted, cluster.nodes),
         )
+
+
+def _sizes_of_one(nodes: list[Nodes], wanted: dict[str, int | None], count: int) -> str:
+    """Return the sizes to request for the kind of nodes that has most of what is wanted."""
+    best = max(nodes, key=lambda one: sum(one.has(*item) for item in wanted.items()))
+    words = [
+        f"cluster.{setting}={best.most(setting) or 'null'}"
+        for setting, value in wanted.items()
+        if not best.has(setting, value)
+    ]
+    return " ".join([*words, f"cluster.nodes={best.count}"] if best.count < count else words)
 
 
 def _ask_sbatch(folder: Path, cluster: SlurmCluster, run: CommandRunner) -> None:
@@ -158,7 +170,7 @@ def _ask_sbatch(folder: Path, cluster: SlurmCluster, run: CommandRunner) -> None
     if answer.code == 0 or answer.silent or _passes(words):
         return
     setting = _setting_of(words)
-    raise SettingsError(setting, rule=f"SLURM rejects this job: {words}", instead=_alternatives(setting, run))
+    raise SettingsError(setting, rule=f"SLURM rejects this job: {words}", instead=_alternatives(setting, cluster, run))
 
 
 def _passes(words: str) -> bool:
@@ -176,14 +188,19 @@ def _setting_of(words: str) -> str:
     return "cluster"
 
 
-def _alternatives(setting: str, run: CommandRunner) -> str:
+def _alternatives(setting: str, cluster: SlurmCluster, run: CommandRunner) -> str:
     """Return alternatives to type, from the cluster's accounting."""
     name = setting.removeprefix("cluster.")
+    if name == "cluster":
+        return "less of cluster.time, cluster.nodes or what a node needs (`sacctmgr show qos` lists the limits)"
     if name not in ("account", "qos"):
-        return "other values of cluster.*"
+        return f"{setting}=null (SLURM's default)"
     command = ("sacctmgr", "--noheader", "--parsable2", "show", "assoc", f"user={_user()}", f"format={name}")
     known = sorted({one for line in run(command, ()).out.splitlines() for one in line.split(",") if one})
-    return f"{setting}=NAME{', one of: ' if known else ''}{', '.join(known)}"
+    if known:
+        return f"{setting}=NAME, with NAME one of: {', '.join(known)}"
+    default = f"{setting}=null (SLURM's default), or " if getattr(cluster, name) is not None else ""
+    return f"{default}{setting}=NAME (ask the cluster's administrators for yours)"
 
 
 def _user() -> str:

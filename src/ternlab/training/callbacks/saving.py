@@ -87,7 +87,10 @@ class Saving(Callback):
         """Save at the end of the epoch; a network that is no longer finite is not saved."""
         metrics: Mapping[str, Any] = trainer.callback_metrics
         if any(not math.isfinite(float(value)) for name, value in metrics.items() if name.endswith("/loss")):
-            raise DivergedError(f"A loss is no longer finite at the end of epoch {trainer.current_epoch}.")
+            raise DivergedError(
+                f"A loss is no longer finite at the end of epoch {trainer.current_epoch}.\n"
+                "  instead: trainer.gradient_clip_val=1.0, or a smaller optim.lr (the last good checkpoint is kept)"
+            )
         self._save(trainer, next_batch=0)
         if self._asked(trainer) and trainer.current_epoch + 1 < (trainer.max_epochs or 0):
             self._leave(trainer)
@@ -126,5 +129,5 @@ def stop_unless_finite(trainer: pl.Trainer) -> None:
     if not all(bool(torch.isfinite(parameter).all()) for parameter in trainer.model.parameters()):
         raise DivergedError(
             f"A weight is no longer finite after step {trainer.global_step}.\n"
-            "  instead: use a smaller optim.lr, or trainer.gradient_clip_val; the last good checkpoint is kept"
+            "  instead: trainer.gradient_clip_val=1.0, or a smaller optim.lr (the last good checkpoint is kept)"
         )

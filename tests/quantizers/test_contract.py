@@ -75,6 +75,16 @@ class TestTWNClipped(QuantizerContract):
 
 class TestTTQ(QuantizerContract):
     rule = "ttq"
+
+
+class TestTTQExpanded(QuantizerContract):
+    rule = "ttq"
+    options = {"rel.factors": [0.05, 0.3]}
+    levels = 9  # Two scales in each of two summands.
+
+
+class TestTTQFromOne(QuantizerContract):
+    rule = "ttq"
     options = {"first_scale": "one"}
     equivariant = False  # Scales that start at 1 do not know the size of the weights.
 

@@ -22,6 +22,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "tga plain": ("tga", {"stats_grad": False, "gradient_correction": False}),
     "tga expanded": ("tga", {"rel": {"factors": [0.05, 0.1]}}),
     "rel2": ("sws", {"rel": {"factors": [0.05, 0.1]}}),
+    "ttq from one": ("ttq", {"first_scale": "one"}),
     "ttq from mean": ("ttq", {"first_scale": "mean"}),
     "lsq 4 bits a filter": ("lsq", {"bits": 4, "granularity": "filter"}),
     "lsq stable": ("lsq", {"surrogate": {"kind": "stable"}}),

@@ -29,7 +29,7 @@ def test_a_network_cast_to_float16_keeps_its_scales(name: str) -> None:
     layer = nn.Linear(200, 50)
     with torch.no_grad():
         layer.weight.copy_(0.02 * draw(0, 50, 200))
-    quantize(layer, name, **({"first_scale": "mean"} if name == "ttq" else {}))
+    quantize(layer, name)
     (before,) = codes(layer).planes
     (after,) = codes(copy.deepcopy(layer).half()).planes
     torch.testing.assert_close(after.scale.float(), before.scale, rtol=0.01, atol=0)

@@ -11,7 +11,7 @@ from tests.quantizers.rules import build, draw, grad_of, noisy_steps, passed, pl
 
 
 def with_scales(weight: Tensor, above: float, below: float) -> Quantizer:
-    rule = build("ttq", weight)
+    rule = build("ttq", weight, first_scale="one")
     with torch.no_grad():
         rule.get_parameter("positive_scale").fill_(above)
         rule.get_parameter("negative_scale").fill_(below)
@@ -69,6 +69,32 @@ def test_scales_start_from_the_mean_on_their_side_or_from_one() -> None:
     assert float(mean.negative_scale) == pytest.approx(-float(weight[weight < -threshold].mean()), rel=1e-13)
     one = plane_of(build("ttq", weight, first_scale="one"), weight)
     assert float(one.scale) == 1 and one.negative_scale is not None and float(one.negative_scale) == 1
+    relative = plane_of(build("ttq", weight), weight)
+    assert torch.equal(relative.scale, mean.scale) and torch.equal(relative.negative_scale, mean.negative_scale)
+
+
+def test_relative_scales_are_the_published_rule_on_weights_divided_by_their_mean_magnitude() -> None:
+    weight, grad = draw() + 0.1, draw(1)
+    threshold = 0.05 * float(weight.abs().max())
+    above, below = (float((side * weight)[side * weight > threshold].mean()) for side in (1, -1))
+    unit = torch.where(weight < 0, *torch.tensor([below, above], dtype=torch.float64))
+    published, relative = with_scales(weight, 0.7, 1.3), build("ttq", weight)
+    with torch.no_grad():
+        relative.get_parameter("positive_multiple").fill_(0.7)
+        relative.get_parameter("negative_multiple").fill_(1.3)
+    # Only the codes of the published rule depend on the weights.
+    effective, through = passed(published, weight, grad)
+    found, passing = passed(relative, weight, grad)
+    torch.testing.assert_close(found, effective * unit, rtol=1e-12, atol=0)
+    torch.testing.assert_close(passing, through, rtol=1e-12, atol=0)
+    for name, size in (("positive", above), ("negative", below)):
+        expected = size * grad_of(published.get_parameter(f"{name}_scale"))
+        torch.testing.assert_close(grad_of(relative.get_parameter(f"{name}_multiple")), expected, rtol=1e-12, atol=0)
+
+
+def test_a_state_with_scales_is_not_taken_for_one_with_multiples() -> None:
+    with pytest.raises(RuntimeError, match="positive_multiple"):
+        build("ttq", draw()).load_state_dict(build("ttq", draw(), first_scale="one").state_dict())
 
 
 def test_scales_stay_positive_and_codes_stay_put_over_a_thousand_noisy_steps() -> None:

@@ -37,7 +37,8 @@ def ids(parameters: Any) -> set[int]:
 @pytest.mark.parametrize(
     ("rule", "options", "names"),
     [
-        ("ttq", {}, {"positive_scale", "negative_scale"}),
+        ("ttq", {}, {"positive_multiple", "negative_multiple"}),
+        ("ttq", {"first_scale": "one"}, {"positive_scale", "negative_scale"}),
         ("lsq", {"bits": 4, "granularity": "filter"}, {"step"}),
         ("seq", {}, {"reach"}),
         ("lsq", {"rel": {"factors": [1.0, 2.0]}}, {"summands.0.step", "summands.1.step"}),

@@ -53,6 +53,15 @@ def identity_defaults(section: type[BaseModel]) -> dict[str, Any]:
     return {name: _left_out_at(field) for name, field in section.model_fields.items() if name not in free}
 
 
+def changed_defaults(section: type[BaseModel]) -> dict[str, Any]:
+    """Return the fields of `section` that `changed_default` declares, with their original defaults."""
+    return {
+        name: field.json_schema_extra[_LEFT_OUT_AT]
+        for name, field in section.model_fields.items()
+        if isinstance(field.json_schema_extra, dict) and _LEFT_OUT_AT in field.json_schema_extra
+    }
+
+
 def _left_out_at(field: FieldInfo) -> Any:
     extra = field.json_schema_extra
     if isinstance(extra, dict) and _LEFT_OUT_AT in extra:

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from ternlab.core.dotted import find, put
 from ternlab.core.errors import Conflict
-from ternlab.core.fields import NonNegativeFloat, PositiveFloat, Section
+from ternlab.core.fields import NonNegativeFloat, PositiveFloat, Section, changed_defaults
 
 
 class SurrogateOptions(Section):
@@ -42,10 +42,20 @@ class RuleOptions(Section):
         """Return the rule's label in tables and ids: its name, plus what makes it a different rule."""
         return name
 
-    def changed(self) -> dict[str, Any]:
-        """Return the options that are not at their defaults, as plain values that validate to these options."""
+    def changed(self, *, for_identity: bool = False) -> dict[str, Any]:
+        """Return the options that are not at their defaults, as plain values that validate to these options.
+
+        Args:
+            for_identity: an option whose default has changed is left out at its original default, not at the current
+                one. Otherwise it is always included: without it, the options are those of an earlier version.
+        """
         plain = self.model_dump(mode="json")
         found = _changed(self, plain)
+        for name, original in changed_defaults(type(self)).items():
+            if for_identity and getattr(self, name) == original:
+                found.pop(name, None)
+            else:
+                found[name] = plain[name]
         own = type(self).model_fields["surrogate"].get_default()
         if "surrogate" in found:
             # The missing values are filled in from the rule's own surrogate, not from the defaults of its class.

@@ -59,7 +59,15 @@ class LayerEntry(LayerRule):
 
     def typed(self) -> dict[str, Any]:
         """Return the entry as typed by a user, as plain values: pattern, rule, and options not at their defaults."""
-        return {"match": self.match, "name": self.name, **(self.options.changed() if self.active else {})}
+        return self._plain(for_identity=False)
+
+    def identity(self) -> dict[str, Any]:
+        """Return the entry as it counts for a run's id: options at the defaults that they had at first are left out."""
+        return self._plain(for_identity=True)
+
+    def _plain(self, *, for_identity: bool) -> dict[str, Any]:
+        options = self.options.changed(for_identity=for_identity) if self.active else {}
+        return {"match": self.match, "name": self.name, **options}
 
 
 class LayerChoice(Section):

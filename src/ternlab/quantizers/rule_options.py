@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import model_validator
 
 from ternlab.core.errors import Conflict
-from ternlab.core.fields import PositiveFloat
+from ternlab.core.fields import PositiveFloat, changed_default
 from ternlab.quantizers.options import RuleOptions, SurrogateOptions, TernaryOptions, TrainedThresholdOptions
 
 Granularity = Literal["layer", "filter"]
@@ -58,13 +58,13 @@ class TTQOptions(TernaryOptions):
 
     Attributes:
         factor: threshold as a fraction of the largest |w|.
-        first_scale: `one` initializes both scales to 1, as in the authors' code; `mean` to the mean |w| beyond the
-            threshold on each side, which preserves a network's activations but makes the gradient of the latent
-            weights small.
+        first_scale: `relative` trains both scales as multiples of the mean |w| beyond the threshold on their side,
+            starting from 1; `one` starts from 1 itself, as in the authors' code, whatever the size of the weights;
+            `mean` starts from that mean |w|, which makes the gradient of the latent weights small.
     """
 
     factor: PositiveFloat = 0.05
-    first_scale: Literal["one", "mean"] = "one"
+    first_scale: Literal["relative", "one", "mean"] = changed_default("relative", left_out_at="one")
 
 
 class BWNOptions(RuleOptions):

@@ -17,7 +17,7 @@ from ternlab.core.errors import SettingsError, StorageError, did_you_mean, one_o
 from ternlab.core.files import write_json, write_text
 from ternlab.core.lock import RunLock
 from ternlab.runs.record import Record, read_record
-from ternlab.settings.load import config_of, settings_from_config
+from ternlab.settings.load import config_of, of_any_version, settings_from_config
 from ternlab.settings.root import Settings
 
 # In the names of directories that are no longer runs: moved aside by `force=true`, or being removed.
@@ -136,7 +136,7 @@ class RunDirectory:
         Raises:
             SettingsError: they are missing or not readable.
         """
-        return settings_from_config(self.config())
+        return settings_from_config(of_any_version(self.config()))
 
     def config(self) -> dict[str, Any]:
         """Read the resolved configuration."""

@@ -43,7 +43,7 @@ def identity(settings: Settings) -> dict[str, Any]:
         values.pop("quant", None)
     elif settings.quant.layers:
         # As typed, so that options at their defaults are omitted here as well.
-        values["quant"]["layers"] = [entry.typed() for entry in settings.quant.differing]
+        values["quant"]["layers"] = [entry.identity() for entry in settings.quant.differing]
         if not settings.quant.differing:
             del values["quant"]["layers"]
     if settings.algorithm == AlgorithmSettings():

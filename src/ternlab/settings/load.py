@@ -11,7 +11,9 @@ import yaml
 from ternlab.core.check import checked
 from ternlab.core.dotted import put
 from ternlab.core.errors import SettingsError
+from ternlab.core.fields import changed_defaults
 from ternlab.core.typed import assignment
+from ternlab.quantizers.registry import RULES
 from ternlab.settings.algorithm import algorithm_config, algorithm_settings
 from ternlab.settings.objectives import objectives_config, objectives_settings
 from ternlab.settings.quant import quant_settings
@@ -42,6 +44,21 @@ def settings_from_config(config: Mapping[str, Any]) -> Settings:
     )
     _check_pairs(settings)
     return settings
+
+
+def of_any_version(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the configuration of an existing run, with the original defaults of options that did not exist then.
+
+    Only rules have such options (`changed_default`); all others are in every configuration.
+    """
+    quant = dict(config.get("quant") or {})
+    quant["layers"] = [_of_any_version(dict(entry)) for entry in quant.get("layers") or ()]
+    return {**config, "quant": _of_any_version(quant)}
+
+
+def _of_any_version(rule: dict[str, Any]) -> dict[str, Any]:
+    entry = RULES.get(str(rule.get("name")))
+    return {**(changed_defaults(entry.options) if entry else {}), **rule}
 
 
 def config_of(settings: Settings) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def recipe_of(settings: Settings) -> dict[str, Any]:
     quant = settings.quant
     rule: Any = quant.rule.model_dump(mode="json") if quant.network_rule.active else {}
     # `None` without entries, as in checkpoints written before entries existed.
-    rule["layers"] = [entry.typed() for entry in quant.layers] or None
+    rule["layers"] = [entry.identity() for entry in quant.layers] or None
     return {"optim": settings.optim.model_dump(mode="json", exclude={"schedule"}), "rule": rule}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,7 +57,8 @@ def test_evaluation_exports_and_predictions_use_the_runs_normalization(
     evaluated = evaluate_run(own_run, None, EvaluateSettings(run=own_run.run_id))
     assert evaluated["test/top1"] == pytest.approx(top1, abs=ONE_IMAGE)
     labels = load_digits(DataSettings(), Path()).test.labels.tolist()
-    for name, options in (("packed", {}), ("onnx", {"format": "onnx"})):
+    formats: dict[str, dict[str, Any]] = {"packed": {}, "onnx": {"format": "onnx"}}
+    for name, options in formats.items():
         file = tmp_path / name
         assert export({"run": str(own_run.path), "out": str(file), **options}) == ExitCode.DONE
         signature = read_signature(file)

@@ -12,6 +12,7 @@ import torch
 
 from ternlab.core.errors import SettingsError
 from ternlab.data.module import ImageDataModule
+from ternlab.data.source import DataSource, MemoryPart
 from ternlab.data.statistics import channel_statistics
 
 Ready = Callable[..., ImageDataModule]
@@ -124,3 +125,15 @@ def test_loaders_before_setup_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(RuntimeError, match="setup"):
         build_data(DataSettings(), data_dir=tmp_path, seed=0).train_dataloader()
+
+
+@pytest.mark.parametrize("label", [-1, 2])
+def test_a_loader_whose_labels_are_not_classes_is_refused(
+    ready: Ready, monkeypatch: pytest.MonkeyPatch, label: int
+) -> None:
+    part = MemoryPart(torch.zeros(20, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 1] * 10))
+    wrong = MemoryPart(part.images, torch.tensor([0, 1] * 8 + [label] * 4))
+    source = DataSource(part, wrong, ("a", "b"), 1, 8)
+    monkeypatch.setattr("ternlab.data.digits.load", lambda settings, folder: source)
+    with pytest.raises(ValueError, match=rf"label of 4 test images, such as {label}, must be in 0\.\.1, the 2 classes"):
+        ready(name="digits")

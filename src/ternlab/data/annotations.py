@@ -49,9 +49,8 @@ def _paths_by_name(part: Path) -> dict[str, str]:
     for path in image_files(part):
         name = Path(path).name
         if name in paths:
-            raise SettingsError(
-                "data.root", value=str(part), rule=f"has two images named {name} ({paths[name]} and {path})"
-            )
+            rule = f"has two images named {name} ({paths[name]} and {path})"
+            raise SettingsError("data.root", value=str(part), rule=rule, instead="one of the two in the folder")
         paths[name] = path
     return paths
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ternlab.core.errors import SettingsError
 
-ONE_FOR_EACH = "one name for each class, in the order of the labels"
+ONE_FOR_EACH = "data.class_names=[NAME,NAME,...] with one name for each class, in the order of the labels"
 
 
 def names_in(file: str) -> tuple[str, ...]:
@@ -56,5 +56,5 @@ def named(classes: tuple[str, ...], names: tuple[str, ...] | None) -> tuple[str,
         rule = (
             f"{moved[0]!r} is at place {names.index(moved[0])}, but in the data it is class {classes.index(moved[0])}"
         )
-        raise SettingsError("data.class_names", rule=rule, instead="the order of the data, or leave it out")
+        raise SettingsError("data.class_names", rule=rule, instead="leave it out, or use the order of the data")
     return names

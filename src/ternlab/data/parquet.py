@@ -149,7 +149,7 @@ def _check_labels(part: ParquetImages, expected: str, settings: DataSettings, cl
         return
     row = int(wrong[0])
     rule = f"label {int(part.labels[row])} is out of range {expected} ({len(wrong)} of {len(part.labels)} rows are)"
-    instead = "another data.label_column, or data.test_part=PART with the name of a part that has labels"
+    instead = "data.test_part=PART with the name of a part that has labels, or data.label_column=COLUMN"
     raise SettingsError(
         f"data.label_column in {part.name(row)}", value=settings.label_column, rule=rule, instead=instead
     )

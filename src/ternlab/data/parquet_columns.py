@@ -26,13 +26,13 @@ def check_columns(path: Path, schema: pa.Schema, settings: DataSettings) -> None
     image, label = schema.field(settings.image_column).type, schema.field(settings.label_column).type
     if not (pa.types.is_integer(label) or is_text(label)):
         rule = f"must hold integers or text, but is {label} in {path}"
-        instead = "a column of class numbers that start at 0, or of class names"
+        instead = "data.label_column=COLUMN with class numbers that start at 0, or class names"
         raise SettingsError("data.label_column", value=settings.label_column, rule=rule, instead=instead)
     if pa.types.is_struct(image) and image.get_field_index("bytes") >= 0:
         image = image.field("bytes").type
     if not (pa.types.is_binary(image) or pa.types.is_large_binary(image)):
         rule = f"must hold image files (binary, or a struct with the field `bytes`), but is {image} in {path}"
-        instead = "a column with the bytes of a PNG, JPEG or other image file in each row"
+        instead = "data.image_column=COLUMN with the bytes of a PNG, JPEG or other image file in each row"
         raise SettingsError("data.image_column", value=settings.image_column, rule=rule, instead=instead)
 
 
@@ -55,6 +55,6 @@ def refuse_nulls(path: Path, columns: dict[str, pa.Array], first: int) -> None:
     for name, column in columns.items():
         if column.null_count:
             row = first + pc.index(pc.is_null(column), value=True).as_py()
-            rule = f"has no value in row {row} ({column.null_count} of rows {first} to {first + len(column) - 1})"
-            instead = "an image file and a label in every row (the path of an image file alone is not enough)"
-            raise SettingsError(f"data column {name}", value=str(path), rule=rule, instead=instead)
+            rows = f"{column.null_count} of rows {first} to {first + len(column) - 1}"
+            rule = f"has no value in row {row} ({rows}); the path of an image file alone is not enough"
+            raise SettingsError(f"data column {name}", value=str(path), rule=rule, instead="a value in every row")

@@ -99,7 +99,7 @@ def numbers_of(path: Path, labels: pa.Array, classes: tuple[str, ...], column: s
             f"data.label_column in {path}",
             value=column,
             rule=f"has the label {strange[0]!r}, which is not among the {len(classes)} classes",
-            instead="labels of the training part or of data.class_names",
+            instead="data.class_names=[NAME,NAME,...] with every label, or files with the same labels",
         )
     return np.asarray(found.cast(pa.int64()))
 

@@ -53,6 +53,7 @@ def load_weights(model: nn.Module, source: str, *, name: str, skip: Sequence[str
     _check_patterns(skip, names | set(given))
     given, wanted = _unskipped(given, skip), _unskipped(wanted, skip)
     _check_fit(given, wanted, source)
+    _check_finite(given, model, source)
     model.load_state_dict(with_versions(given, model, versions), strict=False)
 
 
@@ -100,11 +101,27 @@ def _check_fit(given: State, wanted: State, source: str) -> None:
             "model.weights",
             value=source,
             rule="the weights do not fit the network" + description,
-            instead=_remedy(differing, source),
+            instead=_remedy(differing, given, wanted, source),
         )
     if not given:
         rule = "every entry of the weights is skipped, so nothing would be loaded"
         raise SettingsError("model.weights_skip", rule=rule, instead="model.weights=null")
+
+
+def _check_finite(given: State, model: nn.Module, source: str) -> None:
+    """Refuse parameters that are not finite, and buffers with NaN (a mask may be infinite)."""
+    parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    for name, value in given.items():
+        if not isinstance(value, Tensor) or not value.is_floating_point():
+            continue
+        wrong = ~value.isfinite() if name in parameters else value.isnan()
+        if count := int(wrong.sum()):
+            raise SettingsError(
+                "model.weights",
+                value=source,
+                rule=f"{count:,} of the {value.numel():,} values of {name} in the file are NaN or infinite",
+                instead=f"another file, or 'model.weights_skip=[{name}]' to initialize this entry randomly",
+            )
 
 
 def describe_mismatch(given: Mapping[str, Any], wanted: Mapping[str, Any]) -> tuple[list[str], str]:
@@ -143,13 +160,22 @@ def _shapes(key: str, given: Tensor, wanted: Tensor) -> str:
     return f"{key} (given {tuple(given.shape)}, needed {tuple(wanted.shape)})"
 
 
-def _remedy(keys: list[str], source: str) -> str:
+def _remedy(keys: list[str], given: State, wanted: State, source: str) -> str:
     """Suggest what to skip if few layers differ; many differences mean that it is another network."""
     modules = list(dict.fromkeys(_module(key) for key in keys))
     if len(modules) > _MOST_SKIPS:
         return "model.name=NAME, the network that the file was saved from"
-    skips = ", ".join(f"{module}.*" for module in modules)
-    advice = f"'model.weights_skip=[{skips}]' to initialize these layers randomly"
+    fitting = (set(given) | set(wanted)) - set(keys)
+    skips: list[str] = []
+    for module in modules:
+        own = [key for key in keys if _module(key) == module]
+        # A layer with an entry that cannot be loaded is skipped as a whole; other entries that fit must not be.
+        lost = {key for key in fitting if fnmatchcase(key, f"{module}.*")}
+        if any(key in wanted for key in own):
+            lost = {key for key in lost if _module(key) != module}
+        skips += own if lost or module in keys else [f"{module}.*"]
+    purpose = "initialize these layers randomly" if any(key in wanted for key in keys) else "ignore these entries"
+    advice = f"'model.weights_skip=[{', '.join(skips)}]' to {purpose}"
     if source == TORCHVISION and "conv1" in modules:
         advice += ", or model.stem=imagenet (with three-channel images) for the published first layer"
     return advice

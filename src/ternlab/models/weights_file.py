@@ -132,9 +132,10 @@ def _unusable(path: Path | str, rule: str, instead: str = "copy the file again f
 
 
 def _neighbours(path: Path) -> str:
+    start = "" if path.is_absolute() else f"; relative paths start at {Path.cwd()}"
     if not path.parent.is_dir():
-        return f"the folder {path.parent} does not exist either; relative paths start at {Path.cwd()}"
+        return f"model.weights=FILE, with an existing file; the folder {path.parent} does not exist either{start}"
     near = near_matches(path.name, (other.name for other in path.parent.iterdir() if other.is_file()))
     if near:
         return " or ".join(f"model.weights={path.parent / name}" for name in near)
-    return f"model.weights=FILE, with an existing file; relative paths start at {Path.cwd()}"
+    return f"model.weights=FILE, with an existing file{start}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +13,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ternlab.core.errors import SettingsError
+from ternlab.models.build import build_model
+from ternlab.models.registry import model_settings
+from ternlab.models.resnet_cifar.family import Shortcut
 from ternlab.models.resnet_cifar.network import CifarResNet
 from ternlab.models.resnet_cifar.published import from_published
 from ternlab.models.weights import load_weights
+from ternlab.quantizers.attach import codes, quantize, quantized_layers
+
+PUBLISHED = Path(os.environ.get("TERNLAB_PUBLISHED", "/nonexistent"))
 
 
 @dataclass(frozen=True)
@@ -77,27 +84,35 @@ def published_forward(program: Program, state: dict[str, Tensor], blocks: int, x
     return F.linear(x.mean((2, 3)), state[f"{program.last}.weight"], state[f"{program.last}.bias"])
 
 
+SHORTCUTS = pytest.mark.parametrize("shortcut", ["zeros_after", "zeros_around"])
+
+
 @PROGRAMS
+@SHORTCUTS
 @pytest.mark.parametrize("module", ["", "module."])
-def test_published_file_gives_the_published_networks_output(program: Program, module: str, tmp_path: Path) -> None:
+def test_published_file_gives_the_published_networks_output(
+    program: Program, module: str, shortcut: Shortcut, tmp_path: Path
+) -> None:
     state = published_state(program, blocks=3)
     # These files were written by torch.save before 1.6, with the accuracy beside the state dict.
     content = {"state_dict": {module + name: value for name, value in state.items()}, "best_prec1": 91.7}
     torch.save(content, tmp_path / "resnet20.th", _use_new_zipfile_serialization=False)
-    model = CifarResNet(3, channels=3, classes=10).double().eval()
+    model = CifarResNet(3, channels=3, classes=10, shortcut=shortcut).double().eval()
     load_weights(model, str(tmp_path / "resnet20.th"), name="resnet20")
     images = torch.randn(2, 3, 16, 16, dtype=torch.float64)
     torch.testing.assert_close(model(images), published_forward(program, state, 3, images), rtol=1e-10, atol=1e-10)
 
 
 @PROGRAMS
+@SHORTCUTS
 @pytest.mark.parametrize("narrow", [8, 20])
 def test_a_published_file_of_another_width_gives_its_networks_output(
-    program: Program, narrow: int, tmp_path: Path
+    program: Program, narrow: int, shortcut: Shortcut, tmp_path: Path
 ) -> None:
     state = published_state(program, 3, narrow)
     torch.save(state, tmp_path / "a.pt")
-    model = CifarResNet(3, channels=3, classes=10, stages=(narrow, 2 * narrow, 4 * narrow)).double().eval()
+    stages = (narrow, 2 * narrow, 4 * narrow)
+    model = CifarResNet(3, channels=3, classes=10, stages=stages, shortcut=shortcut).double().eval()
     load_weights(model, str(tmp_path / "a.pt"), name="resnet20")
     images = torch.randn(2, 3, 16, 16, dtype=torch.float64)
     torch.testing.assert_close(model(images), published_forward(program, state, 3, images), rtol=1e-10, atol=1e-10)
@@ -115,12 +130,54 @@ def test_skipping_the_classifier_by_our_name_keeps_its_initialization(program: P
 
 
 @PROGRAMS
-def test_reordering_keeps_each_tensors_values(program: Program) -> None:
+@SHORTCUTS
+def test_reordering_keeps_each_tensors_values(program: Program, shortcut: Shortcut) -> None:
     # Per-layer ternary rules see only the values, so their thresholds and scales stay the same.
     state = published_state(program, blocks=1)
-    ours = from_published(state)
+    ours = from_published(state, shortcut=shortcut)
     for given, translated in zip(state.values(), ours.values(), strict=True):
         assert torch.equal(given.flatten().sort().values, translated.flatten().sort().values)
+
+
+@pytest.mark.parametrize(
+    ("program", "shortcut", "other"),
+    [(AKAMASTER, "zeros_around", "zeros_after"), (ELLIOTHE, "zeros_after", "zeros_around")],
+)
+def test_the_shortcut_of_the_program_keeps_the_order_of_its_channels(
+    program: Program, shortcut: Shortcut, other: Shortcut, caplog: pytest.LogCaptureFixture
+) -> None:
+    state = published_state(program, blocks=2)
+    with caplog.at_level("INFO"):
+        kept = from_published(state, shortcut=shortcut)
+        assert not caplog.messages
+        moved = from_published(state, shortcut=other)
+    assert all(ours is given for ours, given in zip(kept.values(), state.values(), strict=True))
+    differing = {name for name, value in moved.items() if not torch.equal(value, kept[name])}
+    assert {name.split(".")[0] for name in differing} == {"layer2", "layer3", "fc"}
+    (message,) = caplog.messages
+    assert message.endswith(f"model.shortcut={shortcut} keeps the order of the file.")
+
+
+@pytest.mark.skipif(not PUBLISHED.is_dir(), reason="needs the published checkpoints in TERNLAB_PUBLISHED")
+@pytest.mark.parametrize("file", ["resnet20-12fca82f.th", "resnet56-4bfd9763.th"])
+def test_codes_of_a_published_network_are_those_of_its_file(file: str) -> None:
+    given = torch.load(PUBLISHED / file, map_location="cpu", weights_only=True)["state_dict"]
+    name = file.partition("-")[0]
+    settings = model_settings({"name": name, "weights": str(PUBLISHED / file), "shortcut": "zeros_around"})
+    model = quantize(build_model(settings, channels=3, size=32, classes=10), "tga")
+    layers = dict(quantized_layers(model))
+    assert len(layers) == int(name.removeprefix("resnet"))
+    for layer, found in layers.items():
+        weight = given[f"module.{layer.replace('fc', 'linear')}.weight"]
+        expected = quantize(nn.Sequential(_layer_of(weight)), "tga")
+        assert torch.equal(codes(found).stacked(), codes(expected[0]).stacked()), layer
+
+
+def _layer_of(weight: Tensor) -> nn.Module:
+    filters, inputs, *kernel = weight.shape
+    layer = nn.Conv2d(inputs, filters, (kernel[0], kernel[1])) if kernel else nn.Linear(inputs, filters)
+    layer.weight = nn.Parameter(weight)
+    return layer
 
 
 def test_a_file_with_our_names_passes_unchanged(network: nn.Module) -> None:

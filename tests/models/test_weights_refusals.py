@@ -9,12 +9,15 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ternlab.core.errors import SettingsError
+from ternlab.models.build import build_model
+from ternlab.models.settings import ModelSettings
 from ternlab.models.weights import load_weights
 from ternlab.models.weights_read import read_file
 
@@ -69,6 +72,42 @@ def test_weights_that_are_not_finite_are_refused_by_name(value: float, network: 
     state["fc.bias"] = torch.full((10,), value)
     message = refusal(network, saved(tmp_path, state))
     assert "not finite (NaN or infinity): fc.bias\n" in message and "optim.lr" not in message
+
+
+def test_superfluous_entries_are_named_one_by_one_where_a_pattern_would_drop_good_ones(
+    network: nn.Module, tmp_path: Path
+) -> None:
+    state = network.state_dict() | {
+        "fc.extra": torch.zeros(1),
+        "alpha": torch.zeros(1),
+        "layer1.0.beta": torch.zeros(1),
+    }
+    state |= {"criterion.weight": torch.zeros(3), "criterion.bias": torch.zeros(3)}
+    path = saved(tmp_path, state)
+    message = refusal(network, path)
+    skips = "fc.extra, alpha, layer1.0.beta, criterion.*"
+    assert message.endswith(f"\n  instead: 'model.weights_skip=[{skips}]' to ignore these entries")
+    other = build_model(ModelSettings(name="resnet20"), channels=3, size=32, classes=10)
+    load_weights(other, str(path), name="resnet20", skip=skips.split(", "))
+    assert all(torch.equal(value, other.state_dict()[name]) for name, value in network.state_dict().items())
+
+
+def test_values_that_are_not_finite_are_named(network: nn.Module, tmp_path: Path) -> None:
+    state = {name: value.clone() for name, value in network.state_dict().items()}
+    state["layer2.1.conv2.weight"][0, 0, 0, :2] = torch.tensor([float("nan"), float("inf")])
+    path = saved(tmp_path, state)
+    message = refusal(network, path)
+    assert "2 of the 9,216 values of layer2.1.conv2.weight in the file are NaN or infinite" in message
+    assert "instead: another file, or 'model.weights_skip=[layer2.1.conv2.weight]'" in message
+    load_weights(network, str(path), name="resnet20", skip=["layer2.1.conv2.weight"])
+    state = network.state_dict() | {"bn1.running_var": torch.full((16,), float("nan"))}
+    assert "16 of the 16 values of bn1.running_var" in refusal(network, saved(tmp_path, state))
+
+
+def test_a_mask_of_infinity_is_no_damage(tmp_path: Path) -> None:
+    model = nn.Linear(2, 2)
+    model.register_buffer("mask", torch.tensor([0.0, float("-inf")]))
+    load_weights(model, str(saved(tmp_path, model.state_dict())), name="other")
 
 
 def test_long_lists_are_cut_and_many_layers_mean_another_network(network: nn.Module, tmp_path: Path) -> None:
@@ -167,6 +206,35 @@ def test_pickled_code_is_refused_and_not_executed(kind: str, network: nn.Module,
     else:
         torch.load(path, weights_only=False)
     assert marker.exists()
+
+
+def test_numpy_values_beside_the_weights_are_ignored(network: nn.Module, tmp_path: Path) -> None:
+    beside = {"best": np.float64(91.7), "epoch": np.int64(3), "mean": np.ones(3), "rng": np.array(["a"])}
+    path = saved(tmp_path, {"state_dict": network.state_dict(), **beside})
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(path, weights_only=True)
+    model = build_model(ModelSettings(name="resnet20"), channels=3, size=32, classes=10)
+    allowed = set(torch.serialization.get_safe_globals())
+    load_weights(model, str(path), name="resnet20")
+    assert all(torch.equal(value, model.state_dict()[name]) for name, value in network.state_dict().items())
+    # Nothing stays allowed, and what is in the state dict itself is not ignored.
+    assert set(torch.serialization.get_safe_globals()) == allowed
+    message = refusal(network, saved(tmp_path, network.state_dict() | {"mean": np.ones(3)}))
+    assert "its entries mean are not tensors" in message
+
+
+@pytest.mark.parametrize("path", ["/nope.pt", "/nope/nope.pt", "nope.pt", "nope/nope.pt"])
+def test_missing_file_without_neighbours_is_answered_with_what_to_type(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingsError) as caught:
+        read_file(path)
+    found, _, instead = str(caught.value).partition("\n  instead: ")
+    assert found == f"model.weights = {path}: no such file"
+    assert instead.startswith("model.weights=FILE, with an existing file")
+    assert ("does not exist either" in instead) == ("nope/" in path)
+    assert ("relative paths start at" in instead) == (not path.startswith("/"))
 
 
 def test_missing_file_names_its_neighbours(tmp_path: Path) -> None:

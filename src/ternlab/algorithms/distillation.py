@@ -18,6 +18,7 @@ from ternlab.core.errors import SettingsError
 from ternlab.core.roles import BASELINE
 from ternlab.data.fingerprint import known_shape
 from ternlab.models.build import build_model
+from ternlab.models.outputs import LogitsOnly
 from ternlab.models.settings import ModelSettings
 from ternlab.models.weights import load_weights
 from ternlab.objectives.base import Weighted
@@ -38,7 +39,7 @@ def build(setup: Setup) -> Classifier:
     settings = setup.settings
     options = _options(settings)
     teacher = Teacher(
-        teacher_network(settings, setup.shape, setup.inputs["teacher"]),
+        LogitsOnly(teacher_network(settings, setup.shape, setup.inputs["teacher"])),
         torch.channels_last if setup.channels_last else torch.contiguous_format,
     )
     objective = build_objective(

@@ -12,13 +12,14 @@ from typing import Any
 import onnx
 import torch
 from onnx import ModelProto, helper
-from torch import nn
+from torch import Tensor, nn
 
 from ternlab.core.errors import SettingsError
 from ternlab.core.files import write_bytes
 from ternlab.export.folding import Inference, NotTraceableError, inference_network
 from ternlab.export.onnx_weights import replace_weights
 from ternlab.export.runtimes import INPUT, OUTPUT
+from ternlab.models.outputs import LogitsOnly
 from ternlab.quantizers.weights import entry_of, named_weight
 
 _log = logging.getLogger(__name__)
@@ -73,6 +74,9 @@ def _entries(inference: Inference) -> dict[str, str]:
 def _exported(network: nn.Module, shape: tuple[int, int, int]) -> ModelProto:
     # Two images: a batch of one would be taken for a constant.
     images = torch.zeros(2, *shape)
+    with torch.no_grad():
+        if not isinstance(network(images), Tensor):
+            network = LogitsOnly(network)
     try:
         program: Any = torch.onnx.export(
             network,

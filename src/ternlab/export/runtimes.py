@@ -51,6 +51,8 @@ def torch_runtime(network: Any, *, bfloat16: bool, threads: int | None = None) -
     """Return a torch network, in float32 or in bfloat16 with channels_last."""
     import torch
 
+    from ternlab.models.outputs import logits_of
+
     if threads is not None:
         torch.set_num_threads(threads)
     layout = torch.channels_last if bfloat16 else torch.contiguous_format
@@ -59,7 +61,7 @@ def torch_runtime(network: Any, *, bfloat16: bool, threads: int | None = None) -
     def logits(images: Images) -> Logits:
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
             batch = torch.from_numpy(images).to(memory_format=layout)
-            found: Logits = network(batch).float().numpy()
+            found: Logits = logits_of(network(batch)).float().numpy()
         return found
 
     return Runtime("torch bfloat16 channels_last" if bfloat16 else "torch float32", logits)

@@ -110,16 +110,20 @@ def _check_fit(given: State, wanted: State, source: str) -> None:
 
 
 def _check_finite(given: State, model: nn.Module, source: str) -> None:
-    """Refuse NaN and infinity in parameters, which no recipe can train; a buffer may hold them (a mask)."""
+    """Refuse parameters that are not finite, and buffers with NaN (a mask may be infinite)."""
     parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
-    broken = [key for key, value in given.items() if key in parameters and not bool(value.isfinite().all())]
-    if broken:
-        raise SettingsError(
-            "model.weights",
-            value=source,
-            rule=f"these weights are not finite (NaN or infinity): {', '.join(broken[:_MOST_LISTED])}{_more(broken)}",
-            instead="model.weights=FILE (a checkpoint from before the network diverged)",
-        )
+    for name, value in given.items():
+        if not isinstance(value, Tensor) or not value.is_floating_point():
+            continue
+        wrong = ~value.isfinite() if name in parameters else value.isnan()
+        if count := int(wrong.sum()):
+            raise SettingsError(
+                "model.weights",
+                value=source,
+                rule=f"{count:,} of the {value.numel():,} values of {name} in the file are NaN or infinite",
+                instead=f"model.weights=FILE (another file), or {assignment('model.weights_skip', [name])} "
+                "(this entry is not loaded)",
+            )
 
 
 def describe_mismatch(given: Mapping[str, Any], wanted: Mapping[str, Any]) -> tuple[list[str], str]:

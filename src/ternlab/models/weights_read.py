@@ -21,6 +21,12 @@ from ternlab.models.versions import keeping_versions
 from ternlab.models.weights_file import check_torchvision_name, weights_kind, weights_path
 
 _WRAPPERS = ("state_dict", "model", "net")
+_NUMPY = (
+    *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
+    "numpy.dtype",
+    "numpy.ndarray",
+    "_codecs.encode",
+)
 _SECONDS_WITHOUT_ANSWER = 30.0
 
 
@@ -71,9 +77,21 @@ def read_torchvision(name: str) -> dict[str, Any]:
     return _tensors(state, cache)
 
 
+class _Ignored:
+    """Stands for a numpy value in a checkpoint (an accuracy, a mean); nothing of it is kept or executed."""
+
+    def __init__(self, *arguments: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
 def _load_torch(path: Path) -> object:
+    ignored: list[Any] = [(_Ignored, name) for name in _NUMPY]
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(ignored):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise SettingsError(
             "model.weights",

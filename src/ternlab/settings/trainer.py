@@ -21,6 +21,8 @@ class TrainerSettings(Section):
         accelerator, devices: `devices` is per node; with more than one, each has its own process (DDP).
         nodes: nodes of a SLURM job, with `devices` processes on each; the command must run once per node
             (slurm/train.sbatch).
+        find_unused_parameters: with several processes, look in every step for parameters that the step did not use.
+            Parameters that no step uses are found without it, before the first step.
         threads: CPU threads per process (`None`: torch's default).
         progress: `rich` for a progress bar, `plain` for lines, or `auto`.
     """
@@ -33,6 +35,7 @@ class TrainerSettings(Section):
     accelerator: Literal["auto", "cpu", "gpu"] = free("auto")
     devices: PositiveInt = free(1)
     nodes: PositiveInt = free(1)
+    find_unused_parameters: bool = free(False)
     threads: PositiveInt | None = free(None)
     progress: Literal["auto", "rich", "plain"] = free("auto")
 

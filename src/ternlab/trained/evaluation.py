@@ -11,6 +11,7 @@ from torch import nn
 
 from ternlab.core.errors import SettingsError
 from ternlab.data.module import open_data
+from ternlab.models.outputs import logits_of
 from ternlab.runs.directory import RunDirectory
 from ternlab.trained.evaluate_settings import EvaluateSettings
 from ternlab.trained.network import settings_without_start
@@ -57,7 +58,7 @@ def measure(model: nn.Module, loader: Iterable[Any], choice: Choice) -> MetricSu
     bfloat16 = choice.precision == "bf16-mixed"
     for images, labels in loader:
         with torch.autocast(choice.device, torch.bfloat16, enabled=bfloat16):
-            logits = model(images.to(device, memory_format=memory_format))
+            logits = logits_of(model(images.to(device, memory_format=memory_format)))
         loss = nn.functional.cross_entropy(logits.float(), labels.to(device))
         sums.add(loss, logits, labels.to(device))
     return sums

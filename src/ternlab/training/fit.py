@@ -7,7 +7,7 @@ import logging
 import resource
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -30,16 +30,17 @@ from ternlab.training.callbacks.layer_stats import LayerStats
 from ternlab.training.callbacks.order import in_order
 from ternlab.training.callbacks.progress import progress_callbacks
 from ternlab.training.callbacks.saving import Saving, stop_unless_finite
-from ternlab.training.checkpoints import AtomicCheckpointIO
 from ternlab.training.hardware import Choice, Threads, choose, threads_here
 from ternlab.training.inputs import described_inputs
 from ternlab.training.mirrors import build_mirrors
 from ternlab.training.module import Classifier
-from ternlab.training.network import save_weights
+from ternlab.training.network import Shape, save_weights
 from ternlab.training.processes import Place
-from ternlab.training.rehearsal import rehearse_saving
+from ternlab.training.rehearsal import rehearse_saving, rehearse_step
 from ternlab.training.resume import starting_checkpoint
 from ternlab.training.setup import Setup
+from ternlab.training.stem_cost import stem_cost
+from ternlab.training.trainer import build_trainer, lightning_precision, strategy_name, unused_parameters_explained
 
 _log = logging.getLogger(__name__)
 
@@ -99,20 +100,25 @@ def fit(
     setup = Setup(settings, data, inputs, choice.channels_last)
     module: Classifier = algorithm_builder(settings.algorithm.name)(setup)
     rehearse_saving(module.model)
+    unused = rehearse_step(module.model, setup.shape, data.train_dataloader().share, settings)
     checkpoint = starting_checkpoint(settings, directory, module)
     # A precision set by the user is kept; an automatic choice yields to the precision of the checkpoint.
     if checkpoint is not None and settings.trainer.precision == "auto":
         choice = _as_begun(choice, checkpoint.precision)
     threads = threads_here()
     _announce(settings, data, choice, threads, place, module.model)
+    _announce_network(settings, setup.shape, unused, place)
     with contextlib.nullcontext(stop) if stop else StopRequest() as stop:
         stop.leave_if_asked()
         callbacks, metrics, layers = _callbacks(settings, directory, stop, mirrors, place)
-        trainer = build_trainer(settings, directory, choice, callbacks, place, validate=data.val_count > 0)
+        strategy = strategy_name(place, find_unused=bool(unused) or settings.trainer.find_unused_parameters)
+        validate = data.val_count > 0
+        trainer = build_trainer(settings, directory, choice, callbacks, place, strategy=strategy, validate=validate)
         if checkpoint is not None:
             _log.info("resuming from step %d (%s)", checkpoint.step, checkpoint.path.name)
             data.train_dataloader().start_at(checkpoint.batch)
-        trainer.fit(module, datamodule=data, ckpt_path=checkpoint.path if checkpoint else None, weights_only=True)
+        with unused_parameters_explained():
+            trainer.fit(module, datamodule=data, ckpt_path=checkpoint.path if checkpoint else None, weights_only=True)
         outcome = _finish(trainer, module, data, metrics, directory, choice, threads)
     facts = {
         **outcome.facts,
@@ -120,11 +126,6 @@ def fit(
         **({"layer_faults": layers.faults} if layers else {}),
     }
     return replace(outcome, facts=facts)
-
-
-def lightning_precision(choice: Choice) -> Literal["bf16-mixed", "32-true"]:
-    """Return Lightning's name for the precision."""
-    return "bf16-mixed" if choice.precision == "bf16-mixed" else "32-true"
 
 
 _PRECISIONS = {"bf16-mixed": "bf16-mixed", "32-true": "32"}
@@ -135,40 +136,6 @@ def _as_begun(choice: Choice, precision: str) -> Choice:
     if precision == lightning_precision(choice):
         return choice
     return replace(choice, precision=_PRECISIONS[precision], reason="as in the checkpoint")
-
-
-def build_trainer(
-    settings: Settings,
-    directory: RunDirectory,
-    choice: Choice,
-    callbacks: list[Callback],
-    place: Place,
-    *,
-    validate: bool,
-) -> pl.Trainer:
-    """Return the Lightning trainer of a run, without the features that ternlab implements itself."""
-    trainer = settings.trainer
-    return pl.Trainer(
-        accelerator="gpu" if choice.device == "cuda" else "cpu",
-        devices=place.local_world_size,
-        num_nodes=place.nodes,
-        strategy="ddp" if place.world_size > 1 else "auto",
-        precision=lightning_precision(choice),
-        max_epochs=trainer.max_epochs,
-        accumulate_grad_batches=trainer.accumulate_grad_batches,
-        gradient_clip_val=trainer.gradient_clip_val,
-        limit_val_batches=1.0 if validate else 0,
-        callbacks=callbacks,
-        # Given explicitly, so that Lightning does not take over requeueing when it detects SLURM.
-        plugins=[AtomicCheckpointIO(), place.environment()],
-        use_distributed_sampler=False,
-        num_sanity_val_steps=0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=directory.path,
-    )
 
 
 def _callbacks(
@@ -264,6 +231,16 @@ def _announce(
     memory = "channels_last" if choice.channels_last else "contiguous"
     _log.info("%s, %s, %s (%s)", choice.device, choice.precision, memory, choice.reason)
     _log.info("CPU threads: %d, wait policy: %s (%s)", threads.count, threads.waiting, threads.reason)
+
+
+def _announce_network(settings: Settings, shape: Shape, unused: list[str], place: Place) -> None:
+    if place.rank:
+        return
+    if (cost := stem_cost(settings.model, shape)) is not None:
+        _log.info(cost)
+    if unused:
+        more = f" and {len(unused) - 3} more" if len(unused) > 3 else ""
+        _log.info("parameters that training does not use: %s%s", ", ".join(unused[:3]), more)
 
 
 def train_here(

@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from ternlab.core.errors import DivergedError
 from ternlab.core.rng import batch_seed
+from ternlab.models.outputs import logits_of
 from ternlab.objectives.base import ForwardPass, Loss, Objective
 from ternlab.optimizers.groups import threshold_parameters
 from ternlab.settings.root import Settings
@@ -26,7 +27,8 @@ class Classifier(pl.LightningModule):
     `step_result`; `model` is the network that is evaluated and saved.
 
     Args:
-        model: maps images (batch, channels, height, width) to logits (batch, classes); quantized or not.
+        model: maps images (batch, channels, height, width) to logits (batch, classes), or to an output that holds
+            them (see `ternlab.models.outputs`); quantized or not.
         objective: what is minimized.
         settings: settings of the run.
         batches_per_epoch: training batches per epoch.
@@ -46,8 +48,7 @@ class Classifier(pl.LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits."""
-        logits: Tensor = self.model(images.to(memory_format=self.memory_format))
-        return logits
+        return logits_of(self.model(images.to(memory_format=self.memory_format)))
 
     def on_fit_start(self) -> None:
         """Move the loss terms to this process's device."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -13,6 +13,8 @@ from ternlab.models.stem import StemSettings
 STAGE_CHANNELS = (16, 32, 64)
 """Published channels of the three stages."""
 
+Shortcut = Literal["zeros_after", "zeros_around"]
+
 
 class CifarResNetSettings(StemSettings):
     """Settings of the residual networks for CIFAR.
@@ -20,8 +22,12 @@ class CifarResNetSettings(StemSettings):
     Attributes:
         stem: there is only one stem, for small images: `auto` and `small` give the same network.
         width: channels of every stage as a multiple of the published 16, 32 and 64; rounded, at least one.
+        shortcut: where the zeros for new channels are added: after the existing ones, as in the ternary reference code,
+            or half before and half after them, as in akamaster/pytorch_resnet_cifar10. Weights of both programs can be
+            loaded into either; only the matching one keeps the order of the channels in the file.
     """
 
+    shortcut: Shortcut = "zeros_after"
     width: float = Field(1.0, gt=0, le=64)
 
     @model_validator(mode="after")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import re
 
 import torch
 from torch import Tensor
 
-from ternlab.models.resnet_cifar.family import STAGE_CHANNELS
+from ternlab.models.resnet_cifar.family import STAGE_CHANNELS, Shortcut
 from ternlab.models.resnet_cifar.network import CifarResNet
+
+_log = logging.getLogger(__name__)
 
 State = dict[str, Tensor]
 
@@ -33,25 +36,39 @@ _READS = re.compile(r"^layer([23])\.(\d+)\.conv1\.weight$")
 
 def adapt(state: State, network: CifarResNet) -> State:
     """Return `state` with the names and the channel order of `network`."""
-    return from_published(state, network.stages)
+    return from_published(state, network.stages, network.shortcut)
 
 
-def from_published(state: State, stages: tuple[int, int, int] = STAGE_CHANNELS) -> State:
+def from_published(
+    state: State, stages: tuple[int, int, int] = STAGE_CHANNELS, shortcut: Shortcut = "zeros_after"
+) -> State:
     """Return `state` with the names and channel order of `CifarResNet`; other states are returned unchanged.
 
-    A file is recognized by its names: `conv_1_3x3` (channels already in our order), or `linear` together with `layer1`
-    (zeros on both sides). A file with our names is assumed to have our order.
+    A file is recognized by its names: `conv_1_3x3` (its shortcuts add zeros after the channels), or `linear` together
+    with `layer1` (around them). A file with our names is assumed to have our order.
 
     Args:
         state: the state dict as read from the file.
         stages: channels of the three stages.
+        shortcut: where the network's shortcuts add zeros.
     """
     if "conv_1_3x3.weight" in state:
-        return _renamed(state, _STAGED)
-    if "linear.weight" in state and "layer1.0.conv1.weight" in state:
-        orders = _orders(stages)
-        return {name: _reordered(name, value, orders) for name, value in _renamed(state, _LINEAR).items()}
-    return state
+        renamed, given = _renamed(state, _STAGED), "zeros_after"
+    elif "linear.weight" in state and "layer1.0.conv1.weight" in state:
+        renamed, given = _renamed(state, _LINEAR), "zeros_around"
+    else:
+        return state
+    if given == shortcut:
+        return renamed
+    _log.info(
+        "The channels of stages 2 and 3 are reordered, because the program that wrote the weights adds zeros elsewhere "
+        "in its shortcuts. The function is the same; model.shortcut=%s keeps the order of the file.",
+        given,
+    )
+    orders = _orders(stages)
+    if given == "zeros_after":
+        orders = {stage: _inverse(order) for stage, order in orders.items()}
+    return {name: _reordered(name, value, orders) for name, value in renamed.items()}
 
 
 def _renamed(state: State, rules: tuple[tuple[str, str], ...]) -> State:
@@ -64,11 +81,9 @@ def _renamed(state: State, rules: tuple[tuple[str, str], ...]) -> State:
 
 
 def _orders(stages: tuple[int, int, int]) -> dict[int, list[int]]:
-    """Return, for each stage, the index of the source channel for each of our channels.
+    """Return, for each stage, the channel of a network with zeros around for each channel of one with zeros after.
 
-    In akamaster's network, a shortcut puts half of the new zero channels before and half after the old channels; ours
-    puts all of them after. Once all weights that write or read these channels are reordered, the sum, and so the
-    network, is the same function.
+    Once all weights that write or read these channels are reordered, the sum, and so the network, is the same function.
     """
     order = list(range(stages[0]))
     orders = {1: order}
@@ -77,6 +92,10 @@ def _orders(stages: tuple[int, int, int]) -> dict[int, list[int]]:
         order = [*(before + channel for channel in order), *range(before), *range(before + old, new)]
         orders[stage] = order
     return orders
+
+
+def _inverse(order: list[int]) -> list[int]:
+    return sorted(range(len(order)), key=order.__getitem__)
 
 
 def _reordered(name: str, value: Tensor, orders: dict[int, list[int]]) -> Tensor:

@@ -66,6 +66,18 @@ class TTQOptions(TernaryOptions):
     first_scale: Literal["one", "mean"] = "one"
 
 
+class GivenOptions(RuleOptions):
+    """Options of weights that are ternary already (see `ternlab.quantizers.given`).
+
+    Attributes:
+        granularity: three values per layer or per filter.
+    """
+
+    reads_weights: ClassVar[bool] = True
+
+    granularity: Granularity = "layer"
+
+
 class BWNOptions(RuleOptions):
     """Options of binary weight networks (see `ternlab.quantizers.bwn`).
 

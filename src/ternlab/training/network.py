@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import nn
 
@@ -17,6 +18,7 @@ from ternlab.models.build import build_model
 from ternlab.models.versions import with_versions
 from ternlab.models.weights import load_weights
 from ternlab.quantizers.attach import attach, plan_of
+from ternlab.quantizers.fitting import as_stored, fitting
 from ternlab.quantizers.order import first_and_last
 from ternlab.quantizers.plan import QuantPlan
 from ternlab.settings.root import Settings
@@ -31,7 +33,9 @@ class Shape:
     classes: int
 
 
-def build_network(settings: Settings, shape: Shape, start: Path | None) -> nn.Module:
+def build_network(
+    settings: Settings, shape: Shape, start: Path | None, *, stored: Collection[str] | None = None
+) -> nn.Module:
     """Return the network of a run before its first step.
 
     Args:
@@ -39,6 +43,8 @@ def build_network(settings: Settings, shape: Shape, start: Path | None) -> nn.Mo
         shape: the shape of the data.
         start: full-precision weights of the same network, as safetensors or a checkpoint; `None` for the model's
             own initialization, which is a function of the seed.
+        stored: names in the state dict that will be loaded into the network, if any. They say which layers are
+            quantized, where that depends on the first weights.
 
     Raises:
         SettingsError: `start` or `model.weights` does not fit the network.
@@ -50,7 +56,8 @@ def build_network(settings: Settings, shape: Shape, start: Path | None) -> nn.Mo
         _load_start(model, start, settings)
     if settings.quant.active:
         # Thresholds are initialized from the current weights; a checkpoint overwrites them later.
-        attach(model, _plan(model, settings, (shape.channels, shape.size, shape.size)))
+        plan = _plan(model, settings, (shape.channels, shape.size, shape.size))
+        attach(model, fitting(model, plan) if stored is None else as_stored(model, plan, stored))
     return model
 
 
@@ -81,6 +88,23 @@ def check_layers(settings: Settings) -> None:
 def save_weights(model: nn.Module, path: Path) -> None:
     """Write the state of `model` (latent weights and thresholds included) to a safetensors file."""
     write_bytes(path, save({name: value.contiguous() for name, value in model.state_dict().items()}))
+
+
+def build_trained(settings: Settings, shape: Shape, path: Path) -> nn.Module:
+    """Return the network of a run with the weights that `save_weights` saved.
+
+    Raises:
+        SettingsError: the file is missing, damaged, or of another network.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            stored = set(file.keys())
+    except (OSError, SafetensorError):
+        # Said by `load_trained`.
+        stored = set()
+    model = build_network(settings, shape, None, stored=stored)
+    load_trained(model, path)
+    return model
 
 
 def load_trained(model: nn.Module, path: Path) -> None:

@@ -46,6 +46,7 @@ RULES: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
     "rel4": ("rel4", {}, ("rel.factors",)),
     "twn": ("twn", {}, ("factor", "granularity")),
     "ttq": ("ttq", {"first_scale": "mean"}, ("factor", "first_scale")),
+    "given": ("given", {}, ("granularity",)),
     "bwn": ("bwn", {}, ("granularity",)),
     "absmean": ("absmean", {}, ("factor", "granularity")),
     "lsq": ("lsq", {}, ("bits", "granularity")),

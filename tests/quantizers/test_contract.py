@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
+from torch import Tensor
 from torch.distributed import is_initialized
 
 from ternlab.quantizers.registry import RULES, RuleEntry
@@ -12,6 +14,11 @@ from ternlab.testing import QuantizerContract
 from tests.quantizers import broken_rules
 
 STABLE = {"surrogate": {"kind": "stable"}}
+
+
+def ternary(weight: Tensor, unit: float) -> Tensor:
+    """Return the weight with one positive and one negative value in place of its own, and zeros between."""
+    return unit * ((weight > 0.4 * unit).to(weight.dtype) - 1.5 * (weight < -0.6 * unit).to(weight.dtype))
 
 
 class TestTGA(QuantizerContract):
@@ -71,6 +78,18 @@ class TestTWNFilter(QuantizerContract):
 class TestTWNClipped(QuantizerContract):
     rule = "twn"
     options = {"surrogate": {"kind": "clipped", "bound": 0.1}}
+
+
+class TestGiven(QuantizerContract):
+    rule = "given"
+
+    def draw(self, seed: int = 0, dtype: torch.dtype = torch.float32, shape: tuple[int, ...] = (6, 4, 3, 3)) -> Tensor:
+        """Return weights of three values."""
+        return ternary(super().draw(seed, dtype, shape), self.spread)
+
+
+class TestGivenFilter(TestGiven):
+    options = {"granularity": "filter", **STABLE}
 
 
 class TestTTQ(QuantizerContract):

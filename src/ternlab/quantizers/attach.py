@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
 from ternlab.core.check import checked
@@ -15,7 +14,8 @@ from ternlab.core.dotted import nested
 from ternlab.core.errors import SettingsError
 from ternlab.quantizers.base import Codes, Quantizer
 from ternlab.quantizers.entries import entries_of_mapping, layer_entries
-from ternlab.quantizers.filters import TRANSPOSED, FiltersFirst, filters_first
+from ternlab.quantizers.filters import TRANSPOSED, FiltersFirst, as_seen_by_rule
+from ternlab.quantizers.fitting import fitting
 from ternlab.quantizers.full_precision import full_precision
 from ternlab.quantizers.guard import guard
 from ternlab.quantizers.options import RuleOptions, TernaryOptions
@@ -25,8 +25,8 @@ from ternlab.quantizers.registry import rule_class, rule_options
 from ternlab.quantizers.residual import Residual
 from ternlab.quantizers.weights import (
     LayerWeight,
+    check_quantizable,
     layer_weights,
-    parametrization_of,
     quantized_parameters,
     quantized_weights,
     weight_name,
@@ -87,7 +87,7 @@ def quantize(
     network_rule, entries = simplified(network_rule, choice)
     choice = choice.model_copy(update={"layers": entries})
     ends = first_and_last(model, input_shape) if choice.first_last == "full" else None
-    attach(model, plan_of(model, network_rule, choice, ends))
+    attach(model, fitting(model, plan_of(model, network_rule, choice, ends)))
     for weight in quantized_weights(model):
         guard(weight.name or type(weight.layer).__name__.removeprefix("Parametrized"), weight.rule)
     if ends is not None:
@@ -119,52 +119,19 @@ def attach(model: nn.Module, plan: QuantPlan) -> nn.Module:
     chosen = [(weight, rule) for weight, rule in planned if rule is not None]
     # Check and build everything before changing any layer: on an error the network is unchanged.
     for weight, _ in chosen:
-        _check_weight(weight)
+        check_quantizable(weight)
     quantizers = [_quantizer_for(weight, rule) for weight, rule in chosen]
     for (weight, _), quantizer in zip(chosen, quantizers, strict=True):
         parametrize.register_parametrization(weight.layer, weight.parameter, quantizer)
     return model
 
 
-def _check_weight(weight: LayerWeight) -> None:
-    """Refuse a weight that is not a parameter of its own, or has no values yet."""
-    name, parameter = weight.name, weight.parameter
-    first = parametrization_of(weight.layer, parameter)
-    if isinstance(first, Quantizer):
-        raise SettingsError(
-            name, rule="this layer's weight is already quantized", instead="quantize a fresh copy of the network"
-        )
-    if first is not None:
-        raise SettingsError(
-            name,
-            rule=f"this layer's weight already has the parametrization {type(first).__name__}",
-            instead=f"torch.nn.utils.parametrize.remove_parametrizations(layer, '{parameter}'), or exclude=['{name}']",
-        )
-    value = weight.layer._parameters.get(parameter)
-    if value is None:
-        others = [other for other in weight.layer._parameters if other.startswith(f"{parameter}_")]
-        raise SettingsError(
-            name,
-            rule=f"this layer's weight is computed from {', '.join(others) or 'other tensors'} (old weight_norm or "
-            "spectral_norm, or pruning)",
-            instead="torch.nn.utils.remove_weight_norm(layer), remove_spectral_norm(layer) or "
-            f"prune.remove(layer, '{parameter}'), or exclude=['{name}']",
-        )
-    if is_lazy(value):
-        raise SettingsError(
-            name, rule="this layer's weight has no shape yet", instead="a forward pass through the network first"
-        )
-    if value.numel() == 0:
-        raise SettingsError(name, rule="this layer has no weights", instead=f"exclude=['{name}']")
-
-
 def _quantizer_for(weight: LayerWeight, rule: LayerRule) -> Quantizer:
     """Return the parametrization of a layer's weight; rules see the filters in the first dimension."""
     value = weight.value.detach()
-    if not isinstance(weight.layer, TRANSPOSED):
-        return build_quantizer(rule.name, value, rule.options)
-    groups = weight.layer.groups
-    return FiltersFirst(value, build_quantizer(rule.name, filters_first(value, groups), rule.options), groups)
+    quantizer = build_quantizer(rule.name, as_seen_by_rule(weight.layer, value), rule.options)
+    transposed = isinstance(weight.layer, TRANSPOSED)
+    return FiltersFirst(value, quantizer, weight.layer.groups) if transposed else quantizer
 
 
 def build_quantizer(rule: str, weight: Tensor, options: RuleOptions) -> Quantizer:

@@ -138,6 +138,15 @@ class Quantizer(nn.Module):
         super().__init__()
         self.options = options
 
+    @classmethod
+    def fits(cls, weight: Tensor, options: RuleOptions) -> bool:
+        """Return whether the rule applies to a layer with this weight, which stays in full precision otherwise.
+
+        Every weight by default. A rule that overrides this needs real weights, and its options say so
+        (`RuleOptions.reads_weights`).
+        """
+        return True
+
     def assign(self, weight: Tensor) -> Assignment:
         """Return codes and scale of `weight`, and what determines their gradients."""
         raise NotImplementedError

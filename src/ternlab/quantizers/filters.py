@@ -74,6 +74,11 @@ class FiltersFirst(Quantizer):
         return split.squeeze(0) if self._groups == 1 else split
 
 
+def as_seen_by_rule(layer: nn.Module, weight: Tensor) -> Tensor:
+    """Return a layer's weight with its filters in the first dimension."""
+    return filters_first(weight, layer.groups) if isinstance(layer, TRANSPOSED) else weight
+
+
 def filters_first(weight: Tensor, groups: int) -> Tensor:
     """Return a transposed convolution's weight (inputs, filters / groups, ...) as (filters, inputs / groups, ...)."""
     by_group = weight.reshape(groups, -1, *weight.shape[1:])

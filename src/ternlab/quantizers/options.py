@@ -32,9 +32,11 @@ class RuleOptions(Section):
     Attributes:
         surrogate: the gradient of the latent weight; by default, the rule's published one.
         has_range: whether the rule clips weights to its own range.
+        reads_weights: whether the rule fits some weights only, which it must be given.
     """
 
     has_range: ClassVar[bool] = False
+    reads_weights: ClassVar[bool] = False
 
     surrogate: SurrogateOptions = SurrogateOptions()
 

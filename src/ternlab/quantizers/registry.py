@@ -38,6 +38,7 @@ _RULES = {
     "sws": RuleEntry(own.SWSOptions, "ternlab.quantizers.sws:SWS"),
     "twn": RuleEntry(own.TWNOptions, "ternlab.quantizers.twn:TWN"),
     "ttq": RuleEntry(own.TTQOptions, "ternlab.quantizers.ttq:TTQ"),
+    "given": RuleEntry(own.GivenOptions, "ternlab.quantizers.given:Given"),
     "bwn": RuleEntry(own.BWNOptions, "ternlab.quantizers.bwn:BWN"),
     "absmean": RuleEntry(own.AbsmeanOptions, "ternlab.quantizers.absmean:Absmean"),
     "lsq": RuleEntry(own.LSQOptions, "ternlab.quantizers.lsq:LSQ"),

@@ -67,6 +67,18 @@ class TTQOptions(TernaryOptions):
     first_scale: Literal["relative", "one", "mean"] = changed_default("relative", left_out_at="one")
 
 
+class GivenOptions(RuleOptions):
+    """Options of weights that are ternary already (see `ternlab.quantizers.given`).
+
+    Attributes:
+        granularity: three values per layer or per filter.
+    """
+
+    reads_weights: ClassVar[bool] = True
+
+    granularity: Granularity = "layer"
+
+
 class BWNOptions(RuleOptions):
     """Options of binary weight networks (see `ternlab.quantizers.bwn`).
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
+from ternlab.core.errors import SettingsError
 from ternlab.quantizers.base import Codes, Quantizer
 from ternlab.quantizers.filters import TRANSPOSED
 
@@ -119,6 +121,14 @@ def entry_of(layer: str, parameter: str) -> str:
     return f"{layer}.{parameter}" if layer else parameter
 
 
+def latent_entry(weight: LayerWeight) -> str:
+    """Return the name of the latent weight in the state dict of the network, quantized."""
+    layer = (
+        weight.name.removesuffix(weight.parameter).removesuffix(".") if weight.parameter != "weight" else weight.name
+    )
+    return entry_of(layer, f"parametrizations.{weight.parameter}.original")
+
+
 def named_weight(modules: Mapping[str, nn.Module], name: str) -> tuple[str, str] | None:
     """Return layer and parameter of the weight called `name`; `None` if there is no such weight.
 
@@ -137,3 +147,39 @@ def named_weight(modules: Mapping[str, nn.Module], name: str) -> tuple[str, str]
 
 def _has(layer: nn.Module, parameter: str) -> bool:
     return layer._parameters.get(parameter) is not None or parametrize.is_parametrized(layer, parameter)
+
+
+def check_quantizable(weight: LayerWeight) -> None:
+    """Refuse a weight that is not a parameter of its own, or has no values yet.
+
+    Raises:
+        SettingsError: as said.
+    """
+    name, parameter = weight.name, weight.parameter
+    first = parametrization_of(weight.layer, parameter)
+    if isinstance(first, Quantizer):
+        raise SettingsError(
+            name, rule="this layer's weight is already quantized", instead="quantize a fresh copy of the network"
+        )
+    if first is not None:
+        raise SettingsError(
+            name,
+            rule=f"this layer's weight already has the parametrization {type(first).__name__}",
+            instead=f"torch.nn.utils.parametrize.remove_parametrizations(layer, '{parameter}'), or exclude=['{name}']",
+        )
+    value = weight.layer._parameters.get(parameter)
+    if value is None:
+        others = [other for other in weight.layer._parameters if other.startswith(f"{parameter}_")]
+        raise SettingsError(
+            name,
+            rule=f"this layer's weight is computed from {', '.join(others) or 'other tensors'} (old weight_norm or "
+            "spectral_norm, or pruning)",
+            instead="torch.nn.utils.remove_weight_norm(layer), remove_spectral_norm(layer) or "
+            f"prune.remove(layer, '{parameter}'), or exclude=['{name}']",
+        )
+    if is_lazy(value):
+        raise SettingsError(
+            name, rule="this layer's weight has no shape yet", instead="a forward pass through the network first"
+        )
+    if value.numel() == 0:
+        raise SettingsError(name, rule="this layer has no weights", instead=f"exclude=['{name}']")

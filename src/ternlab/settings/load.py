@@ -194,6 +194,12 @@ def _check_pairs(settings: Settings) -> None:
             rule="the two passes of quant.update=sequential would accumulate gradients at different thresholds",
             instead="quant.update=joint, or trainer.accumulate_grad_batches=1 (and a larger data.batch_size)",
         )
+    if settings.quant.reading is not None and settings.quant.init == "scratch" and settings.model.weights is None:
+        raise SettingsError(
+            "model.weights",
+            rule=f"is missing: quant={settings.quant.reading} reads codes and scales from weights",
+            instead="model.weights=FILE",
+        )
     processes = settings.trainer.devices * settings.trainer.nodes
     if settings.data.batch_size % processes:
         raise SettingsError(

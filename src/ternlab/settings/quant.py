@@ -62,6 +62,12 @@ class QuantSettings(LayerChoice):
         return labels[0] if len(set(labels)) == 1 else f"{labels[0]}-mixed"
 
     @property
+    def reading(self) -> str | None:
+        """The name of the first rule that reads codes from weights, `None` if there is none."""
+        rules = (self.network_rule, *(entry.rule for entry in self.layers))
+        return next((rule.name for rule in rules if rule.options.reads_weights), None)
+
+    @property
     def sequential(self) -> bool:
         """Whether thresholds and weights are updated one after the other, each with its own pass over the batch."""
         return any(update == "sequential" for _, update in _updates(self))
@@ -139,6 +145,13 @@ def _check_updates(settings: QuantSettings) -> None:
 
 
 def _check_start(settings: QuantSettings) -> None:
+    if settings.reading is not None and settings.init == "baseline":
+        raise SettingsError(
+            "quant.init",
+            value="baseline",
+            rule=f"{settings.reading} reads weights that are ternary already; a baseline is trained in full precision",
+            instead="quant.init=scratch model.weights=FILE",
+        )
     if settings.init == "file" and settings.init_file is None:
         raise SettingsError(
             "quant.init",

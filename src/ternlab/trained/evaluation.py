@@ -17,8 +17,8 @@ from ternlab.trained.evaluate_settings import EvaluateSettings
 from ternlab.trained.network import settings_without_start
 from ternlab.training.hardware import Choice, choose
 from ternlab.training.metric_sums import MetricSums
-from ternlab.training.network import Shape, build_network, load_trained
-from ternlab.training.resume import load_checkpoint_weights
+from ternlab.training.network import Shape, build_network, build_trained
+from ternlab.training.resume import checkpoint_entries, load_checkpoint_weights
 
 
 def evaluate_run(directory: RunDirectory, checkpoint: Path | None, wanted: EvaluateSettings) -> dict[str, float]:
@@ -37,10 +37,11 @@ def evaluate_run(directory: RunDirectory, checkpoint: Path | None, wanted: Evalu
     data = open_data(data_settings, Path(wanted.paths.data), settings.seed)
     if wanted.split == "val" and not data.val_count:
         raise SettingsError("split", value="val", rule="the run held out no validation images", instead="split=test")
-    model = build_network(settings, Shape(data.channels, data.size, len(data.classes)), None)
+    shape = Shape(data.channels, data.size, len(data.classes))
     if checkpoint is None:
-        load_trained(model, directory.weights_file)
+        model = build_trained(settings, shape, directory.weights_file)
     else:
+        model = build_network(settings, shape, None, stored=checkpoint_entries(checkpoint))
         load_checkpoint_weights(model, checkpoint)
     # On this machine's devices: the run may have had others.
     choice = choose(settings.trainer.model_copy(update={"accelerator": "auto", "devices": 1}))

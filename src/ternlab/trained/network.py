@@ -10,7 +10,7 @@ from torch import nn
 from ternlab.data.fingerprint import known_shape
 from ternlab.runs.directory import RunDirectory
 from ternlab.settings.root import Settings
-from ternlab.training.network import Shape, build_network, load_trained
+from ternlab.training.network import Shape, build_trained
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,7 @@ def trained_network(directory: RunDirectory, data_dir: str) -> Trained:
     settings = settings_without_start(directory)
     settings = settings.model_copy(update={"paths": settings.paths.model_copy(update={"data": data_dir})})
     shape = _recorded_shape(directory) or shape_of_data(settings)
-    model = build_network(settings, shape, None)
-    load_trained(model, directory.weights_file)
-    return Trained(settings, shape, model)
+    return Trained(settings, shape, build_trained(settings, shape, directory.weights_file))
 
 
 def shape_of_data(settings: Settings) -> Shape:

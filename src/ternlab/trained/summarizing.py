@@ -24,12 +24,15 @@ def summarize_settings(settings: Settings) -> Summary:
     """
     shape = shape_of_data(settings)
     start = settings.quant.init_file
-    model = build_network(settings, shape, None if start is None else Path(start).expanduser())
-    if settings.ckpt_path is not None:
-        # Deferred: Lightning takes seconds to import, and most summaries do not need it.
-        from ternlab.training.resume import load_checkpoint_weights
+    first = None if start is None else Path(start).expanduser()
+    if settings.ckpt_path is None:
+        return _summary(build_network(settings, shape, first), shape)
+    # Deferred: Lightning takes seconds to import, and most summaries do not need it.
+    from ternlab.training.resume import checkpoint_entries, load_checkpoint_weights
 
-        load_checkpoint_weights(model, Path(settings.ckpt_path).expanduser())
+    checkpoint = Path(settings.ckpt_path).expanduser()
+    model = build_network(settings, shape, first, stored=checkpoint_entries(checkpoint))
+    load_checkpoint_weights(model, checkpoint)
     return _summary(model, shape)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from ternlab.core.errors import SettingsError
@@ -18,6 +19,7 @@ from ternlab.models.state_file import read_state, state_bytes
 from ternlab.models.versions import with_versions
 from ternlab.models.weights import load_weights
 from ternlab.quantizers.attach import attach, plan_of
+from ternlab.quantizers.fitting import as_stored, fitting
 from ternlab.quantizers.order import first_and_last
 from ternlab.quantizers.plan import QuantPlan
 from ternlab.settings.root import Settings
@@ -32,7 +34,9 @@ class Shape:
     classes: int
 
 
-def build_network(settings: Settings, shape: Shape, start: Path | None) -> nn.Module:
+def build_network(
+    settings: Settings, shape: Shape, start: Path | None, *, stored: Collection[str] | None = None
+) -> nn.Module:
     """Return the network of a run before its first step.
 
     Args:
@@ -40,6 +44,8 @@ def build_network(settings: Settings, shape: Shape, start: Path | None) -> nn.Mo
         shape: the shape of the data.
         start: full-precision weights of the same network, as safetensors or a checkpoint; `None` for the model's
             own initialization, which is a function of the seed.
+        stored: names in the state dict that will be loaded into the network, if any. They say which layers are
+            quantized, where that depends on the first weights.
 
     Raises:
         SettingsError: `start` or `model.weights` does not fit the network.
@@ -51,7 +57,8 @@ def build_network(settings: Settings, shape: Shape, start: Path | None) -> nn.Mo
         _load_start(model, start, settings)
     if settings.quant.active:
         # Thresholds are initialized from the current weights; a checkpoint overwrites them later.
-        attach(model, _plan(model, settings, (shape.channels, shape.size, shape.size)))
+        plan = _plan(model, settings, (shape.channels, shape.size, shape.size))
+        attach(model, fitting(model, plan) if stored is None else as_stored(model, plan, stored))
     return model
 
 
@@ -86,6 +93,23 @@ def save_weights(model: nn.Module, path: Path) -> None:
         SettingsError: an extra state of the network cannot be stored.
     """
     write_bytes(path, state_bytes(model.state_dict()))
+
+
+def build_trained(settings: Settings, shape: Shape, path: Path) -> nn.Module:
+    """Return the network of a run with the weights that `save_weights` saved.
+
+    Raises:
+        SettingsError: the file is missing, damaged, or of another network.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            stored = set(file.keys())
+    except (OSError, SafetensorError):
+        # Said by `load_trained`.
+        stored = set()
+    model = build_network(settings, shape, None, stored=stored)
+    load_trained(model, path)
+    return model
 
 
 def load_trained(model: nn.Module, path: Path) -> None:

@@ -20,6 +20,8 @@ from ternlab.settings.root import Settings
 from ternlab.training.checkpoints import KEY, readable, verify
 
 _log = logging.getLogger(__name__)
+# Of the network within the LightningModule.
+_PREFIX = "model."
 
 
 @dataclass(frozen=True)
@@ -125,15 +127,23 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
+def checkpoint_entries(path: Path) -> set[str]:
+    """Return the names in the state dict of a checkpoint's network.
+
+    Raises:
+        SettingsError: the checkpoint cannot be read.
+    """
+    return {name.removeprefix(_PREFIX) for name in read_checkpoint(path)["state_dict"]}
+
+
 def load_checkpoint_weights(model: nn.Module, path: Path) -> None:
     """Load a checkpoint's weights into `model`, all or nothing.
 
     Raises:
         SettingsError: the checkpoint cannot be read or is of another network.
     """
-    prefix = "model."
     state = read_checkpoint(path)["state_dict"]
-    given = {name.removeprefix(prefix): value for name, value in state.items()}
+    given = {name.removeprefix(_PREFIX): value for name, value in state.items()}
     differing, mismatch = describe_mismatch(given, model.state_dict())
     if differing:
         raise SettingsError(

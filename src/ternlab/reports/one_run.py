@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from ternlab.reports.run_rows import Flat, flat_config
-from ternlab.reports.schema import differing
 from ternlab.runs.directory import RunDirectory
 from ternlab.runs.metrics import read_table
 from ternlab.runs.record import Record, Status
@@ -50,11 +49,6 @@ class OneRun:
         """Metrics of the full-precision baseline at the time this run finished."""
         baseline = self.record.get("baseline")
         return _numbers(baseline.get("metrics")) if isinstance(baseline, dict) else {}
-
-    @property
-    def changed(self) -> Flat:
-        """Settings that differ from their defaults."""
-        return differing(self.settings)
 
     def again(self) -> list[str]:
         """Return the commands that reproduce this run: as typed, and from its frozen settings."""

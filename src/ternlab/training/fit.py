@@ -62,6 +62,7 @@ def fit(
     mirrors: tuple[Callback, ...] = (),
     place: Place | None = None,
     stop: StopRequest | None = None,
+    later_epochs: int = 0,
 ) -> Outcome:
     """Train or resume, then test once; write checkpoints, metrics and weights to `directory`.
 
@@ -72,6 +73,7 @@ def fit(
         mirrors: callbacks that pass metrics on; they must not raise.
         place: this process among those of the run; default: the only process.
         stop: an active stop request handler; default: a new one for this training.
+        later_epochs: epochs of the trainings that follow in the same command; for the progress bar.
 
     Raises:
         SettingsError: the data, the weights or the checkpoint cannot be used.
@@ -103,7 +105,8 @@ def fit(
     _announce(settings, data, choice, threads, place)
     with contextlib.nullcontext(stop) if stop else StopRequest() as stop:
         stop.leave_if_asked()
-        callbacks, metrics = _callbacks(settings, directory, stop, mirrors, place)
+        shown = (*mirrors, *progress_callbacks(settings.trainer, later_epochs)) if place.rank == 0 else ()
+        callbacks, metrics = _callbacks(settings, directory, stop, shown, place)
         trainer = build_trainer(settings, directory, choice, callbacks, place, validate=data.val_count > 0)
         if checkpoint is not None:
             _log.info("resuming from step %d (%s)", checkpoint.step, checkpoint.path.name)
@@ -164,7 +167,7 @@ def build_trainer(
 
 
 def _callbacks(
-    settings: Settings, directory: RunDirectory, stop: StopRequest, mirrors: tuple[Callback, ...], place: Place
+    settings: Settings, directory: RunDirectory, stop: StopRequest, shown: tuple[Callback, ...], place: Place
 ) -> tuple[list[Callback], EpochMetrics]:
     """Return the callbacks in order, and the one that computes the metrics."""
     first = place.rank == 0
@@ -177,9 +180,7 @@ def _callbacks(
     callbacks: list[Callback] = [metrics, Saving(directory, settings, stop)]
     if layers is not None:
         callbacks.append(layers)
-    if first:
-        callbacks += [*mirrors, *progress_callbacks(settings.trainer)]
-    return in_order(callbacks), metrics
+    return in_order([*callbacks, *shown]), metrics
 
 
 def _finish(
@@ -254,12 +255,25 @@ def _announce(settings: Settings, data: ImageDataModule, choice: Choice, threads
 
 
 def train_here(
-    settings: Settings, directory: RunDirectory, inputs: Inputs, place: Place, stop: StopRequest | None = None
+    settings: Settings,
+    directory: RunDirectory,
+    inputs: Inputs,
+    place: Place,
+    stop: StopRequest | None = None,
+    later_epochs: int = 0,
 ) -> Outcome:
     """Train the run of `directory` in this process; the mirrors are always closed afterwards."""
     mirrors = build_mirrors(settings, directory) if place.rank == 0 else ()
     try:
-        outcome = fit(settings, directory, inputs=inputs, mirrors=mirrors, place=place, stop=stop)
+        outcome = fit(
+            settings,
+            directory,
+            inputs=inputs,
+            mirrors=mirrors,
+            place=place,
+            stop=stop,
+            later_epochs=later_epochs,
+        )
     except BaseException:
         for mirror in mirrors:
             mirror.close({}, exit_code=1)

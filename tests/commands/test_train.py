@@ -113,6 +113,13 @@ def test_the_command_of_the_baselines_record_makes_the_same_run(finished: Path) 
     assert "already finished" in err
 
 
+def test_the_log_file_has_no_advice_of_libraries(finished: Path) -> None:
+    for path in (finished / "logs" / "runs").glob("*/log.txt"):
+        lines = path.read_text().splitlines()
+        assert any(" ternlab.training.fit: " in line for line in lines)
+        assert not [line for line in lines if " INFO " in line and " ternlab." not in line]
+
+
 def test_no_folder_named_by_the_time_of_day_appears(finished: Path) -> None:
     assert sorted(path.name for path in finished.iterdir()) == ["logs"]
 

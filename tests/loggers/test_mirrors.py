@@ -102,7 +102,7 @@ def name(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     chosen = str(request.param)
     for package in LOGGERS[chosen].packages:
         if importlib.util.find_spec(package) is None:
-            pytest.skip(f"needs pip install 'ternlab[{LOGGERS[chosen].extra}]'")
+            pytest.skip(f"needs pip install {package}")
     monkeypatch.chdir(tmp_path)
     # What arrives, not when, is tested here.
     monkeypatch.setattr("ternlab.loggers.live_sync._CLOSE_SECONDS", 300.0)

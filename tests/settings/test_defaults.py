@@ -14,6 +14,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from ternlab.algorithms.registry import ALGORITHMS
+from ternlab.commands.choice_defaults import defaults_with_choices
 from ternlab.commands.hydra_errors import with_own_default
 from ternlab.core.dotted import leaves, put
 from ternlab.core.errors import SettingsError
@@ -109,6 +110,19 @@ def test_a_message_proposes_the_default_that_a_person_gets(words: list[str]) -> 
             assert message.endswith(f"instead: {name}={shown} (the default)")
             told += 1
     assert told > 20
+
+
+@pytest.mark.parametrize("words", [*CHOICES[:3], []], ids=" ".join)
+def test_a_run_is_compared_with_the_defaults_that_help_prints(words: list[str]) -> None:
+    config = composed(*words)
+    shown = defaults_with_choices(dict(leaves(config)))
+    # Which choices were made is what differs from the defaults: `lsq2` is `lsq` with its number of bits.
+    made = {"quant.bits", "trainer.accelerator"}
+    wanted = {
+        name: value for name, value in words_of(config).items() if name not in made and not name.endswith(".name")
+    }
+    assert {name: shown.get(name) for name in wanted} == wanted
+    assert [shown[f"{group}.name"] for group in ("quant", "optim", "logger")] == ["none", "sgd", "local"]
 
 
 def test_the_default_of_a_class_is_proposed_where_no_command_was_typed() -> None:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from ternlab.commands.choice_defaults import defaults_with_choices
 from ternlab.core.cpu import cpu_of_record
 from ternlab.core.errors import ExitCode
 from ternlab.core.text import aligned
@@ -15,7 +16,6 @@ from ternlab.reports.formatting import format_value
 from ternlab.reports.metrics_catalog import RECORD, catalog, metrics_of
 from ternlab.reports.one_run import OneRun, one_run
 from ternlab.reports.plots import panels, sparkline
-from ternlab.reports.schema import defaults_for
 from ternlab.reports.terminal import visible, width
 from ternlab.runs.directory import existing_run
 from ternlab.runs.record import finite
@@ -51,7 +51,7 @@ def _as_object(found: OneRun) -> dict[str, Any]:
         "status": found.status,
         "path": str(found.path),
         "settings": found.settings,
-        "differing_settings": found.changed,
+        "differing_settings": _changed(found),
         "epochs_done": found.epochs,
         "layers": found.layers,
         "again": found.again(),
@@ -73,11 +73,17 @@ def _head(found: OneRun) -> Iterator[str]:
         yield visible(f"layer {one.get('layer')}: {one.get('fault')} (at step {one.get('step')})")
 
 
+def _changed(found: OneRun) -> dict[str, Any]:
+    """Return the settings that differ from what a user gets with the run's choices."""
+    known = defaults_with_choices(found.settings)
+    return {name: value for name, value in found.settings.items() if name not in known or known[name] != value}
+
+
 def _settings(found: OneRun) -> list[str]:
-    known = defaults_for(found.settings)
+    known = defaults_with_choices(found.settings)
     rows = [
         (visible(name), _setting(value), _setting(known[name]) if name in known else "")
-        for name, value in found.changed.items()
+        for name, value in _changed(found).items()
     ]
     return aligned([("setting", "value", "default"), *rows]) if rows else []
 

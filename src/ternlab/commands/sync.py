@@ -97,7 +97,7 @@ def _mirrored(runs: Path, typed: Sequence[str]) -> Iterator[Chosen]:
             name = str((directory.config().get("logger") or {}).get("name"))
         except (SettingsError, StorageError):
             continue
-        entry = LOGGERS.get(name)
+        entry = LOGGERS.get(str(name))
         served = entry is not None and entry.mirror is not None and entry.later == _SYNC
         if ASIDE not in directory.run_id and (anywhere or served):
             yield directory, _logger(directory, typed)

@@ -6,6 +6,7 @@ import contextlib
 import io
 import logging
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,13 @@ tracebacks = logging.getLogger("tracebacks")
 FOR_A_PERSON = "\x1e"
 
 _LIBRARIES = ("pytorch_lightning", "lightning_fabric", "lightning.pytorch")
+
+
+# Warnings about what the user cannot change: how ternlab starts processes, and how Lightning calls torch.
+_OF_NO_USE = (
+    "The `srun` command is available on your system but is not used",
+    r"`isinstance\(treespec, LeafSpec\)` is deprecated",
+)
 
 
 class _Terminal(logging.Handler):
@@ -59,11 +67,17 @@ def log_to_terminal(mark: str = "") -> None:
 
 
 def quiet_libraries() -> None:
-    """Remove the terminal handlers that Lightning installs; call this after importing Lightning."""
+    """Keep only the warnings of Lightning, and only in the log file; call this after importing Lightning.
+
+    Its other lines repeat what ternlab logs (the device, the end of training) or advertise other packages.
+    """
     for name in _LIBRARIES:
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
+        logger.setLevel(logging.WARNING)
+    for message in _OF_NO_USE:
+        warnings.filterwarnings("ignore", message=message)
 
 
 @contextlib.contextmanager

@@ -66,9 +66,7 @@ LOGGERS: Registry[LoggerEntry] = Registry(
             ("mlflow",),
             "mlflow",
         ),
-        "trackio": LoggerEntry(
-            "Trackio", TrackioSettings, "ternlab.loggers.trackio:TrackioMirror", ("trackio",), "trackio"
-        ),
+        "trackio": LoggerEntry("Trackio", TrackioSettings, "ternlab.loggers.trackio:TrackioMirror", ("trackio",)),
     },
 )
 

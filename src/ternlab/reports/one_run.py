@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from ternlab.reports.run_rows import Flat, flat_config
-from ternlab.reports.schema import differing
 from ternlab.runs.directory import RunDirectory
 from ternlab.runs.metrics import read_table
 from ternlab.runs.record import Record, Status
@@ -57,11 +56,6 @@ class OneRun:
         facts = self.record.get("facts")
         found = facts.get("layer_faults") if isinstance(facts, dict) else None
         return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
-
-    @property
-    def changed(self) -> Flat:
-        """Settings that differ from their defaults."""
-        return differing(self.settings)
 
     def again(self) -> list[str]:
         """Return the commands that reproduce this run: as typed, and from its frozen settings."""

@@ -66,6 +66,7 @@ def fit(
     mirrors: tuple[Callback, ...] = (),
     place: Place | None = None,
     stop: StopRequest | None = None,
+    later_epochs: int = 0,
 ) -> Outcome:
     """Train or resume, then test once; write checkpoints, metrics and weights to `directory`.
 
@@ -76,6 +77,7 @@ def fit(
         mirrors: callbacks that pass metrics on; they must not raise.
         place: this process among those of the run; default: the only process.
         stop: an active stop request handler; default: a new one for this training.
+        later_epochs: epochs of the trainings that follow in the same command; for the progress bar.
 
     Raises:
         SettingsError: the data, the weights or the checkpoint cannot be used.
@@ -110,7 +112,8 @@ def fit(
     _announce_network(settings, setup.shape, unused, place)
     with contextlib.nullcontext(stop) if stop else StopRequest() as stop:
         stop.leave_if_asked()
-        callbacks, metrics, layers = _callbacks(settings, directory, stop, mirrors, place)
+        shown = (*mirrors, *progress_callbacks(settings.trainer, later_epochs)) if place.rank == 0 else ()
+        callbacks, metrics, layers = _callbacks(settings, directory, stop, shown, place)
         strategy = strategy_name(place, find_unused=bool(unused) or settings.trainer.find_unused_parameters)
         validate = data.val_count > 0
         trainer = build_trainer(settings, directory, choice, callbacks, place, strategy=strategy, validate=validate)
@@ -139,7 +142,7 @@ def _as_begun(choice: Choice, precision: str) -> Choice:
 
 
 def _callbacks(
-    settings: Settings, directory: RunDirectory, stop: StopRequest, mirrors: tuple[Callback, ...], place: Place
+    settings: Settings, directory: RunDirectory, stop: StopRequest, shown: tuple[Callback, ...], place: Place
 ) -> tuple[list[Callback], EpochMetrics, LayerStats | None]:
     """Return the callbacks in order, the one that computes the metrics, and the one that examines quantized layers."""
     first = place.rank == 0
@@ -152,9 +155,7 @@ def _callbacks(
     callbacks: list[Callback] = [metrics, Saving(directory, settings, stop)]
     if layers is not None:
         callbacks.append(layers)
-    if first:
-        callbacks += [*mirrors, *progress_callbacks(settings.trainer)]
-    return in_order(callbacks), metrics, layers
+    return in_order([*callbacks, *shown]), metrics, layers
 
 
 def _finish(
@@ -244,12 +245,25 @@ def _announce_network(settings: Settings, shape: Shape, unused: list[str], place
 
 
 def train_here(
-    settings: Settings, directory: RunDirectory, inputs: Inputs, place: Place, stop: StopRequest | None = None
+    settings: Settings,
+    directory: RunDirectory,
+    inputs: Inputs,
+    place: Place,
+    stop: StopRequest | None = None,
+    later_epochs: int = 0,
 ) -> Outcome:
     """Train the run of `directory` in this process; the mirrors are always closed afterwards."""
     mirrors = build_mirrors(settings, directory) if place.rank == 0 else ()
     try:
-        outcome = fit(settings, directory, inputs=inputs, mirrors=mirrors, place=place, stop=stop)
+        outcome = fit(
+            settings,
+            directory,
+            inputs=inputs,
+            mirrors=mirrors,
+            place=place,
+            stop=stop,
+            later_epochs=later_epochs,
+        )
     except BaseException:
         for mirror in mirrors:
             mirror.close({}, exit_code=1)

@@ -62,7 +62,7 @@ def rehearse_step(model: nn.Module, shape: Shape, share: Share, settings: Settin
     with torch.random.fork_rng(devices=[]):
         batch = torch.zeros(min(images, 2), shape.channels, shape.size, shape.size)
         try:
-            logits_of(rehearsed(batch)).float().sum().backward()
+            torch.autograd.backward(logits_of(rehearsed(batch)).float().sum())
         except ValueError as error:
             if "more than 1 value per channel" in str(error):
                 raise _one_image(share, settings) from error

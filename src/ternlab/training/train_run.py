@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from ternlab.core.signals import StopRequest
 from ternlab.runs.directory import RunDirectory, run_directory
 from ternlab.runs.identity import run_id
 from ternlab.runs.lifecycle import complete
-from ternlab.runs.needs import Inputs
+from ternlab.runs.needs import Inputs, needs, ordered
+from ternlab.runs.record import Status
 from ternlab.settings.root import Settings
 from ternlab.slurm.allocation import Allocation, allocation, check_tasks
 from ternlab.training.inputs import check_inputs
@@ -59,14 +61,31 @@ def _lead(settings: Settings, command: str, stop: StopRequest) -> tuple[RunDirec
     trained: list[str] = []
     here = allocation() if settings.trainer.nodes > 1 else None
 
-    def train(settings: Settings, directory: RunDirectory, inputs: Inputs) -> tuple[Metrics, Facts]:
+    def train(one: Settings, directory: RunDirectory, inputs: Inputs) -> tuple[Metrics, Facts]:
         trained.append(directory.run_id)
         _log.info("run %s", directory.run_id)
-        return _train(settings, directory, inputs, stop, leader)
+        return _train(one, directory, inputs, stop, leader, later_epochs(settings, trained))
 
     with Leader(Path(settings.paths.runs), here) if here else contextlib.nullcontext() as leader:
         directory = complete(settings, command, train, stop, _check_network)
     return directory, bool(trained)
+
+
+def later_epochs(settings: Settings, begun: Collection[str]) -> int:
+    """Return the epochs of the trainings of a command that have not begun.
+
+    Args:
+        settings: of the run that the command trains.
+        begun: the runs whose training has begun, by id.
+    """
+    own = run_id(settings)
+    left = {need.directory: need.settings for need, _ in ordered(needs(settings), own) if not need.existing}
+    left[run_directory(settings.paths.runs, own)] = settings
+    return sum(
+        one.trainer.max_epochs
+        for directory, one in left.items()
+        if directory.run_id not in begun and (directory.record() or {}).get("status") != Status.FINISHED
+    )
 
 
 def _follow(follower: Follower, stop: StopRequest) -> None:
@@ -93,7 +112,12 @@ def _check_network(settings: Settings) -> None:
 
 
 def _train(
-    settings: Settings, directory: RunDirectory, inputs: Inputs, stop: StopRequest, leader: Leader | None
+    settings: Settings,
+    directory: RunDirectory,
+    inputs: Inputs,
+    stop: StopRequest,
+    leader: Leader | None,
+    later_epochs: int,
 ) -> tuple[Metrics, Facts]:
     # Deferred: importing torch and Lightning takes seconds, which a finished run or a typo should not cost.
     from ternlab.core.logs import quiet_libraries
@@ -108,7 +132,7 @@ def _train(
         result = train_in_processes(settings, directory, inputs, stop, leader if nodes > 1 else None)
         metrics, facts = result["metrics"], result["facts"]
     else:
-        outcome = train_here(settings, directory, inputs, Place(), stop)
+        outcome = train_here(settings, directory, inputs, Place(), stop, later_epochs)
         metrics, facts = outcome.metrics, outcome.facts
     _check_world(facts["world_size"], settings)
     return metrics, {**facts, "nodes": nodes}

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import time
+from datetime import timedelta
 from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.text import Text
 
 from ternlab.metrics.registry import HEADLINE, LOSS, METRICS
 from ternlab.settings.trainer import TrainerSettings
@@ -47,15 +50,44 @@ _SHOWN = (
 )
 
 
-class Bar(Callback):
-    """Draws a progress bar over batches; the epoch lines stay above it."""
+class TimeLeft(ProgressColumn):
+    """The time left for this training, and for the whole command if other trainings follow.
 
-    def __init__(self) -> None:
+    The epochs of the others are assumed to take as long as those of this one. The task has a field `later`: how many
+    batches of this training the others amount to.
+    """
+
+    max_refresh = 0.5
+
+    def render(self, task: Task) -> Text:
+        """Return `0:01:10 left`, or `0:01:10 left, 0:03:30 with the next run`."""
+        if not task.speed or task.total is None:
+            return Text("-:--:-- left", style="progress.remaining")
+        own = task.total - task.completed
+        text = f"{_clock(own / task.speed)} left"
+        if task.fields.get("later"):
+            text += f", about {_clock((own + task.fields['later']) / task.speed)} with the runs after it"
+        return Text(text, style="progress.remaining")
+
+
+def _clock(seconds: float) -> str:
+    return str(timedelta(seconds=math.ceil(seconds)))
+
+
+class Bar(Callback):
+    """Draws a progress bar over batches; the epoch lines stay above it.
+
+    Args:
+        later_epochs: epochs of the trainings that the command does after this one.
+    """
+
+    def __init__(self, later_epochs: int = 0) -> None:
+        self._later_epochs = later_epochs
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TimeRemainingColumn(),
+            TimeLeft(),
             console=Console(stderr=True),
             transient=True,
         )
@@ -64,8 +96,9 @@ class Bar(Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start drawing."""
         done = trainer.fit_loop.total_batch_idx + 1
-        total = int(trainer.num_training_batches) * (trainer.max_epochs or 0)
-        self._task = self._progress.add_task("training", total=total, completed=done)
+        batches = int(trainer.num_training_batches)
+        total, later = batches * (trainer.max_epochs or 0), batches * self._later_epochs
+        self._task = self._progress.add_task("training", total=total, completed=done, later=later)
         self._progress.start()
 
     def on_train_batch_end(
@@ -85,6 +118,6 @@ class Bar(Callback):
         self._progress.stop()
 
 
-def progress_callbacks(settings: TrainerSettings) -> list[Callback]:
-    """Return the callbacks that show the progress of a run."""
-    return [Bar(), Lines()] if shows_bar(settings) else [Lines()]
+def progress_callbacks(settings: TrainerSettings, later_epochs: int = 0) -> list[Callback]:
+    """Return the callbacks that show the progress of a run; for the argument see `Bar`."""
+    return [Bar(later_epochs), Lines()] if shows_bar(settings) else [Lines()]

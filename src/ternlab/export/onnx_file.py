@@ -125,7 +125,7 @@ def _dequantized(
     # DequantizeLinear knows no groups, each of which has scales of its own along the second dimension.
     groups, _, *rest = scale.shape
     of_inputs = np.repeat(scale.reshape(groups, *rest), integers.shape[0] // groups, axis=0)
-    arrays += [_initializer(f"{stem}.one", np.float32(1)), _initializer(f"{stem}.scale", of_inputs)]
+    arrays += [_initializer(f"{stem}.one", np.array(1, np.float32)), _initializer(f"{stem}.scale", of_inputs)]
     return arrays, [
         helper.make_node("DequantizeLinear", [codes, f"{stem}.one"], [f"{stem}.float"], stem),
         helper.make_node("Mul", [f"{stem}.float", f"{stem}.scale"], [output], f"{stem}.scaled"),

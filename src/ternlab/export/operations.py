@@ -64,7 +64,7 @@ def uses(model: nn.Module, weights: Iterable[LayerWeight], input_shape: Sequence
 
     def count(layer: nn.Module, inputs: dict[str, Any], output: Any) -> None:
         own = by_place.get((layer, "weight"))
-        for owner, parameter, use in _uses_of_call(layer, own and tensors[own.name].shape, inputs, output):
+        for owner, parameter, use in _uses_of_call(layer, tensors[own.name].shape if own else None, inputs, output):
             weight = by_place.get((owner, parameter))
             if weight is not None:
                 found[weight.name] = found[weight.name].plus(use)

@@ -121,8 +121,9 @@ def _quantizer_for(weight: LayerWeight, rule: LayerRule) -> Quantizer:
     """Return the parametrization of a layer's weight; rules see the filters in the first dimension."""
     value = weight.value.detach()
     quantizer = build_quantizer(rule.name, as_seen_by_rule(weight.layer, value), rule.options)
-    transposed = isinstance(weight.layer, TRANSPOSED)
-    return FiltersFirst(value, quantizer, weight.layer.groups) if transposed else quantizer
+    if isinstance(weight.layer, TRANSPOSED):
+        return FiltersFirst(value, quantizer, weight.layer.groups)
+    return quantizer
 
 
 def build_quantizer(rule: str, weight: Tensor, options: RuleOptions) -> Quantizer:

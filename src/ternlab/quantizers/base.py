@@ -45,7 +45,7 @@ class Plane:
         if self.scale.ndim <= codes.ndim:
             return _scaled(codes, self.scale, self.negative_scale)
         groups = self.scale.shape[0]
-        return _scaled(codes.unflatten(0, (groups, -1)), self.scale, self.negative_scale).flatten(0, 1)
+        return _scaled(torch.unflatten(codes, 0, (groups, -1)), self.scale, self.negative_scale).flatten(0, 1)
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ class FiltersFirst(Quantizer):
     def _of_filters(self, scale: Tensor) -> Tensor:
         if not scale.ndim:
             return scale
-        split = scale.unflatten(0, (self._groups, -1)).transpose(1, 2)
+        split: Tensor = torch.unflatten(scale, 0, (self._groups, -1)).transpose(1, 2)
         return split.squeeze(0) if self._groups == 1 else split
 
 
@@ -77,12 +77,14 @@ def as_seen_by_rule(layer: nn.Module, weight: Tensor) -> Tensor:
 
 def filters_first(weight: Tensor, groups: int) -> Tensor:
     """Return a transposed convolution's weight (inputs, filters / groups, ...) as (filters, inputs / groups, ...)."""
-    return weight.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1).contiguous()
+    split: Tensor = torch.unflatten(weight, 0, (groups, -1))
+    return split.transpose(1, 2).flatten(0, 1).contiguous()
 
 
 def as_in_layer(weight: Tensor, groups: int) -> Tensor:
     """Return the weight (filters, inputs / groups, ...) in the layout of a transposed convolution."""
-    return weight.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1).contiguous()
+    split: Tensor = torch.unflatten(weight, 0, (groups, -1))
+    return split.transpose(1, 2).flatten(0, 1).contiguous()
 
 
 def scale_shape(layer: nn.Module | None, shape: tuple[int, ...]) -> tuple[int, ...]:

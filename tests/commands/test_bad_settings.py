@@ -41,7 +41,7 @@ REFUSED: dict[str, tuple[list[str], list[str]]] = {
     "update without thresholds": (["quant=sws", "+quant.update=sequential"], ["quant.update", "sws has no such"]),
     "option of other rules": (
         ["quant=ttq", "quant.granularity=filter"],
-        ["quant.granularity", "quant=absmean,bwn,lsq", "twn,uniform"],
+        ["quant.granularity", "quant=absmean,bwn,given,lsq", "twn,uniform"],
     ),
     "option that is replaced": (["quant=rel2", "quant.factor=0.1"], ["rel.factors replaces factor"]),
     "no choice of a group": (["data=null"], ["data = null", "name of a choice", "one of: cifar10, "]),
@@ -205,7 +205,7 @@ def test_a_checkpoint_of_another_network_is_refused(
 @pytest.mark.parametrize(
     ("typed", "words"),
     [
-        ([], ["run=ID or ckpt_path=FILE"]),
+        ([], ["run=ID, or ckpt_path=FILE"]),
         (["run=nothing"], ["nothing", "no such run"]),
         (["run=a", "ckpt_path=b"], ["exactly one of"]),
         (["ckpt_path=nothing.ckpt"], ["nothing.ckpt", "no such file"]),

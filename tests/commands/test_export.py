@@ -256,15 +256,15 @@ REFUSED: dict[str, tuple[list[str], list[str]]] = {
     "unknown key": (["run=RUN", "formt=onnx"], ["formt", "did you mean format"]),
     "int8 of packed": (
         ["run=RUN", "activations=int8"],
-        ["activations = int8: packed has no such option", "use format=onnx"],
+        ["activations = int8: packed has no such option", "or format=onnx"],
     ),
     "packing of onnx": (
         ["run=RUN", "format=onnx", "packing=2bit"],
-        ["packing = 2bit: onnx has no such option", "use format=packed"],
+        ["packing = 2bit: onnx has no such option", "or format=packed"],
     ),
     "folding of onnx": (
         ["run=RUN", "format=onnx", "fold_batchnorm=true"],
-        ["onnx has no such option", "use format=packed"],
+        ["onnx has no such option", "or format=packed"],
     ),
     "no images": (["run=RUN", "format=onnx", "activations=int8", "images=0"], ["images = 0"]),
     "full precision": (["run=BASELINE"], ["format = packed", "is a full-precision run", "format=state_dict"]),

@@ -71,7 +71,7 @@ def test_weights_that_are_not_finite_are_refused_by_name(value: float, network: 
     state = network.state_dict()
     state["fc.bias"] = torch.full((10,), value)
     message = refusal(network, saved(tmp_path, state))
-    assert "not finite (NaN or infinity): fc.bias\n" in message and "optim.lr" not in message
+    assert "of fc.bias in the file are NaN or infinite\n" in message and "optim.lr" not in message
 
 
 def test_superfluous_entries_are_named_one_by_one_where_a_pattern_would_drop_good_ones(
@@ -85,10 +85,10 @@ def test_superfluous_entries_are_named_one_by_one_where_a_pattern_would_drop_goo
     state |= {"criterion.weight": torch.zeros(3), "criterion.bias": torch.zeros(3)}
     path = saved(tmp_path, state)
     message = refusal(network, path)
-    skips = "fc.extra, alpha, layer1.0.beta, criterion.*"
-    assert message.endswith(f"\n  instead: 'model.weights_skip=[{skips}]' to ignore these entries")
+    skips = "fc.extra,alpha,layer1.0.beta,criterion.*"
+    assert message.endswith(f"\n  instead: 'model.weights_skip=[{skips}]' (these entries are not loaded)")
     other = build_model(ModelSettings(name="resnet20"), channels=3, size=32, classes=10)
-    load_weights(other, str(path), name="resnet20", skip=skips.split(", "))
+    load_weights(other, str(path), name="resnet20", skip=skips.split(","))
     assert all(torch.equal(value, other.state_dict()[name]) for name, value in network.state_dict().items())
 
 
@@ -98,7 +98,7 @@ def test_values_that_are_not_finite_are_named(network: nn.Module, tmp_path: Path
     path = saved(tmp_path, state)
     message = refusal(network, path)
     assert "2 of the 9,216 values of layer2.1.conv2.weight in the file are NaN or infinite" in message
-    assert "instead: another file, or 'model.weights_skip=[layer2.1.conv2.weight]'" in message
+    assert "instead: model.weights=FILE (another file), or 'model.weights_skip=[layer2.1.conv2.weight]'" in message
     load_weights(network, str(path), name="resnet20", skip=["layer2.1.conv2.weight"])
     state = network.state_dict() | {"bn1.running_var": torch.full((16,), float("nan"))}
     assert "16 of the 16 values of bn1.running_var" in refusal(network, saved(tmp_path, state))
@@ -232,7 +232,7 @@ def test_missing_file_without_neighbours_is_answered_with_what_to_type(
         read_file(path)
     found, _, instead = str(caught.value).partition("\n  instead: ")
     assert found == f"model.weights = {path}: no such file"
-    assert instead.startswith("model.weights=FILE, with an existing file")
+    assert instead.startswith("model.weights=FILE (")
     assert ("does not exist either" in instead) == ("nope/" in path)
     assert ("relative paths start at" in instead) == (not path.startswith("/"))
 

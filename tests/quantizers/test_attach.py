@@ -102,9 +102,9 @@ def test_a_single_layer_can_be_quantized_by_itself() -> None:
     ("arguments", "message"),
     [
         ({"rule": "tgaa"}, r"quant = tgaa: no such rule\n  instead: did you mean tga\?"),
-        ({"tresholds": {}}, r"quant\.tresholds: there is no such setting\n  instead: did you mean threshold "),
-        ({"threshold": {"inti": 1}}, r"quant\.threshold\.inti: .*\n  instead: did you mean init "),
-        ({"threshold.inti": 1}, r"quant\.threshold\.inti: .*\n  instead: did you mean init "),
+        ({"tresholds": {}}, r"quant\.tresholds: there is no such setting\n  instead: did you mean threshold\?"),
+        ({"threshold": {"inti": 1}}, r"quant\.threshold\.inti: .*\n  instead: did you mean init\?"),
+        ({"threshold.inti": 1}, r"quant\.threshold\.inti: .*\n  instead: did you mean init\?"),
         ({"threshold.init": -1}, r"quant\.threshold\.init = -1: .*greater than or equal to 0"),
         ({"scale": "centred"}, r"quant\.scale = centred: must be 'tga' or 'centered'\n  instead: .*scale=centered"),
         ({"first_last": "fulll"}, r"quant\.first_last = fulll: .*\n  instead: quant\.first_last=full"),

@@ -72,7 +72,7 @@ class FakeTrain:
         self.during: Callable[[RunDirectory], None] = lambda directory: None
 
     def __call__(
-        self, settings: Settings, directory: RunDirectory, inputs: Inputs, stop: Any = None, leader: Any = None
+        self, settings: Settings, directory: RunDirectory, inputs: Inputs, *_: Any
     ) -> tuple[dict[str, float], dict[str, Any]]:
         name = settings.quant.name
         self.calls.append((name, directory.run_id, inputs.get("start")))

@@ -178,7 +178,7 @@ def test_settings_cannot_be_changed() -> None:
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        ({"baseline": {"run": "a", "overrides": ["optim.lr=1"]}, "quant": {"name": "tga"}}, "one of the two"),
+        ({"baseline": {"run": "a", "overrides": ["optim.lr=1"]}, "quant": {"name": "tga"}}, "baseline.run=null"),
         ({"quant": {"name": "none", "update": "joint"}}, "full precision"),
         ({"quant": {"name": "tga", "updat": "joint"}}, "update"),
         ({"data": {"name": "parquet"}}, r"data\.root=PATH"),

@@ -77,7 +77,8 @@ def _families() -> list[str]:
 
 CASES = [
     Case("train"),
-    *(Case("train", (f"quant={name}",), ("quant",)) for name in _own(RULES)),
+    *(Case("train", (f"quant={name}",), ("quant",)) for name in _own(RULES) if name != "given"),
+    Case("train", ("quant=given", "model.weights=FILE"), ("quant",)),
     *(Case("train", (f"quant={name}",), ("quant",)) for name in ("rel2", "lsq2")),
     *(Case("train", (f"model={name}",), ("model",)) for name in _families()),
     *(Case("train", (f"optim={name}",), ("optim",)) for name in _own(OPTIMIZERS)),

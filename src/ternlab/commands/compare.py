@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import polars as pl
@@ -169,7 +168,7 @@ def _pairs_as_object(
         ],
         "without_partner": {"a": pairs.unpaired[0], "b": pairs.unpaired[1]},
         "metrics": {
-            name: {"a": first.mean, "b": second.mean, "difference": asdict(difference)}
+            name: {"a": first.mean, "b": second.mean, "difference": difference.as_dict()}
             for name, (first, second, difference) in metrics.items()
         },
     }

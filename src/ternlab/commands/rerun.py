@@ -104,7 +104,9 @@ def _put(config: dict[str, Any], name: str, value: Any) -> None:
     try:
         put(config, name, value)
     except ValueError as error:
-        raise SettingsError(name, value=value, rule=f"{error} is not a group of settings") from None
+        raise SettingsError(
+            name, value=value, rule=f"{error} is not a group of settings", instead=f"{error}=..."
+        ) from None
 
 
 def _check_new(source: RunDirectory, directory: RunDirectory, after: Settings) -> None:

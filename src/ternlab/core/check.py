@@ -47,7 +47,8 @@ def _settings_error(section: type[BaseModel], error: ValidationError, prefix: st
         return SettingsError(place.name, value=value, rule="is a group of settings", instead=instead)
     conflict = first.get("ctx", {}).get("error")
     if isinstance(conflict, Conflict) and conflict.instead:
-        return SettingsError(place.name, value=value, rule=str(conflict), instead=conflict.typed(place.setting))
+        name = place.name or ", ".join(conflict.instead[0])
+        return SettingsError(name, value=value, rule=str(conflict), instead=conflict.typed(place.setting))
     # A union has an error for each of its types.
     rule = ", or ".join(dict.fromkeys(_rule(one) for one in errors if one["input"] is first["input"]))
     if place.field is None:
@@ -85,7 +86,9 @@ class _Place:
             inside = field.annotation if field else None
             if not (isinstance(inside, type) and issubclass(inside, BaseModel)):
                 setting = ".".join(path)
-                elements = [str(one) for one in location[depth + 1 :] if isinstance(one, int)]
+                further = location[depth + 1 :]
+                keyed = get_origin(inside) is dict
+                elements = [str(one) for at, one in enumerate(further) if isinstance(one, int) or (keyed and not at)]
                 return cls(".".join([setting, *elements]), setting, key, section, field)
             section = inside
         return cls(".".join(path), ".".join(path), key, section, None)

@@ -45,6 +45,10 @@ class Summary:
         """Upper bound of the interval."""
         return None if self.mean is None or self.half_width is None else self.mean + self.half_width
 
+    def as_dict(self) -> dict[str, float | None]:
+        """Return the values by name, with the bounds of the interval."""
+        return {"n": self.n, "mean": self.mean, "std": self.std, "low": self.low, "high": self.high}
+
 
 def summary(values: Sequence[float]) -> Summary:
     """Return count, mean and standard deviation of finite values."""

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 
 # Text that Hydra reads as the same text without quotes; spaces, commas, brackets, '=' and `$` have a meaning.
 _PLAIN = re.compile(r"[A-Za-z_./~*@+-][\w./~:*@+%-]*")
+# Digits that are followed by letters are text too, unless they are a number such as 1e5.
+_DIGITS_FIRST = re.compile(r"\d+[A-Za-z_]\w*")
 _NOT_TEXT = frozenset(("null", "true", "false", "nan", "inf", "-inf", "+inf"))
 
 
@@ -29,5 +31,15 @@ def typed(value: object) -> str:
     text = str(value)
     if not isinstance(value, str) or (_PLAIN.fullmatch(text) and text.lower() not in _NOT_TEXT):
         return text
+    if _DIGITS_FIRST.fullmatch(text) and not _is_number(text):
+        return text
     quoted = text.replace("\\", "\\\\").replace('"', '\\"') if text.endswith("\\") else text.replace('"', '\\"')
     return f'"{quoted}"'
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

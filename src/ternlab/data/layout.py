@@ -25,7 +25,7 @@ def readable_root(root: Path) -> Path:
             rule = "is a file, but must be the folder that contains the data"
             raise SettingsError("data.root", value=str(root), rule=rule, instead=f"data.root={root.parent}")
         if not any(True for _ in os.scandir(root)):
-            raise SettingsError("data.root", value=str(root), rule="is an empty folder")
+            raise SettingsError("data.root", value=str(root), rule="is an empty folder", instead="data.root=PATH")
     except OSError as error:
         rule = f"cannot be read ({error.strerror or error})"
         raise SettingsError("data.root", value=str(root), rule=rule, instead="check its permissions") from error
@@ -103,4 +103,6 @@ def _identity(folder: str) -> tuple[int, int]:
 def no_images(part: Path) -> SettingsError:
     """Return the error for a folder without any image files."""
     known = " ".join(sorted(IMAGE_SUFFIXES))
-    return SettingsError("data.root", value=str(part), rule=f"no images found (looked for {known})")
+    return SettingsError(
+        "data.root", value=str(part), rule=f"no images found (looked for {known})", instead="data.root=PATH"
+    )

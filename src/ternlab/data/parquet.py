@@ -19,6 +19,7 @@ from ternlab.core.errors import SettingsError
 from ternlab.data.encoded import assemble
 from ternlab.data.parquet_columns import bytes_of, check_columns, encoded, refuse_nulls
 from ternlab.data.parquet_labels import (
+    COPY_AGAIN,
     check_same_kind,
     class_names,
     is_text,
@@ -96,10 +97,11 @@ class ParquetImages:
                     blocks.append(block)
                     lengths.append(sizes)
             except (pa.ArrowException, OSError) as error:
-                raise SettingsError("data.root", value=str(path), rule=f"cannot be read ({error})") from error
+                rule = f"cannot be read ({error})"
+                raise SettingsError("data.root", value=str(path), rule=rule, instead=COPY_AGAIN) from error
         if not sum(len(sizes) for sizes in lengths):
             rule = "no images found (the file has no rows)"
-            raise SettingsError("data.root", value=str(self._files[0]), rule=rule)
+            raise SettingsError("data.root", value=str(self._files[0]), rule=rule, instead="data.root=PATH")
         edges = np.concatenate([[0], *lengths]).cumsum()
         return torch.from_numpy(np.concatenate(labels)), torch.from_numpy(np.concatenate(blocks)), edges
 

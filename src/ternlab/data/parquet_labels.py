@@ -14,6 +14,8 @@ import pyarrow.parquet as pq
 
 from ternlab.core.errors import SettingsError
 
+COPY_AGAIN = "copy the file again from its source"
+
 
 def open_parquet(path: Path) -> pq.ParquetFile:
     """Open a Parquet file.
@@ -25,7 +27,8 @@ def open_parquet(path: Path) -> pq.ParquetFile:
         return pq.ParquetFile(path)
     except (pa.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())
-        raise SettingsError("data.root", value=str(path), rule=f"is not a readable Parquet file ({reason})") from error
+        rule = f"is not a readable Parquet file ({reason})"
+        raise SettingsError("data.root", value=str(path), rule=rule, instead=COPY_AGAIN) from error
 
 
 def class_names(schema: pa.Schema, column: str) -> tuple[str, ...]:

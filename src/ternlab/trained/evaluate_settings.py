@@ -33,5 +33,7 @@ class EvaluateSettings(Section):
     def _one_source(self) -> EvaluateSettings:
         if (self.run is None) == (self.ckpt_path is None):
             rule = "exactly one of run=ID and ckpt_path=FILE must be given"
+            if self.run is None:
+                raise Conflict(rule, {"run": "ID"}, {"ckpt_path": "FILE"})
             raise Conflict(rule, {"run": "ID", "ckpt_path": None}, {"run": None, "ckpt_path": "FILE"})
         return self

@@ -188,7 +188,8 @@ def test_what_a_message_says_to_type_is_accepted(case: Case) -> None:
     told = 0
     for config, name, value in mistakes(case):
         error = refused(check, config)
-        if error is None:
+        # A misspelt word is compared with the choices; that `given` allows only one of them is said next.
+        if error is None or (name == "quant.init" and "quant=given" in case.typed):
             continue
         error = as_told(error, base)
         about = f"{case}: {name} = {value!r}\n{error}"

@@ -180,6 +180,9 @@ def _remedy(keys: list[str], names: set[str], source: str) -> str:
 def _patterns(module: str, keys: list[str], names: set[str]) -> list[str]:
     """Return patterns of the entries of a module that differ; entries that fit are still loaded."""
     differing = [key for key in keys if _module(key) == module]
+    if module in differing:
+        # An entry that is in no module.
+        return differing
     whole = {key for key in names if key.startswith(f"{module}.") and not key.endswith(".num_batches_tracked")}
     return [f"{module}.*"] if whole <= set(differing) else differing
 

@@ -13,7 +13,7 @@ NUMERICAL := tests/quantizers tests/models tests/export/test_accounting.py tests
   tests/training/test_optimizers.py tests/training/test_schedule.py tests/training/test_metric_sums.py \
   tests/training/test_update_rule.py
 
-.PHONY: help demo test test-cpu test-slow test-cluster lint types format benchmark figures docs clean
+.PHONY: help demo test test-cpu test-slow test-cluster test-trackio lint types format benchmark figures docs clean
 
 help: ## show the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1 \2/p' $(MAKEFILE_LIST) | while read -r name text; do printf '  make %-13s %s\n' "$$name" "$$text"; done
@@ -28,11 +28,15 @@ test-cpu: $(VENV)/installed-test ## run the numerical tests as on a smaller CPU:
 	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest $(TWO) -m "not slow" $(NUMERICAL)
 	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest $(TWO) -m "not slow" $(NUMERICAL)
 
-test-slow: $(VENV)/installed-test ## run the tests that take longer
-	$(BIN)/python -m pytest $(TWO) -m "slow and not cluster"
+test-slow: $(VENV)/installed-test ## run the tests that take longer; many wait for other processes, so three run at a time
+	$(BIN)/python -m pytest -n 3 --dist=worksteal -m "slow and not cluster"
 
 test-cluster: $(VENV)/installed-test ## run the tests on a real SLURM (sbatch on PATH, as root) and a real Ray, both on this machine
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m cluster
+
+test-trackio: $(VENV)/installed-test ## install Trackio, which needs an older Pillow than the newest, and run its tests
+	$(BIN)/python -m pip install -q trackio
+	$(BIN)/python -m pytest tests/loggers/test_mirrors.py -k trackio
 
 lint: $(VENV)/installed-test ## check style, and that no package imports from a floor above its own
 	$(BIN)/ruff check .

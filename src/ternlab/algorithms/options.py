@@ -24,8 +24,8 @@ class Input:
     Attributes:
         name: the training's name for the file.
         source: `baseline` (the final weights of the run's baseline), or a file path. The file's contents are part of
-            the run id.
-        setting: dotted name of the setting that names the source; in the id, the file's contents replace it.
+            the run ID.
+        setting: dotted name of the setting that names the source; in the ID, the file's contents replace it.
     """
 
     name: str

@@ -22,7 +22,7 @@ def defaults_with_choices(settings: Flat) -> Flat:
     """Return the defaults of a run's network, data set, rule and so on, with what the files of conf/ change.
 
     Args:
-        settings: of the run, by dotted names; `data.name` is the choice of the group `data`.
+        settings: settings of the run, by dotted names; `data.name` is the choice of the group `data`.
     """
     known = dict(defaults_for(settings))
     known |= flat(option_defaults(OPTIMIZERS, settings.get("optim.name")), "optim.") | {

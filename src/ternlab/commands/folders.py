@@ -16,7 +16,7 @@ def add_folder(parser: argparse.ArgumentParser, name: str, *, other: str | None 
     """Add the option `--runs` or `--sweeps`, which may also be typed `paths.runs=FOLDER`, as in training.
 
     Args:
-        parser: of the command.
+        parser: parser of the command.
         name: `runs` or `sweeps`.
         other: what the command takes if the option is not given, for the help; the option is then `None`.
     """

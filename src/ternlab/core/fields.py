@@ -37,7 +37,7 @@ def free_fields(section: type[BaseModel]) -> set[str]:
 
 
 def changed_default(default: Any, *, left_out_at: Any, **constraints: Any) -> Any:
-    """Declare a field whose default has changed, so that the ids of earlier runs stay the same.
+    """Declare a field whose default has changed, so that the IDs of earlier runs stay the same.
 
     Args:
         default: the current default.

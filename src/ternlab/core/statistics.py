@@ -19,7 +19,7 @@ class Summary:
 
     Attributes:
         n: number of values.
-        mean: of the values; `None` without values.
+        mean: mean of the values; `None` without values.
         std: sample standard deviation (n - 1 in the denominator); `None` for fewer than two values.
     """
 

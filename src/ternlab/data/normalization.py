@@ -15,7 +15,7 @@ def check_normalization(settings: DataSettings, channels: int | None) -> None:
 
     Args:
         settings: the settings of the data.
-        channels: of the images; `None`: not known yet.
+        channels: channels of the images; `None`: not known yet.
 
     Raises:
         SettingsError: one is missing, or has another number of values.

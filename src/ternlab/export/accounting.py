@@ -30,7 +30,7 @@ class CodeSize:
         weights: number of weights.
         planes: summands of the weight; more than one for residual expansion.
         bits: whole bits of one weight's codes, over all planes: 2 for ternary codes, 1 for binary ones.
-        packed_bits: of all the weights, whole bytes for each plane: five trits a byte for ternary planes, whole bits a
+        packed_bits: size of all weights, in whole bytes per plane: five trits a byte for ternary planes, whole bits a
             code for other alphabets.
         entropy: bits of one weight, from the frequencies of the joint codes of all planes. No code that treats
             weights one by one is shorter; its table is not counted.
@@ -64,10 +64,10 @@ class LayerSize:
         name: see `ternlab.quantizers.weights.LayerWeight`: the layer's, or `attn.in_proj_weight`.
         kind: the layer's class.
         rule: how the weight is quantized (`tga`, `sws-rel2`, `lsq4`), `None` in full precision.
-        shape: of the weight.
+        shape: shape of the weight.
         parameters: elements of weight, bias and so on, without thresholds and trained scales.
         kept: those of them that are stored at 32 bits.
-        codes: of the quantized weight, `None` in full precision.
+        codes: codes of the quantized weight, `None` in full precision.
         shared: the codes are those of an earlier layer and take no bits of their own.
     """
 

@@ -39,7 +39,7 @@ def write_container(path: Path, arrays: Mapping[str, NDArray[Any]], header: Mapp
     """Write the file next to `path`, rename it, and return its bytes.
 
     Args:
-        path: replaced when it exists.
+        path: path of the file; an existing file is replaced.
         arrays: stored as they are; C-contiguous.
         header: plain JSON values.
     """

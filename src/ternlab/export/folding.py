@@ -44,7 +44,7 @@ class Inference:
 
     Attributes:
         network: plain modules; the weights are codes times scale.
-        codes: of the quantized weights, by `LayerWeight.name`, in the network's order.
+        codes: codes of the quantized weights, by `LayerWeight.name`, in the network's order.
         folded: (convolution, BatchNorm) names; the BatchNorm is an identity now.
     """
 

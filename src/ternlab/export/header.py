@@ -66,8 +66,8 @@ class LayerHeader(Section):
     """One quantized weight.
 
     Attributes:
-        name: of the layer in the network, for its `weight`; of the parameter, for others (`attn.in_proj_weight`).
-        shape: of the weight.
+        name: name of the layer in the network, for its `weight`; of the parameter, for others (`attn.in_proj_weight`).
+        shape: shape of the weight.
         planes: at least one.
     """
 
@@ -85,8 +85,8 @@ class FullPrecisionHeader(Section):
     """What of the network stays in full precision.
 
     Attributes:
-        parameters: their number.
-        share: of all parameters of the network.
+        parameters: number of parameters.
+        share: share of all parameters of the network.
         weights: number of elements of each parameter of two or more dimensions, by name.
         others: number of elements of all other parameters.
     """
@@ -102,7 +102,7 @@ class Architecture(Section):
 
     Attributes:
         model: settings of the model: its name and its options; without first weights, which the file itself holds.
-        channels, size: of the images.
+        channels, size: channels and side of the images.
         classes: their names, in the order of the logits.
     """
 
@@ -126,14 +126,14 @@ class PackedHeader(Section):
     """The header of a packed network.
 
     Attributes:
-        format, version: what kind of file this is.
+        format, version: format of the file and its version.
         ternlab: version of the writer.
-        rule: what the rule is called in tables.
+        rule: label of the rule in tables.
         layers: the quantized weights, in the network's order.
         full_precision: what stays in full precision; `None` in files of version 1.
         folded: names of each convolution and of the BatchNorm that is folded into it.
         architecture: `None` for networks that ternlab does not build; they are loaded with `model=`.
-        preprocessing: what an image goes through before the network, as in the run's record.
+        preprocessing: preprocessing of the images, as in the run's record.
         run_id, metrics: of the run that trained it.
     """
 

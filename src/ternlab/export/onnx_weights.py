@@ -60,7 +60,7 @@ class _Found:
     """The initializer that holds a layer's weight.
 
     Attributes:
-        name: of the initializer.
+        name: name of the initializer.
         transposed: whether it is the transposed weight.
         factors: what each filter was multiplied by, float64; `None` for nothing.
     """

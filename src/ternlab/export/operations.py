@@ -20,8 +20,8 @@ class Use:
     """How a weight was used for one image.
 
     Attributes:
-        calls: how often; more than once for a layer that is used in several places.
-        outputs: numbers that were computed with it, over all calls.
+        calls: number of calls; more than one for a layer that is used in several places.
+        outputs: number of outputs computed with it, over all calls.
         macs: multiply-accumulates, over all calls; `None` if unknown, because the weight was not used by a call of its
             layer.
         positions: how often each element of the weight was multiplied; `None` if unknown, or not equally often
@@ -85,7 +85,7 @@ def _uses_of_call(
 
     Args:
         layer: the layer that was called.
-        shape: of its `weight`, `None` if that is not counted.
+        shape: shape of its `weight`, `None` if that is not counted.
         inputs, output: of the call.
     """
     if isinstance(layer, nn.MultiheadAttention):
@@ -124,7 +124,7 @@ class _Reads(TorchFunctionMode):
     """Notes which tensors are given to functions of torch.
 
     Attributes:
-        seen: their ids.
+        seen: ids of the tensors.
     """
 
     def __init__(self) -> None:

@@ -53,11 +53,11 @@ def save(
 
     Args:
         model: as `ternlab.quantize` made it; not changed.
-        path: of the file; replaced when it exists, and kept as it is on an error.
+        path: path of the file; an existing file is replaced, and kept on an error.
         packing: `trit5` is 1.6 bits a ternary weight, `bits` 2, `entropy` what their frequencies allow. Codes that
             are not ternary take whole bits under `trit5`.
         fold: fold BatchNorm into scale and bias (see `ternlab.export.folding`).
-        rule: what the rule is called in tables.
+        rule: label of the rule in tables.
         architecture: how ternlab builds the network; without it `load` needs the network.
         origin: `preprocessing`, `run_id` and `metrics` of the header.
 
@@ -119,7 +119,7 @@ def load(path: Path | str, model: nn.Module | None = None) -> nn.Module:
     scale.
 
     Args:
-        path: of the file.
+        path: path of the file.
         model: the network without quantization, for networks that ternlab does not build; changed in place, and left
             alone on an error. Its parameters are replaced by new ones on the same devices.
 
@@ -404,8 +404,8 @@ def _wrong_scale(scale: Tensor, of_filters: tuple[int, ...]) -> str:
     """Return what is wrong with a scale, or nothing.
 
     Args:
-        scale: of a layer, or of its filters.
-        of_filters: the shape that it has then.
+        scale: scale of a layer, or of its filters.
+        of_filters: shape of one scale per filter.
     """
     if tuple(scale.shape) not in ((), of_filters):
         return f"the scale has the shape {tuple(scale.shape)}, which is neither per layer nor per filter"

@@ -27,7 +27,7 @@ class Predicted:
     Attributes:
         image: name of the file.
         top: (class, probability), the most probable first; empty when the image cannot be read.
-        error: why it cannot; empty when it can.
+        error: the reason if it cannot; empty otherwise.
     """
 
     image: str
@@ -49,8 +49,8 @@ def predictions(
 
     Args:
         names: of image files; read as batches are asked for.
-        runtime: of the network.
-        about: its classes, and what an image goes through.
+        runtime: runtime of the network.
+        about: classes and preprocessing of the file.
         top: number of classes to name.
         batch_size: images that are in memory at once.
 

@@ -39,8 +39,8 @@ def runtime_for(
     Args:
         about: the file.
         wanted: `auto`, `torch`, `onnxruntime` or `openvino`.
-        threads: of the runtime; `None` is its own choice.
-        images: takes a number and returns how many images there are, counting no further; `None` when that is not
+        threads: threads of the runtime; `None` is its own choice.
+        images: takes a number and returns the number of images, counted up to it; `None` if it is not
             known.
 
     Raises:

@@ -26,7 +26,7 @@ class Runtime:
     """A network that is ready to run.
 
     Attributes:
-        name: of the runtime and its arithmetic (`openvino int8`).
+        name: name of the runtime and its arithmetic (`openvino int8`).
         logits: takes normalised images, float32 (count, channels, size, size); returns (count, classes).
     """
 
@@ -95,10 +95,10 @@ def openvino_runtime(path: Path, name: str = "", *, bfloat16: bool = False, thre
     """Return an ONNX file in OpenVINO, on the CPU.
 
     Args:
-        path: of the file.
-        name: of its arithmetic; default: what OpenVINO says that it computes floating-point numbers in.
+        path: path of the file.
+        name: name of its arithmetic; default: what OpenVINO says that it computes floating-point numbers in.
         bfloat16: ask for bfloat16. On a CPU without instructions for it, OpenVINO computes in float32 all the same.
-        threads: of the runtime; `None` is its own choice.
+        threads: threads of the runtime; `None` is its own choice.
 
     Raises:
         SettingsError: the runtime refuses the file.

@@ -17,7 +17,7 @@ def top1(runtime: Runtime, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
     """Return the share of images whose largest logit is that of their class, in percent.
 
     Args:
-        runtime: of the network.
+        runtime: runtime of the network.
         batches: normalised images, float32 (count, channels, size, size), and labels, int64 (count,).
     """
     right = count = 0

@@ -22,8 +22,8 @@ class Preprocessing(Section):
     Attributes:
         channels: 1 (grey) or 3 (RGB).
         size: side of the network's input.
-        resize: the shorter side is scaled to so many pixels.
-        interpolation: how it is scaled.
+        resize: length of the shorter side after scaling, in pixels.
+        interpolation: method of scaling.
         crop: side of the central square that is cut.
         mean, std: of each channel, of pixels between 0 and 1.
     """
@@ -50,11 +50,11 @@ class ModelSignature:
     """An exported file that can predict.
 
     Attributes:
-        path: of the file.
+        path: path of the file.
         onnx: whether it is an ONNX file; a packed one otherwise.
         model: name of the network.
         classes: names, in the order of the logits.
-        preprocessing: of an image.
+        preprocessing: preprocessing of the images.
     """
 
     path: Path

@@ -12,7 +12,7 @@ from ternlab.optimizers.settings import OptimSettings
 class TorchOptimSettings(OptimSettings):
     """Settings of `sgd`, `adam` (L2 decay in the gradient) and `adamw` (decoupled decay).
 
-    All three have the same options; even those that only another optimizer uses are part of the run ids.
+    All three have the same options; even those that only another optimizer uses are part of the run IDs.
 
     Attributes:
         momentum, nesterov: options of SGD.

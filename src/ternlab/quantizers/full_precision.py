@@ -25,7 +25,7 @@ class FullWeight:
     Attributes:
         name: as in plans: the layer's name for a parameter called `weight`, else the parameter's name in the network.
         kind: class of its module.
-        shape: of the parameter.
+        shape: shape of the parameter.
         elements: their number.
         supported: whether `ternlab.quantize` can quantize it; it was left out by a choice of layers.
     """

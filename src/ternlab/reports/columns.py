@@ -47,7 +47,7 @@ def with_settings(frame: pl.DataFrame, names: Iterable[str], option: str = "--co
 
     Args:
         frame: of `read_runs(..., settings=True)`.
-        names: of the settings.
+        names: names of the settings.
         option: where the names were typed, for messages.
 
     Raises:

@@ -27,7 +27,7 @@ def compared(kind: pl.DataType, name: str, sign: str, value: str, quoted: bool, 
 
     Args:
         kind: type of the column.
-        name: of the column.
+        name: name of the column.
         sign: one of `= != < <= > >= ~`.
         value: as it was typed, without quotes.
         quoted: whether it had quotes; `null` without them is the missing value.

@@ -33,10 +33,10 @@ class Comparison:
     """One comparison of a column with a value.
 
     Attributes:
-        name: of the column.
+        name: name of the column.
         operator: one of `= != < <= > >= ~`.
         value: as it was typed, without its quotes.
-        quoted: whether it had quotes.
+        quoted: whether it was in quotes.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Condition:
     Attributes:
         text: as it was typed.
         option: where it was typed, for messages.
-        tree: what it says.
+        tree: the parsed condition.
     """
 
     text: str
@@ -86,7 +86,7 @@ def parse_condition(text: str, option: str = "--where") -> Condition:
     """Parse a condition.
 
     Args:
-        text: what was typed.
+        text: the condition as typed.
         option: where it was typed, for messages.
 
     Raises:

@@ -35,16 +35,16 @@ class Run:
     """One run, as shown in a report.
 
     Attributes:
-        run_id: of the run.
+        run_id: ID of the run.
         state: one of `State`; `interrupted` where a record says so.
         data, model, quant: names; `quant` is `none` in full precision.
-        seed: `None` where neither record nor settings say it.
-        metrics: numbers of the record, as they stand there.
+        seed: `None` if neither the record nor the settings contain it.
+        metrics: metrics of the record.
         settings: by dotted names; empty where they are not readable.
         recipe: key of the runs that are repeats of one another: the same settings but the seed.
         baseline: ID of the full-precision baseline.
         command: the command that trains only this run.
-        error: last words of a run that failed.
+        error: last error message of a failed run.
         path: its folder.
         facts: other columns of the record (epochs, seconds, started, host, cpu).
         point: what the sweep chose for it; `None` outside of a sweep and for its baselines.
@@ -82,8 +82,8 @@ class Gathered:
     """The runs of a report.
 
     Attributes:
-        runs: by id.
-        source: where they were found, in words.
+        runs: by ID.
+        source: description of where they were found.
         axes: settings in which the runs differ, the sweep's first.
         sweep: id of the sweep, or `None`.
         where: the conditions, or `None`.
@@ -107,11 +107,11 @@ def gather(
     """Read the runs below `folder`, or of one sweep.
 
     Args:
-        folder: of the runs.
-        plan: of the sweep; `None` takes all runs.
-        sweep_folder: of the sweep; holds what runs printed that could not even begin.
+        folder: folder of the runs.
+        plan: plan of the sweep; `None` takes all runs.
+        sweep_folder: folder of the sweep; holds the output of runs that failed to start.
         where: conditions as `ternlab results --where` takes them.
-        warn: is told of each record that cannot be read.
+        warn: called for each unreadable record.
 
     Raises:
         SettingsError: there is no such folder, or `where` is not understood.

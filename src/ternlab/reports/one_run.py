@@ -22,9 +22,9 @@ class OneRun:
     """One run, as read from its files; missing or unreadable parts are empty.
 
     Attributes:
-        run_id: of the run.
+        run_id: ID of the run.
         path: its folder.
-        status: as in the record; `stopped` is one that says `running` and that no process holds.
+        status: status of the record; `stopped` if the record says `running` but no process holds the run.
         record: see docs/interface.md.
         settings: by dotted names.
         epochs: a row for each finished epoch, by the names of the metrics.

@@ -26,10 +26,10 @@ class Pairs:
     """Runs of two sets that differ in nothing but what the sets are meant to differ in.
 
     Attributes:
-        first, second: ids of the runs, each with its partner at the same place.
-        unpaired: numbers of runs of the first and of the second set without a partner.
+        first, second: IDs of the runs; partners have the same index.
+        unpaired: number of runs without a partner in the first and in the second set.
         recipes: number of different settings among the pairs, the seed not counted.
-        frame: both sets, by id.
+        frame: both sets, by ID.
     """
 
     first: tuple[str, ...]

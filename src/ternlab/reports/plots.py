@@ -21,7 +21,7 @@ def sparkline(values: Values, width: int = 32, *, unicode: bool | None = None) -
 
     Args:
         values: in order; `None` is a gap.
-        width: most characters; of a longer curve, every so many-th value is drawn.
+        width: maximum width in characters; longer curves are thinned out.
         unicode: draw with block characters; default: when the terminal has them.
     """
     blocks = _BLOCKS if _or_default(unicode) else _PLAIN_BLOCKS

@@ -17,11 +17,11 @@ class Published:
 
     Attributes:
         data, model, rule: as they are named here.
-        label: of the rule, as the paper has it.
+        label: the paper's name of the rule.
         full_top1, quantized_top1: percent; `None` where only the difference was published.
         degradation_top1: percentage points, as published, or the difference of the two.
         first_last: `ternary` or `full`: how the first and the last layer are stored; `None` where it is not known.
-        source: where the numbers stand.
+        source: publication and table of the numbers.
     """
 
     data: str

@@ -33,16 +33,16 @@ def warn_on_stderr(message: str) -> None:
 
 
 def read_runs(folder: Path, *, settings: bool = False, warn: Warn = warn_on_stderr) -> pl.DataFrame:
-    """Return a row for each run below `folder`, by id.
+    """Return a row for each run below `folder`, by ID.
 
     Columns are those of `RUN_COLUMNS`, every metric that a record may have (null where it has none), and others
     that records have. A run that says `running` and that no process holds is `stopped`. An index next to the runs
     makes the next reading fast; a folder that cannot be written is read without one.
 
     Args:
-        folder: of the runs.
+        folder: folder of the runs.
         settings: add the column `settings`: each run's settings as JSON by dotted names (see `with_settings`).
-        warn: is told of each record that cannot be read; such runs are left out.
+        warn: called for each unreadable record; such runs are left out.
 
     Raises:
         SettingsError: there is no such folder.

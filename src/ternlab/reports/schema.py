@@ -107,7 +107,7 @@ def differing(settings: Flat) -> Flat:
 def recipe(settings: Flat) -> Flat:
     """Return what makes runs repeats of one another when it is equal: all that counts for the result but the seed.
 
-    Settings at their defaults are left out, as in the id of a run, so that runs of before a setting was added fit.
+    Settings at their defaults are left out, as in the ID of a run, so that runs of before a setting was added fit.
     Own data and weights count by their paths here, since their contents may be gone: data that was moved
     makes another group, and never are different data taken for the same.
     """
@@ -127,7 +127,7 @@ def recipes(settings: Mapping[str, Flat], baselines: Mapping[str, str | None]) -
     A baseline that was typed (`baseline.run=ID`) has the seed of its run, so it counts by its own recipe.
 
     Args:
-        settings: flat settings by run id.
+        settings: flat settings by run ID.
         baselines: id of each run's baseline.
     """
     found = {run: recipe(values) for run, values in settings.items()}

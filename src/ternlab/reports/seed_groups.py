@@ -25,7 +25,7 @@ class Group:
     """Finished quantized runs that differ only in the seed.
 
     Attributes:
-        key: of the recipe.
+        key: key of the recipe.
         words: the settings in which this group differs from others.
         runs: its members, by seed.
         degradation: of top-1, percentage points; paired: each run against the baseline of its own seed.

@@ -91,8 +91,8 @@ def as_lines(frame: pl.DataFrame, width: int | None = None, least: int | None = 
 
     Args:
         frame: the table.
-        width: of the terminal; `None` is without bound.
-        least: columns that are kept in any case; `None`: all, so that long lines are broken by the terminal.
+        width: width of the terminal in characters (`None`: unlimited).
+        least: columns that are always kept (`None`: all, so that the terminal wraps long lines).
     """
     columns = columns_of(frame)
     kept = columns if least is None else fitting(columns, width, least)

@@ -29,14 +29,14 @@ class RunDirectory:
     """Paths of one run.
 
     Attributes:
-        path: the run directory; its name is the run id.
+        path: the run directory; its name is the run ID.
     """
 
     path: Path
 
     @property
     def run_id(self) -> str:
-        """The id of the run."""
+        """The ID of the run."""
         return self.path.name
 
     @property
@@ -168,7 +168,7 @@ def run_directory(runs: str | Path, run_id: str) -> RunDirectory:
 
 
 def fitting_ids(name: str, ids: Iterable[str]) -> list[str]:
-    """Return the id equal to `name`, else those that start or end with it, else those that contain it."""
+    """Return the ID equal to `name`, else those that start or end with it, else those that contain it."""
     known = list(ids)
     return (
         [one for one in known if one == name]
@@ -197,7 +197,7 @@ def not_one(
 
 
 def existing_run(runs: str | Path, name: str, setting: str = "run") -> RunDirectory:
-    """Find a run by its id, by a unique part of it, or by the path of its directory.
+    """Find a run by its ID, by a unique part of it, or by the path of its directory.
 
     Args:
         runs: folder of the runs.
@@ -211,7 +211,7 @@ def existing_run(runs: str | Path, name: str, setting: str = "run") -> RunDirect
         return RunDirectory(Path(name).resolve())
     ids = sorted(path.parent.name for path in Path(runs).glob("*/record.json"))
     fitting = fitting_ids(name, ids)
-    # The name of a run that `force` moved aside starts with the id of the run that replaced it.
+    # The name of a run that `force` moved aside starts with the ID of the run that replaced it.
     fitting = [run for run in fitting if ASIDE not in run] or fitting
     if len(fitting) == 1:
         return run_directory(runs, fitting[0])

@@ -1,4 +1,4 @@
-"""Run identity: the id of a run is a hash of the settings that can change its result."""
+"""Run identity: the ID of a run is a hash of the settings that can change its result."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _HASH_LETTERS = 10
 
 
 def run_id(settings: Settings) -> str:
-    """Return the id of the run of `settings`, e.g. `digits-resnet34-tga-s0-1f2e3d4c5b`.
+    """Return the ID of the run of `settings`, e.g. `digits-resnet34-tga-s0-1f2e3d4c5b`.
 
     Paths, loggers, devices, workers and every setting at its default are not part of it. So a new option with a
-    default does not change the ids of earlier runs. Files count by their contents.
+    default does not change the IDs of earlier runs. Files count by their contents.
     """
     canonical = json.dumps(identity(settings), sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(canonical.encode()).hexdigest()[:_HASH_LETTERS]
@@ -34,7 +34,7 @@ def run_id(settings: Settings) -> str:
 
 
 def identity(settings: Settings) -> dict[str, Any]:
-    """Return the values that the id is a hash of: plain values, nested like the settings."""
+    """Return the values that the ID is a hash of: plain values, nested like the settings."""
     values = _values(settings)
     values["version"] = IDENTITY_VERSION
     values["seed"] = settings.seed
@@ -81,7 +81,7 @@ def _values(section: Section) -> dict[str, Any]:
     return values
 
 
-# Computed once per class: the plan of a sweep may need the ids of ten thousand runs.
+# Computed once per class: the plan of a sweep may need the IDs of ten thousand runs.
 _defaults = functools.cache(identity_defaults)
 
 

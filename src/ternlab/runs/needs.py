@@ -63,7 +63,7 @@ INPUTS: dict[str, DeclareInputs] = {}
 def register_needs(declare: DeclareNeeds) -> DeclareNeeds:
     """Register a function that returns the runs that a run needs; it must not import torch.
 
-    It may depend only on settings that are part of the run id: the same run always needs the same runs.
+    It may depend only on settings that are part of the run ID: the same run always needs the same runs.
     """
     NEEDS[_name(declare)] = declare
     return declare
@@ -120,7 +120,7 @@ def ordered(needed: Iterable[Need], run: str) -> list[tuple[Need, tuple[Need, ..
 
     Args:
         needed: the needs of the other run.
-        run: the id of the other run.
+        run: the ID of the other run.
 
     Raises:
         SettingsError: a run needs itself, or any error of `needs`.

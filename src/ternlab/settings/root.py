@@ -57,9 +57,9 @@ class Settings(Section):
         objectives: loss terms in addition to the algorithm's own; in the configuration, a mapping by name.
         seed: seed of initialization, data order and augmentation; 0 is a seed like any other.
         ckpt_path: checkpoint of the same network to resume from if the run has no checkpoint of its own yet.
-        force: move an existing run with the same id aside and start over.
+        force: move an existing run with the same ID aside and start over.
         tags: free-form words for W&B and the record.
-        plugins: modules to import first; what they register is part of the run id by its name.
+        plugins: modules to import first; what they register is part of the run ID by its name.
     """
 
     seed: NonNegativeInt = 0

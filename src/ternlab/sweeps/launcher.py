@@ -13,7 +13,7 @@ class Task:
     """One run to start.
 
     Attributes:
-        run_id: of the run.
+        run_id: ID of the run.
         plan: plan file with its frozen settings.
         after: runs that must be finished first. Only launchers with a queue get such tasks; others get a task once
             its dependencies are finished.
@@ -60,7 +60,7 @@ class Launcher(Protocol):
         ...
 
     def ended(self) -> Sequence[tuple[str, int]]:
-        """Return (run id, exit code) of the tasks that have ended since the last call.
+        """Return (run ID, exit code) of the tasks that have ended since the last call.
 
         A task that ended without starting, because a run that it depends on failed, has the code HELD.
 

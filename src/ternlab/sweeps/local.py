@@ -42,7 +42,7 @@ class LocalLauncher:
     """Runs in parallel on this machine.
 
     Args:
-        folder: the sweep's folder; a run's output goes to `output/<run id>.txt` in it, deleted if the run succeeds.
+        folder: the sweep's folder; a run's output goes to `output/<run ID>.txt` in it, deleted if the run succeeds.
         workers: number of concurrent runs.
         threads: threads per run.
         arguments: further arguments of `run_trial`, the same for each run.
@@ -155,7 +155,7 @@ def launcher_of(folder: Path, plan: Plan, cluster: ClusterSettings) -> LocalLaun
 
 
 def gpus() -> tuple[str, ...]:
-    """Return the ids of the GPUs that this process may use, without importing torch."""
+    """Return the IDs of the GPUs that this process may use, without importing torch."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
         return tuple(part.strip() for part in named.split(",") if part.strip() not in ("", "-1", "NoDevFiles"))

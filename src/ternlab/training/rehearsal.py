@@ -48,7 +48,7 @@ def rehearse_step(model: nn.Module, shape: Shape, share: Share, settings: Settin
 
     Args:
         model: the network before its first step.
-        shape: of the images.
+        shape: shape of the images.
         share: this process's part of a batch.
         settings: settings of the run, for the error.
 

@@ -75,8 +75,8 @@ def later_epochs(settings: Settings, begun: Collection[str]) -> int:
     """Return the epochs of the trainings of a command that have not begun.
 
     Args:
-        settings: of the run that the command trains.
-        begun: the runs whose training has begun, by id.
+        settings: settings of the run that the command trains.
+        begun: the runs whose training has begun, by ID.
     """
     own = run_id(settings)
     left = {need.directory: need.settings for need, _ in ordered(needs(settings), own) if not need.existing}

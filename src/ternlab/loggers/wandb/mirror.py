@@ -18,7 +18,7 @@ from ternlab.settings.root import Settings
 class WandbMirror:
     """A run at W&B; see `ternlab.loggers.mirror.Mirror`.
 
-    The W&B run has the same id as the run, so a resumed run continues in the same W&B run.
+    The W&B run has the same ID as the run, so a resumed run continues in the same W&B run.
     """
 
     def __init__(self, settings: Settings, directory: RunDirectory) -> None:

@@ -37,7 +37,7 @@ class Drawing:
         charts: by name; `curves` has one chart per quantity, named after a colon.
         data: rows, by the data names of the charts.
         maps: heat maps, in the order of the numbers in their cells.
-        close: runs that are shown layer by layer.
+        close: runs shown layer by layer.
         notes: notes on what is not shown, by section name.
     """
 

@@ -7,7 +7,7 @@ const drawn = new Map();
 function visibleRows(name, extra) {
   let found = rows[name] || [];
   if (extra) found = found.filter((row) => extra(row, name));
-  // A mean stays that of all its seeds: the filter chooses what is seen, it computes nothing.
+  // Means are always over all seeds: the filter selects what is shown and computes nothing.
   return found.filter((row) => {
     if (row.role === "baseline") return baselinesInSight.has(row.run);
     if (row.run !== undefined) return allowed.has(row.run);

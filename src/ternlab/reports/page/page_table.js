@@ -95,7 +95,7 @@ function openRun(id) {
   const buttons = [
     element("button", { type: "button", onclick: only }, "Show this run alone"), " ",
     run.quant === "none" ? null : element("button", { type: "button", onclick: siblings }, "Show all its seeds"), " ",
-    baseline && element("button", { type: "button", onclick: baseline }, "Its baseline"),
+    baseline && element("button", { type: "button", onclick: baseline }, "Show its baseline"),
   ];
   const about = { state: run.state, data: run.data, network: run.model, rule: run.quant, seed: run.seed, baseline: run.baseline,
     epochs: run.facts.epochs, "seconds of training": run.facts.seconds, started: run.facts.started,
@@ -104,10 +104,10 @@ function openRun(id) {
     element("button", { type: "button", class: "close", onclick: () => dialog.close() }, "Close"),
     element("h2", { id: "details-title" }, run.run_id),
     element("p", { class: "soft" }, run.words), element("div", { class: "controls screen" }, ...buttons),
-    ...(run.error ? [element("h3", {}, "Last words"), element("pre", {}, run.error)] : []),
+    ...(run.error ? [element("h3", {}, "Error"), element("pre", {}, run.error)] : []),
     element("h3", {}, "Command"), element("pre", { id: "details-command" }, run.command || "none"),
     ...pairs("Run", Object.entries(about)), ...pairs("Metrics, as in its record", Object.entries(run.metrics)),
-    ...pairs("Settings that are not at their defaults", Object.entries({ ...settingsOf(run), ...run.axes })));
+    ...pairs("Settings that differ from their defaults", Object.entries({ ...settingsOf(run), ...run.axes })));
   if (!dialog.open) dialog.showModal();
   dialog.scrollTop = 0;
 }

@@ -12,7 +12,7 @@ def section(name: str, title: str, read: str, body: str = "", note: str = "") ->
     """Return a section.
 
     Args:
-        name: its id in the page.
+        name: its ID in the page.
         title: states what the section shows.
         read: how to read it, in a sentence or two.
         body: HTML.

@@ -27,7 +27,7 @@ class RayLauncher:
     """Runs as Ray Tune trials.
 
     Args:
-        folder: the sweep's folder; a run's output goes to `output/<run id>.txt` in it, deleted if the run succeeds.
+        folder: the sweep's folder; a run's output goes to `output/<run ID>.txt` in it, deleted if the run succeeds.
         plan: the sweep's plan.
         cluster: the resources of each trial, and the cluster's address.
     """

@@ -29,7 +29,7 @@ def script(
     Args:
         cluster: resources of each run.
         folder: the sweep's folder.
-        name: the job name, `<sweep id>.<token>`.
+        name: the job name, `<sweep ID>.<token>`.
         count: number of runs.
         after: IDs of the array tasks that must succeed first.
         python: Python executable; default: the running one.

@@ -45,7 +45,7 @@ class Share:
     def __post_init__(self) -> None:
         """Reject a batch that cannot be divided equally, because gradients are averaged over ranks."""
         if self.batch_size % self.world_size:
-            size = self.world_size * max(1, round(self.batch_size / self.world_size))
+            size = self.world_size * max(1, self.batch_size // self.world_size)
             rule = f"must be divisible by the {self.world_size} processes that share it"
             raise SettingsError("data.batch_size", value=self.batch_size, rule=rule, instead=f"data.batch_size={size}")
 

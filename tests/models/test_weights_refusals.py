@@ -239,5 +239,7 @@ def test_missing_file_without_neighbours_is_answered_with_what_to_type(
 
 def test_missing_file_names_its_neighbours(tmp_path: Path) -> None:
     (tmp_path / "resnet20.pt").touch()
+    # An image is no neighbour, however near its name is.
+    (tmp_path / "resnet2.png").touch()
     with pytest.raises(SettingsError, match=r"(?s)no such file.*instead: model\.weights=.*/resnet20\.pt$"):
         read_file(str(tmp_path / "resnet2.pt"))

@@ -124,7 +124,7 @@ def _about(source: RunDirectory, before: Settings, after: Settings, directory: R
     old, new = (dict(leaves(config_of(one))) for one in (before, after))
     names = [name for name in dict.fromkeys([*old, *new]) if old.get(name) != new.get(name)]
     rows = [(name, _text(old, name), _text(new, name)) for name in names]
-    frozen = f"to resume: {directory.command()}"
+    frozen = f"to resume once it has started: {directory.command()}"
     return [f"{source.run_id} -> {directory.run_id}", *aligned([("setting", "before", "now"), *rows]), command, frozen]
 
 

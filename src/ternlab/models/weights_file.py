@@ -132,10 +132,15 @@ def _unusable(path: Path | str, rule: str, instead: str = "copy the file again f
     return SettingsError("model.weights", value=str(path), rule=rule, instead=instead)
 
 
+# Of files that are proposed; a file that is named may have any.
+_SUFFIXES = frozenset((".pt", ".pth", ".th", ".ckpt", ".bin", ".tar", ".safetensors"))
+
+
 def _neighbours(path: Path) -> str:
     if not path.parent.is_dir():
         return f"model.weights=FILE (the folder {path.parent} does not exist either{_start(path)})"
-    near = near_matches(path.name, (other.name for other in path.parent.iterdir() if other.is_file()))
+    others = (other.name for other in path.parent.iterdir() if other.is_file() and other.suffix.lower() in _SUFFIXES)
+    near = near_matches(path.name, others)
     if near:
         return " or ".join(assignment("model.weights", str(path.parent / name)) for name in near)
     return f"model.weights=FILE (there is no file like it in {path.parent}{_start(path)})"

@@ -115,8 +115,8 @@ def load(path: Path | str, model: nn.Module | None = None) -> nn.Module:
     """Return the network of a file that `save` wrote, ready for inference.
 
     Its logits are those of the trained network in evaluation mode, bit for bit on the same machine and in the same
-    memory format (but for rounding when BatchNorm is folded); it is a plain network whose weights are codes times
-    scale.
+    memory format (but for rounding when BatchNorm is folded, and where torch multiplies by another path: a linear layer
+    whose input is not contiguous, without gradients); it is a plain network whose weights are codes times scale.
 
     Args:
         path: path of the file.

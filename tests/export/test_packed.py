@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from ternlab.core.errors import SettingsError
-from ternlab.export import packed
 from ternlab.export.accounting import code_size, entropy
 from ternlab.export.container import FileFormatError
 from ternlab.export.header import Architecture, Packing
 from ternlab.export.packed import load, read_codes, save
+from ternlab.export.packed_planes import write_plane
 from ternlab.models.build import build_model
 from ternlab.models.entry import ModelEntry
 from ternlab.models.registry import MODELS
@@ -353,15 +353,15 @@ def test_wrong_arguments_are_named(tmp_path: Path) -> None:
 def test_codes_outside_of_their_alphabet_are_refused() -> None:
     plane = Plane(torch.tensor([[1, 2]], dtype=torch.int8), torch.tensor(1.0))
     with pytest.raises(SettingsError, match="outside of its alphabet"):
-        packed._write_plane({}, "a/0", plane, "trit5")
+        write_plane({}, "a/0", plane, "trit5", (1, 1))
     below = Plane(torch.tensor([[0, -2]], dtype=torch.int8), torch.tensor(1.0))
     between = Plane(torch.tensor([[0, 1]], dtype=torch.int8), torch.tensor(1.0), range(-1, 2, 2))
     for wrong in (below, between):
         with pytest.raises(SettingsError, match="outside of its alphabet"):
-            packed._write_plane({}, "a/0", wrong, "bits")
+            write_plane({}, "a/0", wrong, "bits", (1, 1))
     scale = Plane(torch.ones(2, 2, dtype=torch.int8), torch.ones(1, 2))
     with pytest.raises(SettingsError, match="neither per layer nor per filter"):
-        packed._write_plane({}, "a/0", scale, "trit5")
+        write_plane({}, "a/0", scale, "trit5", (2, 1))
 
 
 # A file of the first version, written by it: all packings, two planes, two scales, scales of layers and of filters.

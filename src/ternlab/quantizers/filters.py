@@ -91,11 +91,8 @@ def as_in_layer(weight: Tensor, groups: int) -> Tensor:
     return by_group.transpose(1, 2).flatten(0, 1).contiguous()
 
 
-def scale_shape(layer: nn.Module | None, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shape of the scales of filters of a layer whose weight has the shape `shape`; see `Plane.scale`.
-
-    Without a layer, that of any but a transposed convolution.
-    """
+def scale_shape(layer: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape of the scales of filters of a layer whose weight has the shape `shape`; see `Plane.scale`."""
     if not isinstance(layer, TRANSPOSED) or len(shape) < 2:
         return shape[0], *(1 for _ in shape[1:])
     of_filters = 1, shape[1], *(1 for _ in shape[2:])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -97,7 +96,6 @@ def test_a_network_of_ones_own_trains(folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="needs timm")
 def test_a_network_of_timm_trains(folder: Path) -> None:
     assert "twn" in train(folder, TIMM)
 

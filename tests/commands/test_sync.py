@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from ternlab.commands.cli import main
-from tests.loggers.made import made_run
+from tests.loggers.made import in_training, made_run
 from tests.loggers.test_mirrors import read_tensorboard
-
-pytest.importorskip("tensorboard", reason="needs pip install 'ternlab[tensorboard]'")
 
 
 @pytest.fixture(autouse=True)
@@ -77,14 +73,6 @@ def test_what_cannot_be_meant_is_refused(
 
 def test_a_run_that_is_being_trained_is_left_alone(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     directory = made_run(runs, 2, logger__name="tensorboard")
-    code = (
-        "import sys; from pathlib import Path; from ternlab.core.lock import RunLock\n"
-        "with RunLock(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
-    )
-    command = [sys.executable, "-c", code, str(directory.path / "lock")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout is not None
-        holder.stdout.readline()
+    with in_training(directory):
         assert main(["sync", directory.run_id]) == 0
         assert capsys.readouterr().out == f"{directory.run_id}: still training\n"
-        holder.communicate()

@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import timm
 import torch
 from torch import Tensor, nn
+from torchvision.models import ShuffleNetV2
 
 from ternlab.export.folding import inference_network
 from ternlab.export.integer import with_integer_activations
@@ -24,8 +26,6 @@ from ternlab.quantizers.attach import codes, quantize, quantized_layers
 from ternlab.training.network import load_trained, save_weights
 from ternlab.training.rehearsal import rehearse_saving
 
-timm = pytest.importorskip("timm", reason="needs timm, of the extra `test`")
-torchvision_models = pytest.importorskip("torchvision.models")
 pytestmark = pytest.mark.slow
 
 CLASSES = 10
@@ -48,7 +48,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "swin": (of_timm("swin_tiny_patch4_window7_224", **_SWIN), 64),
     "densenet": (of_timm("densenet121", block_config=(2, 2, 2, 2)), 32),
     "shufflenet": (
-        lambda: torchvision_models.ShuffleNetV2([2, 2, 2], [24, 48, 96, 192, 256], num_classes=CLASSES),
+        lambda: ShuffleNetV2([2, 2, 2], [24, 48, 96, 192, 256], num_classes=CLASSES),
         32,
     ),
     "mnasnet": (of_timm("mnasnet_small"), 32),

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ternlab.loggers.live_sync import LiveSync
 from ternlab.runs.directory import RunDirectory, run_directory
 from ternlab.runs.identity import run_id
 from ternlab.runs.metrics import MetricsTable, Row
@@ -14,6 +19,7 @@ from ternlab.sweeps.plan import Plan, write_plan
 from tests.settings_for_tests import tiny_settings
 from tests.sweeps.made import plan_of
 
+RESULTS = {"test/top1": 69.3, "degradation/top1": 0.30000000000000004}
 LAYERS = ("conv1", "layer1.0.conv2", "fc")
 STEPS = 3
 
@@ -29,6 +35,32 @@ def made_run(
     add_epochs(directory, epochs)
     finish(directory, settings, started=started, status=status)
     return directory
+
+
+def followed(
+    directory: RunDirectory, epochs: int, *, failed: bool = False, results: dict[str, float] = RESULTS
+) -> None:
+    """Train so many epochs, with the thread beside."""
+    live_sync = LiveSync(directory.settings(), directory)
+    for _ in range(epochs):
+        add_epochs(directory, 1)
+        live_sync.notify()
+    live_sync.close({} if failed else results, failed=failed)
+
+
+@contextmanager
+def in_training(directory: RunDirectory) -> Iterator[None]:
+    """Let another process hold the run's lock while the block runs."""
+    code = (
+        "import sys; from pathlib import Path; from ternlab.core.lock import RunLock\n"
+        "with RunLock(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(directory.path / "lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        yield
+        holder.communicate()
 
 
 def finish(directory: RunDirectory, settings: Settings, *, started: str, status: str, **metrics: float) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from ternlab.loggers.history import history_of
-from ternlab.loggers.live_sync import LiveSync
 from ternlab.loggers.wandb.server import Server
 from ternlab.loggers.wandb.sync import Did, sync_run
 from ternlab.reports.metrics_catalog import catalog
@@ -18,27 +17,16 @@ from ternlab.runs.identity import run_id
 from ternlab.runs.metrics import MetricsTable
 from ternlab.settings.load import twin_of
 from ternlab.sweeps.trial import _grouped
-from tests.loggers.made import STEPS, add_epochs, finish, made_run
+from tests.loggers.made import STEPS, add_epochs, finish, followed, made_run
 from tests.loggers.offline_files import history, metrics, records, summary
 from tests.loggers.server import LoopbackWandb, Mode
 from tests.loggers.test_sync import plain
 from tests.settings_for_tests import tiny_settings
 
-RESULTS = {"test/top1": 69.3, "degradation/top1": 0.30000000000000004}
-
 
 def begun(folder: Path) -> RunDirectory:
     """Return a run that has no epoch yet."""
     return made_run(folder / "runs", 0, status="running")
-
-
-def followed(directory: RunDirectory, epochs: int, *, failed: bool = False) -> None:
-    """Train so many epochs, with the thread beside."""
-    live_sync = LiveSync(directory.settings(), directory)
-    for _ in range(epochs):
-        add_epochs(directory, 1)
-        live_sync.notify()
-    live_sync.close({} if failed else RESULTS, failed=failed)
 
 
 def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import logging
@@ -15,7 +16,6 @@ import pytest
 
 from ternlab.core.errors import SettingsError
 from ternlab.loggers.history import history_of, scalars_of
-from ternlab.loggers.live_sync import LiveSync
 from ternlab.loggers.registry import LOGGERS, LoggerEntry
 from ternlab.loggers.sync import send_run
 from ternlab.runs.directory import RunDirectory
@@ -23,10 +23,12 @@ from ternlab.runs.lifecycle import complete
 from ternlab.runs.metrics import MetricsTable
 from tests.commands import warm_command
 from tests.commands.run_command import ROOT, TINY, stop, wait_for
+from tests.loggers import made
 from tests.loggers.made import STEPS, add_epochs, finish, made_run
 from tests.settings_for_tests import tiny_settings
 
 RESULTS = {"test/top1": 69.3, "degradation/top1": 0.25}
+followed = functools.partial(made.followed, results=RESULTS)
 STARTED = "2026-01-02T03:04:05+0000"
 
 Points = dict[str, list[tuple[int, float]]]
@@ -85,10 +87,8 @@ READERS: dict[str, Callable[[Path, RunDirectory], list[Points]]] = {
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Path | None:
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return an empty MLflow database; to make one takes many seconds."""
-    if importlib.util.find_spec("mlflow") is None:
-        return None
     from mlflow import MlflowClient
 
     path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
@@ -97,17 +97,15 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path | None:
 
 
 @pytest.fixture(params=READERS)
-def name(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database: Path | None) -> str:
-    """Return the name of a logger whose package is installed."""
+def name(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database: Path) -> str:
+    """Return the name of a logger; all but Trackio are in the test extra."""
     chosen = str(request.param)
-    for package in LOGGERS[chosen].packages:
-        if importlib.util.find_spec(package) is None:
-            pytest.skip(f"needs pip install {package}")
+    if chosen == "trackio" and importlib.util.find_spec("trackio") is None:
+        pytest.skip("needs make test-trackio: Trackio needs an older Pillow than the newest")
     monkeypatch.chdir(tmp_path)
     # What arrives, not when, is tested here.
     monkeypatch.setattr("ternlab.loggers.live_sync._CLOSE_SECONDS", 300.0)
     if chosen == "mlflow":
-        assert database is not None
         shutil.copy(database, tmp_path / "mlflow.db")
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     if chosen == "trackio":
@@ -120,15 +118,6 @@ def name(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
 def begun(folder: Path, name: str, **changes: Any) -> RunDirectory:
     """Return a run that has no epoch yet."""
     return made_run(folder / "runs", 0, status="running", logger__name=name, **changes)
-
-
-def followed(directory: RunDirectory, epochs: int, *, failed: bool = False) -> None:
-    """Train so many epochs, with the thread beside."""
-    live_sync = LiveSync(directory.settings(), directory)
-    for _ in range(epochs):
-        add_epochs(directory, 1)
-        live_sync.notify()
-    live_sync.close({} if failed else RESULTS, failed=failed)
 
 
 def expected(directory: RunDirectory, results: dict[str, float] = RESULTS) -> Points:
@@ -257,7 +246,6 @@ def test_a_logger_whose_package_is_missing_is_refused_before_anything_is_trained
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_training_that_was_stopped_has_one_continuous_history(tmp_path: Path, number: int) -> None:
-    pytest.importorskip("tensorboard")
     typed = (*TINY, "logger=tensorboard", "quant=none", "trainer.max_epochs=4")
     process = warm_command.start(tmp_path, *typed, TINY_SECONDS="0.1")
     wait_for(tmp_path, "*/checkpoints/*6*.json")

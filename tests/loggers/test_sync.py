@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ from ternlab.loggers.history import history_of
 from ternlab.loggers.wandb.server import Server
 from ternlab.loggers.wandb.sync import Did, Synced, mirrored_runs, sync_run
 from ternlab.runs.directory import RunDirectory
-from tests.loggers.made import add_epochs, finish, made_run
+from tests.loggers.made import add_epochs, finish, in_training, made_run
 from tests.loggers.server import LoopbackWandb, Mode, StoredRun
 
 EPOCHS = 6
@@ -117,16 +115,8 @@ def test_a_dry_run_sends_nothing(wandb_server: LoopbackWandb, tmp_path: Path) ->
 
 def test_a_run_that_is_being_trained_is_left_to_its_process(wandb_server: LoopbackWandb, tmp_path: Path) -> None:
     directory = made_run(tmp_path, EPOCHS, status="running")
-    code = (
-        "import sys; from pathlib import Path; from ternlab.core.lock import RunLock\n"
-        "with RunLock(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
-    )
-    command = [sys.executable, "-c", code, str(directory.path / "lock")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout is not None
-        holder.stdout.readline()
+    with in_training(directory):
         assert sent(directory).did == Did.RUNNING
-        holder.communicate()
     assert sent(directory).did == Did.SENT
 
 

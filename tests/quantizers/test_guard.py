@@ -297,3 +297,21 @@ def test_adam_over_the_groups_trains_a_last_layer() -> None:
         closure()
         optimizer.step()
     assert zeros(layer) < 0.5 and float(closure().detach()) < 0.1 * math.log(10)
+
+
+@pytest.mark.parametrize("rule", ["tga", "ttq", "twn", "bwn", "lsq"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_weights_that_are_not_finite_are_said_once(rule: str, value: float, recwarn: pytest.WarningsRecorder) -> None:
+    layer = quantize(nn.Linear(8, 8), rule)
+    with torch.no_grad():
+        latent_weight(layer)[0, 0] = value
+    for _ in range(70):
+        layer(torch.randn(2, 8))
+    (said,) = (str(one.message) for one in recwarn)
+    assert f"({rule}): some of its weights are NaN or infinite" in said
+
+
+def test_a_run_leaves_weights_that_are_not_finite_to_its_loss() -> None:
+    weight = torch.full((8, 8), math.nan)
+    assert quantizer_of(attached(torch.randn(8, 8))).fault(weight) is None
+    assert quantizer_of(quantize(nn.Linear(8, 8), "tga")).fault(weight) is not None

@@ -98,8 +98,6 @@ def test_state_dict_files_come_back_into_the_plain_network(trained: nn.Module, t
 
 @pytest.mark.parametrize("packing", ["trit5", "bits", "entropy"])
 def test_packed_files_come_back_bit_for_bit(packing: Any, trained: nn.Module, tmp_path: Path) -> None:
-    if packing == "entropy":
-        pytest.importorskip("constriction")
     save(trained, tmp_path / "net", packing=packing)
     model = load(tmp_path / "net", model=SharedTensors(1, 10))
     assert torch.equal(model(images()), trained(images()))

@@ -210,10 +210,11 @@ class Quantizer(nn.Module):
     def fault(self, weight: Tensor) -> Fault | None:
         """Return why the layer cannot learn, as far as the rule can tell from `weight`; `None` if it can.
 
-        It reads values, which on a GPU waits for the device. Weights that are not finite are left to the loss.
+        It reads values, which on a GPU waits for the device. In a run, weights that are not finite are left to the
+        loss, which ends it.
         """
         if not bool(weight.isfinite().all()):
-            return None
+            return Fault("some of its weights are NaN or infinite", "a smaller learning rate") if self.guarded else None
         if not bool(weight.any()):
             return Fault("all of its weights are 0", "other initial weights, or full precision for this layer")
         planes = self.codes(weight).stacked().flatten(1)

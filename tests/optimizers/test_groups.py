@@ -6,26 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
 import ternlab
 from ternlab.optimizers.registry import optim_settings
 from ternlab.quantizers.attach import quantized_layers, quantizer_of
 from ternlab.settings.quant import quant_settings
 from ternlab.training.optimizers import build_optimizer
-
-
-def network() -> nn.Sequential:
-    torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(2, 4, 3),
-        nn.BatchNorm2d(4),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(64, 8),
-        nn.LayerNorm(8),
-        nn.Linear(8, 3),
-    )
+from tests.small_network import small_network
 
 
 def by_name(groups: ternlab.Groups) -> dict[str, dict[str, Any]]:
@@ -34,7 +21,7 @@ def by_name(groups: ternlab.Groups) -> dict[str, dict[str, Any]]:
 
 
 def test_thresholds_and_scales_are_apart_and_not_decayed() -> None:
-    model = ternlab.quantize(network(), "tga", layers=[{"match": "6", "name": "lsq"}])
+    model = ternlab.quantize(small_network(), "tga", layers=[{"match": "6", "name": "lsq"}])
     found = by_name(ternlab.param_groups(model, lr=0.1, threshold_lr=0.01, weight_decay=1e-4))
     assert {name: (group["lr"], group["weight_decay"], len(group["params"])) for name, group in found.items()} == {
         "weights": (0.1, 1e-4, 3),
@@ -49,14 +36,14 @@ def test_thresholds_and_scales_are_apart_and_not_decayed() -> None:
 
 @pytest.mark.parametrize("rule", [None, "tga", "ttq", "sws"])
 def test_every_parameter_is_in_one_group(rule: str | None) -> None:
-    model = network() if rule is None else ternlab.quantize(network(), rule)
+    model = small_network() if rule is None else ternlab.quantize(small_network(), rule)
     grouped = [id(one) for group in ternlab.param_groups(model, lr=0.1) for one in group["params"]]
     assert len(grouped) == len(set(grouped))
     assert set(grouped) == {id(one) for one in model.parameters()}
 
 
 def test_norms_and_biases_are_decayed_if_asked_for() -> None:
-    model = ternlab.quantize(network(), "tga")
+    model = ternlab.quantize(small_network(), "tga")
     found = by_name(ternlab.param_groups(model, lr=0.1, weight_decay=0.5, decay_bn=True, decay_bias=True))
     assert {name: group["weight_decay"] for name, group in found.items()} == {
         "weights": 0.5,
@@ -67,7 +54,7 @@ def test_norms_and_biases_are_decayed_if_asked_for() -> None:
 
 
 def test_the_rate_of_thresholds_is_that_given_else_of_their_rule_else_of_the_weights() -> None:
-    model = ternlab.quantize(network(), "tga", layers=[{"match": "6", "threshold.lr": 0.03}])
+    model = ternlab.quantize(small_network(), "tga", layers=[{"match": "6", "threshold.lr": 0.03}])
     own = [group for group in ternlab.param_groups(model, lr=0.1) if group["name"] == "thresholds"]
     assert [(group["lr"], len(group["params"])) for group in own] == [(0.1, 2), (0.03, 1)]
     (given,) = [
@@ -77,7 +64,7 @@ def test_the_rate_of_thresholds_is_that_given_else_of_their_rule_else_of_the_wei
 
 
 def test_a_run_has_the_same_groups() -> None:
-    model = ternlab.quantize(network(), "tga", layers=[{"match": "6", "name": "seq"}])
+    model = ternlab.quantize(small_network(), "tga", layers=[{"match": "6", "name": "seq"}])
     optim = optim_settings({"lr": 0.3, "weight_decay": 0.01, "decay_bias": True})
     run = build_optimizer(model, optim, quant_settings({"name": "tga"})).param_groups
     own = torch.optim.SGD(ternlab.param_groups(model, lr=0.3, weight_decay=0.01, decay_bias=True)).param_groups

@@ -22,6 +22,7 @@ from ternlab.quantizers.attach import codes, latent_weight, quantize, quantizer_
 from ternlab.settings.quant import QuantSettings, quant_settings
 from ternlab.training.optimizers import build_optimizer
 from ternlab.training.update_rule import TernaryOptimizer
+from tests.small_network import small_network
 
 VECTORS = Path(__file__).parents[1] / "quantizers" / "tga_vectors.json"
 TWO_STEP: dict[str, Any] = json.loads(VECTORS.read_text(encoding="utf-8"))["two_step"]
@@ -29,19 +30,6 @@ TWO_STEP: dict[str, Any] = json.loads(VECTORS.read_text(encoding="utf-8"))["two_
 
 def settings_of(update: str = "joint", **threshold: Any) -> QuantSettings:
     return quant_settings({"name": "tga", "update": update, "threshold": threshold})
-
-
-def network() -> nn.Sequential:
-    torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(2, 4, 3, bias=False),
-        nn.BatchNorm2d(4),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(64, 8),
-        nn.LayerNorm(8),
-        nn.Linear(8, 3),
-    )
 
 
 def closure_of(model: nn.Module, optimizer: Optimizer, seed: int = 0) -> Callable[[], Tensor]:
@@ -127,7 +115,7 @@ def test_joint_takes_one_pass_and_steps_the_weights_with_its_gradient() -> None:
 
 @pytest.mark.parametrize(("update", "passes"), [("sequential", 2), ("joint", 1)])
 def test_batchnorm_sees_the_batch_once_for_each_pass(update: str, passes: int) -> None:
-    model = quantize(network())
+    model = quantize(small_network(bias=False))
     optimizer = build_optimizer(model, OptimSettings(), settings_of(update))
     calls = []
     closure = closure_of(model, optimizer)
@@ -136,7 +124,7 @@ def test_batchnorm_sees_the_batch_once_for_each_pass(update: str, passes: int) -
 
 
 def test_sequential_steps_only_thresholds_before_the_second_pass() -> None:
-    model = quantize(network())
+    model = quantize(small_network(bias=False))
     optimizer = build_optimizer(model, OptimSettings(), settings_of("sequential"))
     thresholds = {name for name, _ in model.named_parameters() if name.endswith("threshold")}
     snapshots: list[dict[str, Tensor]] = [{name: p.detach().clone() for name, p in model.named_parameters()}]
@@ -156,7 +144,7 @@ def test_sequential_steps_only_thresholds_before_the_second_pass() -> None:
 
 
 def test_a_missing_closure_is_refused_before_anything_moves() -> None:
-    model = quantize(network())
+    model = quantize(small_network(bias=False))
     optimizer = build_optimizer(model, OptimSettings(), settings_of())
     closure_of(model, optimizer)()
     before = values_of(model)
@@ -222,7 +210,7 @@ def test_mean_gradients_average_the_passes_since_the_last_call() -> None:
 
 
 def test_one_schedule_drives_every_group_from_its_own_rate() -> None:
-    model = quantize(network(), threshold={"lr": 0.5})
+    model = quantize(small_network(bias=False), threshold={"lr": 0.5})
     optimizer = build_optimizer(model, OptimSettings(name="adam", lr=0.04), settings_of(lr=0.5))
     assert isinstance(optimizer, TernaryOptimizer)
     scheduler = LambdaLR(optimizer, lambda step: 0.5**step)
@@ -240,7 +228,7 @@ def test_one_schedule_drives_every_group_from_its_own_rate() -> None:
 
 
 def test_schedule_factor_zero_stops_weights_and_thresholds() -> None:
-    model = quantize(network())
+    model = quantize(small_network(bias=False))
     optimizer = build_optimizer(model, OptimSettings(weight_decay=0.1), settings_of())
     LambdaLR(optimizer, lambda _step: 0.0)
     before = [p.detach().clone() for p in model.parameters()]
@@ -252,7 +240,7 @@ def test_schedule_factor_zero_stops_weights_and_thresholds() -> None:
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
 def test_training_goes_on_from_a_saved_state_bit_for_bit(name: str, update: str) -> None:
     def start() -> tuple[nn.Module, TernaryOptimizer, LambdaLR]:
-        model = quantize(network(), threshold={"lr": 0.3})
+        model = quantize(small_network(bias=False), threshold={"lr": 0.3})
         optim = optim_settings({"name": name, "lr": 0.01, "weight_decay": 1e-3})
         optimizer = build_optimizer(model, optim, settings_of(update, lr=0.3))
         assert isinstance(optimizer, TernaryOptimizer)
@@ -284,7 +272,7 @@ def test_training_goes_on_from_a_saved_state_bit_for_bit(name: str, update: str)
 @pytest.mark.parametrize(("decay_bn", "decay_bias"), [(False, False), (True, False), (False, True), (True, True)])
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
 def test_decay_reaches_exactly_the_configured_parameters(name: str, decay_bn: bool, decay_bias: bool) -> None:
-    model = quantize(network())
+    model = quantize(small_network(bias=False))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.fill_(0.7)
@@ -311,7 +299,7 @@ def test_decay_reaches_exactly_the_configured_parameters(name: str, decay_bn: bo
 
 
 def test_every_parameter_is_in_exactly_one_group() -> None:
-    model = quantize(network(), exclude=("4",))
+    model = quantize(small_network(bias=False), exclude=("4",))
     optimizer = build_optimizer(model, OptimSettings(), settings_of())
     grouped = [id(p) for group in optimizer.param_groups for p in group["params"]]
     assert sorted(grouped) == sorted(id(p) for p in model.parameters())
@@ -320,7 +308,7 @@ def test_every_parameter_is_in_exactly_one_group() -> None:
 
 
 def test_a_shared_parameter_is_stepped_once() -> None:
-    model = network()
+    model = small_network(bias=False)
     model.add_module("tied", nn.Linear(8, 3))
     model.tied.weight = model[6].weight
     optimizer = build_optimizer(model, OptimSettings(), QuantSettings())
@@ -329,7 +317,7 @@ def test_a_shared_parameter_is_stepped_once() -> None:
 
 
 def test_thresholds_are_stepped_by_nesterov_sgd_whatever_steps_the_weights() -> None:
-    model = quantize(network(), threshold={"clamp": 0.2})
+    model = quantize(small_network(bias=False), threshold={"clamp": 0.2})
     for name, kind in (("sgd", SGD), ("adam", Adam), ("adamw", AdamW)):
         optim = optim_settings({"name": name, "lr": 0.02, "weight_decay": 0.1, "momentum": 0.5})
         optimizer = build_optimizer(model, optim, settings_of("sequential", clamp=0.2))
@@ -342,5 +330,5 @@ def test_thresholds_are_stepped_by_nesterov_sgd_whatever_steps_the_weights() -> 
 
 
 def test_a_network_without_thresholds_gets_the_optimizer_of_its_weights() -> None:
-    optimizer = build_optimizer(network(), OptimSettings(), QuantSettings())
+    optimizer = build_optimizer(small_network(bias=False), OptimSettings(), QuantSettings())
     assert type(optimizer) is SGD

@@ -14,6 +14,7 @@ from ternlab.commands import run_parsers, wandb
 from ternlab.commands.folders import add_folder, with_folder_options
 from ternlab.core.errors import ExitCode, InfrastructureError, TernlabError
 from ternlab.core.logs import replace_unprintable
+from ternlab.core.registry import imported
 
 _RUN_HELP = "run ID, a unique prefix or suffix of it, or the run directory"
 
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if chosen.command is None:
             parser.print_help()
             return ExitCode.DONE
-        return int(_COMMANDS[chosen.command](chosen))
+        return int(imported(_COMMANDS[chosen.command])(chosen))
     except InfrastructureError as error:
         from ternlab.sweeps.states import INFRASTRUCTURE
 
@@ -183,73 +184,16 @@ def _add_sweep(commands: Any) -> None:
             action.add_argument("--lines", type=int, default=20, help="lines of each log (default: 20)")
 
 
-def _sweep(chosen: argparse.Namespace) -> int:
-    from ternlab.commands import sweeps
-
-    if chosen.action == "logs":
-        return sweeps.logs(chosen.sweeps, chosen.sweep, chosen.run, chosen.lines)
-    actions = {"status": sweeps.status, "wait": sweeps.wait, "cancel": sweeps.cancel}
-    return int(actions[chosen.action](chosen.sweeps, chosen.sweep))
-
-
-def _results(chosen: argparse.Namespace) -> ExitCode:
-    # Deferred here and below to keep --help fast.
-    from ternlab.commands.results import results
-
-    return results(chosen)
-
-
-def _show(chosen: argparse.Namespace) -> ExitCode:
-    from ternlab.commands.show import show
-
-    return show(chosen)
-
-
-def _compare(chosen: argparse.Namespace) -> ExitCode:
-    from ternlab.commands.compare import compare
-
-    return compare(chosen)
-
-
-def _diff(chosen: argparse.Namespace) -> ExitCode:
-    from ternlab.commands.diff import diff
-
-    return diff(chosen)
-
-
-def _rerun(chosen: argparse.Namespace) -> ExitCode:
-    from ternlab.commands.rerun import rerun
-
-    return rerun(chosen)
-
-
-def _sync(chosen: argparse.Namespace) -> ExitCode:
-    from ternlab.commands.sync import sync
-
-    return sync(chosen)
-
-
-def _runs(chosen: argparse.Namespace) -> ExitCode:
-    from ternlab.commands import manage_runs
-
-    return manage_runs.remove(chosen) if chosen.action == "rm" else manage_runs.archive(chosen)
-
-
-def _info(chosen: argparse.Namespace) -> ExitCode:
-    from ternlab.commands.info import show
-
-    return show(chosen.file, as_json=chosen.json)
-
-
+# Imported when they are typed, to keep --help fast.
 _COMMANDS = {
-    "results": _results,
-    "show": _show,
-    "compare": _compare,
-    "runs": _runs,
-    "info": _info,
-    "sweep": _sweep,
-    "sync": _sync,
-    "rerun": _rerun,
-    "diff": _diff,
-    "wandb": wandb.run,
+    "results": "ternlab.commands.results:results",
+    "show": "ternlab.commands.show:show",
+    "compare": "ternlab.commands.compare:compare",
+    "runs": "ternlab.commands.manage_runs:manage",
+    "info": "ternlab.commands.info:show",
+    "sweep": "ternlab.commands.sweeps:control",
+    "sync": "ternlab.commands.sync:sync",
+    "rerun": "ternlab.commands.rerun:rerun",
+    "diff": "ternlab.commands.diff:diff",
+    "wandb": "ternlab.commands.wandb:run",
 }

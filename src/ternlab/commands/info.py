@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from ternlab.core.errors import ExitCode
@@ -13,14 +13,14 @@ from ternlab.export.info import info
 from ternlab.metrics.registry import BASELINE, TEST
 
 
-def show(path: Path, *, as_json: bool) -> ExitCode:
+def show(chosen: argparse.Namespace) -> ExitCode:
     """Print the contents of a packed or ONNX file.
 
     Raises:
         FileFormatError: the file is damaged, of a later version, or not written by ternlab.
     """
-    found = info(path)
-    if as_json:
+    found = info(chosen.file)
+    if chosen.json:
         print(json.dumps(found))
         return ExitCode.DONE
     print(*aligned([("", ""), *_totals(found)])[1:], sep="\n")

@@ -24,6 +24,11 @@ from ternlab.reports.terminal import visible
 from ternlab.runs.directory import RunDirectory, existing_run
 
 
+def manage(chosen: argparse.Namespace) -> ExitCode:
+    """Carry out `ternlab runs rm|archive`; see `remove` and `archive`."""
+    return remove(chosen) if chosen.action == "rm" else archive(chosen)
+
+
 def remove(chosen: argparse.Namespace) -> ExitCode:
     """Remove runs after confirmation.
 

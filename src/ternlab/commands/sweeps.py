@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import shlex
 import signal
@@ -59,6 +60,14 @@ def own_plan(sweeps: Path, name: str) -> tuple[Plan, Path]:
             instead=f"cd {shlex.quote(plan.folder)}, then re-run the command",
         )
     return plan, folder
+
+
+def control(chosen: argparse.Namespace) -> int:
+    """Carry out `ternlab sweep status|wait|cancel|logs`."""
+    if chosen.action == "logs":
+        return logs(chosen.sweeps, chosen.sweep, chosen.run, chosen.lines)
+    actions = {"status": status, "wait": wait, "cancel": cancel}
+    return int(actions[chosen.action](chosen.sweeps, chosen.sweep))
 
 
 def status(sweeps: Path, name: str) -> ExitCode:

@@ -16,7 +16,7 @@ from ternlab.runs.identity import run_id
 from ternlab.settings.load import settings_from_config
 from tests.commands.run_command import ROOT
 from tests.runs import golden_ids
-from tests.runs.test_identity import COUNTS
+from tests.runs.identity_settings import COUNTS
 
 GOLDEN = golden_ids.golden_ids()
 WITH_FILES = [

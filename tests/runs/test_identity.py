@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,146 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ternlab.core.errors import SettingsError
 from ternlab.core.fields import Section
 from ternlab.runs.identity import IDENTITY_VERSION, identity, run_id
-from ternlab.settings.algorithm import AlgorithmSettings
-from ternlab.settings.load import settings_from_config, twin_of
-from ternlab.settings.quant import QuantSettings
-from ternlab.settings.root import Settings
+from ternlab.settings.load import settings_from_config
 from tests.commands.run_command import ROOT
-from tests.data.made_images import encoded, write_parquet
-
-BASE: dict[str, Any] = {"model": {"name": "alexnet"}, "data": {"name": "digits"}, "quant": {"name": "tga"}}
-
-# Another valid value for every setting that counts. A new setting is added here, or to FREE with its reason.
-COUNTS: dict[str, Any] = {
-    "seed": 1,
-    "ckpt_path": "FILE",
-    "model.name": "resnet18",
-    "model.stem": "imagenet",
-    "model.weights": "FILE",
-    "model.weights_skip": ["fc.*"],
-    "model.dropout": 0.5,
-    "data.name": "mnist",
-    "data.batch_size": 64,
-    "data.val_fraction": 0.2,
-    "data.split_seed": 1,
-    "data.limit_train": 100,
-    "data.image_size": 16,
-    "data.resize": 20,
-    "data.flip": True,
-    "data.crop_padding": 1,
-    "data.random_resized_crop": True,
-    "data.storage": "memory",
-    "data.on_error": "skip",
-    "data.image_column": "img",
-    "data.label_column": "fine_label",
-    "data.test_part": "val",
-    "data.channels": 3,
-    "data.mean": [0.5],
-    "data.std": [0.5],
-    "data.class_names": ["a", "b"],
-    "quant.name": "none",
-    "quant.init": "scratch",
-    "quant.init_file": "FILE",
-    "quant.first_last": "full",
-    "quant.include": ["features.*"],
-    "quant.exclude": ["features.*"],
-    "quant.layers": [{"match": "features.*", "name": "none"}],
-    "quant.update": "sequential",
-    "quant.threshold.init": 0.1,
-    "quant.threshold.unit": "sigma",
-    "quant.threshold.lr": 0.1,
-    "quant.threshold.clamp": None,
-    "quant.scale": "centered",
-    "quant.stats_grad": False,
-    "quant.gradient_correction": False,
-    "quant.surrogate.kind": "stable",
-    "quant.surrogate.bound": 0.5,
-    "quant.surrogate.amplitude": 0.1,
-    "quant.rel.factors": [0.05, 0.1],
-    "algorithm.name": "distillation",
-    "objectives": {"dampening": {"weight": 0.1}},
-    "optim.name": "adam",
-    "optim.lr": 0.1,
-    "optim.momentum": 0.8,
-    "optim.nesterov": False,
-    "optim.betas": [0.9, 0.99],
-    "optim.eps": 1e-7,
-    "optim.weight_decay": 1e-3,
-    "optim.decay_bn": True,
-    "optim.decay_bias": True,
-    "optim.label_smoothing": 0.1,
-    "optim.schedule.name": "constant",
-    "optim.schedule.milestones": [1.0],
-    "optim.schedule.factors": [0.1],
-    "optim.schedule.warmup_epochs": 2.0,
-    "optim.schedule.final": 0.1,
-    "trainer.max_epochs": 11,
-    "trainer.accumulate_grad_batches": 2,
-    "trainer.gradient_clip_val": 1.0,
-    "trainer.precision": "bf16-mixed",
-    "trainer.channels_last": False,
-    "baseline.run": "digits-alexnet-none-s0-0123456789",
-    "baseline.overrides": ["optim.lr=0.1"],
-}
-
-# Settings that say where, how fast and how visibly a run is carried out, with other values of theirs.
-FREE: dict[str, list[Any]] = {
-    "data.root": ["/elsewhere", "~/data"],
-    "data.download": [False],
-    "data.eval_batch_size": [1, 512],
-    "data.workers": [0, 7],
-    "trainer.accelerator": ["cpu", "gpu"],
-    "trainer.devices": [2, 4],
-    "trainer.nodes": [2, 4],
-    "trainer.find_unused_parameters": [True],
-    "trainer.threads": [1, 8],
-    "trainer.progress": ["rich", "plain"],
-    "checkpoint.every_steps": [1, 100],
-    "checkpoint.keep": [3, 9],
-    "logger.name": ["wandb"],
-    "logger.project": ["other"],
-    "logger.entity": ["me"],
-    "logger.group": ["mine"],
-    "logger.mode": ["offline"],
-    "paths.runs": ["/runs"],
-    "paths.data": ["/data"],
-    "paths.sweeps": ["/sweeps"],
-    "force": [True],
-    "tags": [["a"], ["a", "b"]],
-    # What a plugin registers is in the id by its name.
-    "plugins": [["tests.tiny"]],
-}
-
-
-def with_(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Return `config` with settings changed by dotted name."""
-    changed = copy.deepcopy(config)
-    for name, value in changes.items():
-        *parents, leaf = name.split(".")
-        branch = changed
-        for parent in parents:
-            branch = branch.setdefault(parent, {})
-        branch[leaf] = value
-    return changed
-
-
-def settings(**changes: Any) -> Settings:
-    return settings_from_config(with_(BASE, changes))
-
-
-def leaves(section: Section, prefix: str = "") -> Iterator[str]:
-    """Yield the dotted names of all settings, as they are typed: a rule's options stand in `quant`, and so on."""
-    for name in type(section).model_fields:
-        value = getattr(section, name)
-        if isinstance(value, Section):
-            flat = (type(section), name) in ((QuantSettings, "rule"), (AlgorithmSettings, "options"))
-            inside = prefix if flat else f"{prefix}{name}."
-            yield from leaves(value, inside)
-        else:
-            yield prefix + name
+from tests.runs.identity_settings import BASE, COUNTS, FREE, leaves, settings
 
 
 def test_every_setting_is_either_counted_or_free() -> None:
@@ -367,95 +230,3 @@ def test_options_of_a_network_count_when_they_are_not_at_their_defaults() -> Non
 
     assert of(width=1.0) == of(width=1) == of(dropout=0.0) == of()
     assert len({of(), of(width=0.5), of(width=0.25), of(stem="small")}) == 4
-
-
-@pytest.mark.parametrize(
-    ("setting", "needs"),
-    [
-        ("model.weights", {}),
-        ("quant.init_file", {"quant.init": "file"}),
-        ("ckpt_path", {}),
-        ("algorithm.teacher", {"algorithm.name": "distillation"}),
-    ],
-)
-def test_a_file_counts_by_its_contents_and_not_by_its_path(
-    setting: str, needs: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first, moved, other = tmp_path / "a" / "first.pt", tmp_path / "b" / "moved.ckpt", tmp_path / "a" / "other.pt"
-    for path, contents in ((first, b"same"), (moved, b"same"), (other, b"differs")):
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(contents)
-
-    def of(path: str | Path) -> str:
-        return run_id(settings(**needs, **{setting: str(path)}))
-
-    assert of(first) == of(moved)
-    assert of(first) != of(other)
-    monkeypatch.setenv("HOME", str(first.parent))
-    assert of("~/first.pt") == of(first)
-    monkeypatch.chdir(first.parent)
-    assert of("first.pt") == of(first)
-    first.write_bytes(b"changed")
-    assert of(first) != of(moved)
-    with pytest.raises(SettingsError, match=setting.replace(".", r"\.")):
-        of(tmp_path / "nowhere")
-
-
-def test_one_file_in_two_roles_makes_two_runs(tmp_path: Path) -> None:
-    file = tmp_path / "file"
-    file.write_bytes(b"weights")
-    assert run_id(settings(**{"model.weights": str(file)})) != run_id(settings(ckpt_path=str(file)))
-
-
-def test_own_data_count_by_their_files_and_not_by_their_folder(tmp_path: Path) -> None:
-    root = tmp_path / "set"
-    for part in ("train", "test"):
-        write_parquet(root / f"{part}.parquet", [encoded(1), encoded(2)], [0, 1])
-    shutil.copytree(root, tmp_path / "copy")
-    shutil.copytree(root, tmp_path / "grown")
-    write_parquet(tmp_path / "grown" / "train-1.parquet", [encoded(3)], [0])
-
-    def of(name: str) -> str:
-        return run_id(settings(**{"data.name": "parquet", "data.root": str(tmp_path / name)}))
-
-    assert of("set") == of("copy")
-    assert of("set") != of("grown")
-
-
-def test_the_id_of_a_full_precision_run_knows_nothing_of_quantization(tmp_path: Path) -> None:
-    plain = settings(quant={"name": "none"})
-    for quant in ({"first_last": "full"}, {"init": "file", "init_file": str(tmp_path / "nowhere")}, {"exclude": ["a"]}):
-        assert run_id(settings(quant={"name": "none", **quant})) == run_id(plain)
-    assert run_id(settings(quant={"name": "none"}, baseline={"run": "x"})) == run_id(plain)
-
-
-# What a twin has nothing of: the rule, the algorithm (it may need the twin), loss terms of the quantized network.
-NOT_OF_TWINS = ("quant.", "algorithm.", "objectives")
-QUANT_ONLY = {name: value for name, value in COUNTS.items() if name.startswith(NOT_OF_TWINS) and value != "FILE"}
-
-
-@pytest.mark.parametrize("name", [name for name in QUANT_ONLY if name != "quant.name"])
-def test_runs_that_differ_in_quantization_or_training_share_their_twin(name: str) -> None:
-    changed = settings(**{name: QUANT_ONLY[name]})
-    assert run_id(twin_of(changed)) == run_id(twin_of(settings()))
-    assert run_id(twin_of(changed)) == run_id(settings(quant={"name": "none"}))
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        name
-        for name in COUNTS
-        if not name.startswith((*NOT_OF_TWINS, "baseline.", "ckpt_path")) and COUNTS[name] != "FILE"
-    ],
-)
-def test_runs_that_differ_in_anything_else_have_other_twins(name: str) -> None:
-    assert run_id(twin_of(settings(**{name: COUNTS[name]}))) != run_id(twin_of(settings()))
-
-
-def test_a_twin_starts_by_itself_and_is_never_forced(tmp_path: Path) -> None:
-    file = tmp_path / "file"
-    file.write_bytes(b"weights")
-    twin = twin_of(settings(force=True, ckpt_path=str(file), seed=3, tags=["a"]))
-    assert (twin.force, twin.ckpt_path, twin.quant.active, twin.seed) == (False, None, False, 3)
-    assert run_id(twin) == run_id(twin_of(settings(seed=3)))

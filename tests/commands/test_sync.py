@@ -58,6 +58,8 @@ def test_a_run_that_cannot_be_sent_is_named_and_the_code_is_1(runs: Path, capsys
         (["RUN"], "does not send runs there\n  instead: ternlab sync"),
         (["RUN", "logger=wandb"], "instead: ternlab wandb sync"),
         (["RUN", "logger=tensorbord"], "did you mean tensorboard"),
+        (["RUN", "logger=wandbb"], "one of: mlflow, tensorboard, trackio"),
+        (["RUN", "logger=local"], "does not send runs there\n  instead: ternlab sync"),
         (["RUN", "logger=tensorboard", "logger.dirr=x"], "there is no such setting"),
         (["RUN", "logger=tensorboard", "seed=1"], "is not an option of a logger"),
         (["nothing", "logger=tensorboard"], "no such run"),

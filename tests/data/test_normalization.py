@@ -70,7 +70,10 @@ def test_values_that_do_not_fit_are_refused_before_files_are_read(
     [
         ({"std": [0.5, 0.0, 0.5]}, "data.std.1 = 0.0: must be greater than 0"),
         ({"mean": [-0.1]}, "data.mean.0 = -0.1: must be greater than or equal to 0"),
-        ({"mean": [125.3, 123.0, 113.9]}, "divide by 255: [0.4914,0.4824,0.4467]"),
+        (
+            {"mean": [125.3, 123.0, 113.9], "std": [63.0, 62.1, 66.7]},
+            "divided by 255\n  instead: 'data.mean=[0.4914,0.4824,0.4467]' 'data.std=[0.2471,0.2435,0.2616]'",
+        ),
         ({"mean": [float("nan")]}, "finite"),
         ({"mean": 0.5}, "data.mean = 0.5"),
         ({"class_names": ["a", "b", "a"]}, "'a' is there 2 times"),

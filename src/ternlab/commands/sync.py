@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from ternlab.core.errors import ExitCode, SettingsError, StorageError
+from ternlab.core.errors import ExitCode, SettingsError, StorageError, did_you_mean
 from ternlab.loggers.options import LoggerSettings
 from ternlab.loggers.registry import LOGGERS, check_logger, logger_settings
 from ternlab.loggers.sync import send_run
@@ -63,17 +63,20 @@ def _logger(directory: RunDirectory, typed: Sequence[str]) -> LoggerSettings:
     own: dict[str, Any] = dict(directory.config().get("logger") or {})
     options = dict(map(_option, typed))
     name = options.get("name", own.get("name", "local"))
+    if not _served(name):
+        rule = f"{_SYNC} does not send runs there"
+        instead = did_you_mean(name, filter(_served, LOGGERS))
+        if name in LOGGERS:
+            other = f"{LOGGERS[name].later} {directory.run_id}, or " if LOGGERS[name].mirror is not None else ""
+            instead = f"{other}{_SYNC} {directory.run_id} logger=tensorboard"
+        raise SettingsError("logger", value=name, rule=rule, instead=instead)
     # The options of another logger do not apply.
-    logger = logger_settings({**(own if own.get("name") == name else {}), **options})
-    if LOGGERS.entry(name).later != _SYNC or LOGGERS.entry(name).mirror is None:
-        other = f"{LOGGERS.entry(name).later} {directory.run_id}, or " if name == "wandb" else ""
-        raise SettingsError(
-            "logger",
-            value=name,
-            rule=f"{_SYNC} does not send runs there",
-            instead=f"{other}{_SYNC} {directory.run_id} logger=tensorboard",
-        )
-    return logger
+    return logger_settings({**(own if own.get("name") == name else {}), **options})
+
+
+def _served(name: str) -> bool:
+    """Return whether this command sends runs to the logger."""
+    return name in LOGGERS and LOGGERS[name].mirror is not None and LOGGERS[name].later == _SYNC
 
 
 def _option(word: str) -> tuple[str, Any]:
@@ -97,7 +100,5 @@ def _mirrored(runs: Path, typed: Sequence[str]) -> Iterator[Chosen]:
             name = str((directory.config().get("logger") or {}).get("name"))
         except (SettingsError, StorageError):
             continue
-        entry = LOGGERS.get(str(name))
-        served = entry is not None and entry.mirror is not None and entry.later == _SYNC
-        if ASIDE not in directory.run_id and (anywhere or served):
+        if ASIDE not in directory.run_id and (anywhere or _served(name)):
             yield directory, _logger(directory, typed)

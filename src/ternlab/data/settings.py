@@ -84,14 +84,6 @@ class DataSettings(Section):
             raise ValueError("a network is not tested on its training images")
         return part
 
-    @field_validator("mean", "std")
-    @classmethod
-    def _of_one(cls, values: tuple[float, ...] | None) -> tuple[float, ...] | None:
-        if values is not None and any(value > 1 for value in values):
-            scaled = ",".join(f"{value / 255:.4f}" for value in values)
-            raise ValueError(f"must be on the scale 0..1; if white is 255, divide by 255: [{scaled}]")
-        return values
-
     @field_validator("class_names", mode="before")
     @classmethod
     def _names_of_a_file(cls, names: Any) -> Any:
@@ -104,6 +96,14 @@ class DataSettings(Section):
         if names is not None:
             check_names(names)
         return names
+
+    @model_validator(mode="after")
+    def _on_one_scale(self) -> DataSettings:
+        given = {"mean": self.mean or (), "std": self.std or ()}
+        scaled = {name: [round(value / 255, 4) for value in values] for name, values in given.items() if values}
+        if any(value > 1 for values in given.values() for value in values):
+            raise Conflict("mean and std are on the scale 0..1; where white is 255, they are divided by 255", scaled)
+        return self
 
     @model_validator(mode="after")
     def _root_given(self) -> DataSettings:

@@ -70,7 +70,21 @@ def quantize(
             weight is already quantized or parametrized, is not a parameter of its own, or is empty. The network is
             unchanged then.
     """
-    values = nested(options)
+    network_rule, choice = _requested(rule, nested(options))
+    ends = first_and_last(model, input_shape) if choice.first_last == "full" else None
+    attach(model, fitting(model, plan_of(model, network_rule, choice, ends)))
+    for weight in quantized_weights(model):
+        guard(weight.name or type(weight.layer).__name__.removeprefix("Parametrized"), weight.rule)
+    if ends is not None:
+        _log.log(logging.INFO if ends.observed else logging.WARNING, "%s", ends)
+    warning = full_precision(model).warning
+    if warning is not None:
+        _log.warning("%s", warning)
+    return model
+
+
+def _requested(rule: str | Mapping[str, Any], values: dict[str, Any]) -> tuple[LayerRule, LayerChoice]:
+    """Return the network's rule and the choice of layers that the arguments of `quantize` ask for."""
     chosen = {key: values.pop(key) for key in LayerChoice.model_fields if key in values}
     network_rule, typed = LayerRule(), chosen.pop("layers", ())
     if isinstance(rule, Mapping):
@@ -85,17 +99,7 @@ def quantize(
         network_rule = LayerRule(name=rule, options=rule_options(rule, values))
     choice = checked(LayerChoice, {**chosen, "layers": layer_entries(typed, network_rule)}, prefix="quant")
     network_rule, entries = simplified(network_rule, choice)
-    choice = choice.model_copy(update={"layers": entries})
-    ends = first_and_last(model, input_shape) if choice.first_last == "full" else None
-    attach(model, fitting(model, plan_of(model, network_rule, choice, ends)))
-    for weight in quantized_weights(model):
-        guard(weight.name or type(weight.layer).__name__.removeprefix("Parametrized"), weight.rule)
-    if ends is not None:
-        _log.log(logging.INFO if ends.observed else logging.WARNING, "%s", ends)
-    warning = full_precision(model).warning
-    if warning is not None:
-        _log.warning("%s", warning)
-    return model
+    return network_rule, choice.model_copy(update={"layers": entries})
 
 
 def plan_of(model: nn.Module, rule: LayerRule, choice: LayerChoice, ends: Ends | None = None) -> QuantPlan:

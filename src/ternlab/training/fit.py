@@ -88,17 +88,7 @@ def fit(
     choice = choose(settings.trainer)
     if settings.trainer.threads:
         torch.set_num_threads(settings.trainer.threads)
-    data = build_data(
-        settings.data,
-        data_dir=Path(settings.paths.data),
-        seed=settings.seed,
-        rank=place.rank,
-        world_size=place.world_size,
-    )
-    if place.world_size == 1:
-        # With several processes, the parent has already fetched the files.
-        data.prepare_data()
-    data.setup()
+    data = _loaded_data(settings, place)
     setup = Setup(settings, data, inputs, choice.channels_last)
     module: Classifier = algorithm_builder(settings.algorithm.name)(setup)
     rehearse_saving(module.model)
@@ -129,6 +119,21 @@ def fit(
         **({"layer_faults": layers.faults} if layers else {}),
     }
     return replace(outcome, facts=facts)
+
+
+def _loaded_data(settings: Settings, place: Place) -> ImageDataModule:
+    data = build_data(
+        settings.data,
+        data_dir=Path(settings.paths.data),
+        seed=settings.seed,
+        rank=place.rank,
+        world_size=place.world_size,
+    )
+    if place.world_size == 1:
+        # With several processes, the parent has already fetched the files.
+        data.prepare_data()
+    data.setup()
+    return data
 
 
 _PRECISIONS = {"bf16-mixed": "bf16-mixed", "32-true": "32"}
